@@ -1,0 +1,176 @@
+//! One GET: what is sent, and what counts as an answer.
+
+use std::time::SystemTime;
+
+use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION};
+use reqwest::{Response, StatusCode};
+
+use crate::client::Inner;
+use crate::endpoint::Endpoint;
+use crate::failure::Failure;
+use crate::headers::{self, Content};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Document {
+    KeySet,
+    Discovery,
+}
+
+impl Document {
+    fn accept(self) -> &'static str {
+        match self {
+            Self::KeySet => "application/jwk-set+json, application/json",
+            Self::Discovery => "application/json",
+        }
+    }
+
+    fn limit(self, http: &Inner) -> (usize, &'static str) {
+        match self {
+            Self::KeySet => (http.key_set_limit, "key_set_limit"),
+            Self::Discovery => (http.discovery_limit, "discovery_limit"),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::KeySet => "a key set",
+            Self::Discovery => "a discovery document",
+        }
+    }
+}
+
+/// The parts of a request that vary.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ask {
+    pub(crate) no_cache: bool,
+    pub(crate) if_none_match: Option<HeaderValue>,
+}
+
+/// A good answer.
+pub(crate) struct Answer {
+    pub(crate) headers: HeaderMap,
+    /// `None` for 304 Not Modified.
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+/// Sends one GET and reads the answer to its end.
+pub(crate) async fn get(http: &Inner, endpoint: &Endpoint, document: Document, ask: Ask) -> Result<Answer, Failure> {
+    let conditional = ask.if_none_match.is_some();
+    let mut request = http
+        .client
+        .get(endpoint.url().clone())
+        .header(ACCEPT, document.accept());
+    if ask.no_cache {
+        request = request.header(CACHE_CONTROL, "no-cache");
+    }
+    if let Some(tag) = ask.if_none_match {
+        request = request.header(IF_NONE_MATCH, tag);
+    }
+    let response = request
+        .send()
+        .await
+        .map_err(|error| Failure::transport(&error, endpoint, http.limits))?;
+    let status = response.status();
+    tracing::debug!(%endpoint, status = status.as_u16(), "the identity provider answered");
+    match status {
+        StatusCode::OK => {
+            let headers = response.headers().clone();
+            let body = read(http, response, endpoint, document).await?;
+            Ok(Answer {
+                headers,
+                body: Some(body),
+            })
+        }
+        StatusCode::NOT_MODIFIED if conditional => Ok(Answer {
+            headers: response.headers().clone(),
+            body: None,
+        }),
+        _ => Err(refused(&response, endpoint, document)),
+    }
+}
+
+fn refused(response: &Response, endpoint: &Endpoint, document: Document) -> Failure {
+    let status = response.status();
+    if status == StatusCode::NOT_MODIFIED {
+        let what = format!("{endpoint} answered 304 Not Modified to a request that named no entity tag");
+        return Failure::answer(status, what);
+    }
+    if status.is_redirection() {
+        let target = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|location| endpoint.join(location.to_str().ok()?))
+            .map(|target| format!(" to {target}"))
+            .unwrap_or_default();
+        let fix = match document {
+            Document::KeySet => "Configure the final address of the key set",
+            Document::Discovery => {
+                "Configure the issuer exactly as its tokens name it, or give the address of its key set directly"
+            }
+        };
+        let what = format!(
+            "{endpoint} answered {} with a redirect{target}. Redirects are refused, because they let others choose the keys. {fix}",
+            status.as_u16()
+        );
+        return Failure::answer(status, what);
+    }
+    let what = format!("{endpoint} answered {status} where {} was asked for", document.name());
+    let failure = Failure::answer(status, what);
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            failure.with_retry_after(headers::retry_after(response.headers(), SystemTime::now()))
+        }
+        _ => failure,
+    }
+}
+
+/// Reads the body, and stops at the limit.
+async fn read(
+    http: &Inner,
+    mut response: Response,
+    endpoint: &Endpoint,
+    document: Document,
+) -> Result<Vec<u8>, Failure> {
+    let status = response.status();
+    let wrong_content = match headers::content(response.headers()) {
+        Content::Json => None,
+        Content::Html => Some("an HTML page, such as a login form or an error page".to_owned()),
+        Content::Encoded => Some("a compressed body, though no compression was offered".to_owned()),
+        Content::Other(essence) => Some(format!("content of type {essence}")),
+    };
+    if let Some(found) = wrong_content {
+        let what = format!(
+            "{endpoint} answered with {found}, where {} in JSON was asked for. Check that the address is right, and what a proxy on the way does",
+            document.name()
+        );
+        return Err(Failure::answer(status, what));
+    }
+
+    let (limit, setting) = document.limit(http);
+    let too_long = |announced: Option<u64>| {
+        let size = announced.map_or_else(
+            || "more bytes than allowed".to_owned(),
+            |bytes| format!("{bytes} bytes"),
+        );
+        let what = format!("{endpoint} answered with {size}, the limit is {limit}. If this is right, raise {setting}");
+        Failure::answer(status, what)
+    };
+    let announced = response.content_length();
+    if announced.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_long(announced));
+    }
+    // The announced length is at most the limit here, so it fits.
+    let mut body = Vec::with_capacity(announced.map_or(0, |bytes| bytes as usize));
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Failure::transport(&error, endpoint, http.limits))?
+    {
+        if chunk.len() > limit - body.len() {
+            return Err(too_long(None));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,459 @@
+//! The follower: whether this node has applied everything that the log holds.
+//!
+//! A pure state machine over the 64 channels. It is told what came in ([`Follower::handle`]), asked what to do
+//! ([`Follower::poll`]) and when to be woken ([`Follower::poll_timeout`]). It opens no envelope and draws no random number:
+//! the driver does both, and says so in the inputs.
+//!
+//! | what the log shows | what happens |
+//! | --- | --- |
+//! | the entry after the watermark | apply |
+//! | an entry applied recently | duplicate: nothing |
+//! | anything else | the channel is *suspect*: no lease, its L2 is a miss; read the log |
+//! | another incarnation | **adopt**: bump the channel, load marks, commit those that are lacking. Never mint |
+//! | same incarnation, log trimmed past the watermark | **reload**: bump, load, go on from the head. Never mint |
+//! | same incarnation, the watermark is absent | writes were lost: load, commit lacking marks, then **mint**, then adopt |
+//!
+//! The coherence lease comes from here too: it is the least over all channels of the instant *before* the newest read that
+//! proved the channel current, plus the lease period.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::crypto::OpenError;
+use crate::ident::{CHANNELS, ChannelId, Incarnation, Position};
+use crate::log::Head;
+use crate::statement::{Statement, StatementError};
+use crate::time::Moment;
+
+mod channel;
+
+use channel::{Channel, Phase, Purpose};
+
+#[cfg(test)]
+mod tests;
+
+/// Periods of the follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerConfig {
+    /// How often heads are compared, bells or not. Default: 1 s.
+    pub watermark_period: Duration,
+    /// How long a node may trust its memory after its watermarks were last proven current. Default: 3 s.
+    pub lease: Duration,
+    /// The least time between two repairs of a channel. Default: 50 ms.
+    pub repair_period: Duration,
+    /// The least time between two mints of a channel by this node. Default: 10 s.
+    pub mint_period: Duration,
+    /// The wait after a failed read. Default: 250 ms.
+    pub retry_period: Duration,
+}
+
+impl Default for FollowerConfig {
+    fn default() -> Self {
+        Self {
+            watermark_period: Duration::from_secs(1),
+            lease: Duration::from_secs(3),
+            repair_period: Duration::from_millis(50),
+            mint_period: Duration::from_secs(10),
+            retry_period: Duration::from_millis(250),
+        }
+    }
+}
+
+/// A log entry after the driver has tried to open it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenedEntry {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The entry's head.
+    pub head: Head,
+    /// What was inside.
+    pub payload: OpenedPayload,
+}
+
+/// What was inside a log entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpenedPayload {
+    /// A statement.
+    Statement(Statement),
+    /// Nothing to apply: a bare entry, or a mint.
+    Nothing,
+    /// It did not open, or this version does not know it. Not a miss: the channel renews no lease.
+    Refused(Refused),
+}
+
+/// Why an entry cannot be applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// The envelope did not open.
+    Sealed(OpenError),
+    /// It opened, and what it says is unknown or malformed.
+    Statement(StatementError),
+}
+
+/// A part of a channel's log, read from the watermark on (inclusive).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slice {
+    /// The last entry of the whole log; `None` when there is no log.
+    pub head: Option<Head>,
+    /// The first entry that the log still holds.
+    pub first: Option<Position>,
+    /// The entries whose stream ID is at or after the watermark's, oldest first; possibly not up to the head.
+    pub entries: Vec<OpenedEntry>,
+}
+
+/// What came in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// A bell rang.
+    Bell(OpenedEntry),
+    /// The bells' connection was lost or made anew: some may be missing.
+    BellsBroken,
+    /// Heads of all channels, in order, read from primaries. `None`: the read failed.
+    Heads(Moment, Option<Vec<Option<Head>>>),
+    /// A part of a log. `None`: the read failed.
+    Slice(ChannelId, Moment, Option<Slice>),
+    /// The marks of a channel were loaded and **merged into this node's marks**; the head they belong to. Outer `None`:
+    /// the load failed, or its digest did not match.
+    Loaded(ChannelId, Moment, Option<Option<Head>>),
+    /// The marks that the log lacked were committed (`true`), or not all of them (`false`).
+    Recommitted(ChannelId, bool),
+    /// A mint was tried. Whether it won does not matter: the follower reads the log again.
+    Minted(ChannelId),
+}
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Read the heads of all channels from primaries; answer with [`Input::Heads`].
+    ReadHeads,
+    /// Read a log from a position on, inclusive; answer with [`Input::Slice`].
+    ReadLog(ChannelId, Position),
+    /// Load a channel's marks and head in one consistent view; merge the marks, remember which the log lacks; answer
+    /// with [`Input::Loaded`].
+    Load(ChannelId),
+    /// Commit the marks that the last load found lacking; answer with [`Input::Recommitted`].
+    Recommit(ChannelId),
+    /// Append a new incarnation if the log's is still the given one (`None`: if there is no log); answer with
+    /// [`Input::Minted`].
+    Mint(ChannelId, Option<Incarnation>),
+    /// Apply a logged statement: change the map, then bump.
+    Apply(Statement, Incarnation, Position),
+    /// Bump the whole channel in the fence.
+    BumpChannel(ChannelId),
+    /// Tell the operator.
+    Tell(Event),
+}
+
+/// What an operator wants to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The channel's watermark is not proven; it is being repaired.
+    Suspect(ChannelId),
+    /// The channel follows a new incarnation.
+    Adopted(ChannelId),
+    /// The log was trimmed past the watermark; marks were loaded anew.
+    Reloaded(ChannelId),
+    /// The log lost writes that this node had applied.
+    LostWrites(ChannelId),
+    /// An entry did not open.
+    Refused(ChannelId, Refused),
+}
+
+/// Follows the logs of all channels.
+#[derive(Debug)]
+pub struct Follower {
+    config: FollowerConfig,
+    channels: Vec<Channel>,
+    actions: VecDeque<Action>,
+    next_heads: Moment,
+    heads_asked: bool,
+}
+
+impl Follower {
+    /// A follower that has applied nothing: the node is blind from birth.
+    #[must_use]
+    pub fn new(config: FollowerConfig, now: Moment) -> Self {
+        Self {
+            config,
+            channels: (0..CHANNELS).map(|_| Channel::new(now)).collect(),
+            actions: VecDeque::new(),
+            next_heads: now.plus(config.watermark_period),
+            heads_asked: false,
+        }
+    }
+
+    /// What the node has applied of a channel: incarnation, L2 generation, position. `None` before the first load.
+    #[must_use]
+    pub fn watermark(&self, channel: ChannelId) -> Option<Head> {
+        self.channels[channel.index()].watermark
+    }
+
+    /// Whether L2 reads of a channel may count, and what head they must show.
+    #[must_use]
+    pub fn settled(&self, channel: ChannelId) -> Option<Head> {
+        let channel = &self.channels[channel.index()];
+        matches!(channel.phase, Phase::Current).then_some(channel.watermark).flatten()
+    }
+
+    /// Whether `position` is the watermark of a channel or was recently.
+    #[must_use]
+    pub fn knows(&self, channel: ChannelId, position: &Position) -> bool {
+        self.channels[channel.index()].knows(position)
+    }
+
+    /// Until when the node is coherent, counted from before the reads that prove it. [`Moment::ORIGIN`]: never yet.
+    #[must_use]
+    pub fn coherent_until(&self) -> Moment {
+        let proven = self.channels.iter().map(|channel| channel.proven).min().flatten();
+        proven.map_or(Moment::ORIGIN, |at| at.plus(self.config.lease))
+    }
+
+    /// Whether every channel's marks were loaded at least once.
+    #[must_use]
+    pub fn loaded(&self) -> bool {
+        self.channels.iter().all(|channel| channel.watermark.is_some())
+    }
+
+    /// When [`Follower::tick`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Moment {
+        let due = self.channels.iter().filter_map(Channel::due).min();
+        let heads = if self.heads_asked { Moment::NEVER } else { self.next_heads };
+        due.map_or(heads, |due| due.min(heads))
+    }
+
+    /// The next thing to do; call until it answers `None`.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Moment) {
+        if !self.heads_asked && now >= self.next_heads {
+            self.ask_heads(now);
+        }
+        for id in ChannelId::all() {
+            let channel = &mut self.channels[id.index()];
+            if channel.due().is_some_and(|due| now >= due) {
+                let action = channel.repair(id, now, &self.config);
+                self.actions.push_back(action);
+            }
+        }
+    }
+
+    /// Something came in.
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        match input {
+            Input::Bell(entry) => self.on_bell(now, entry),
+            Input::BellsBroken => {
+                if !self.heads_asked {
+                    self.ask_heads(now);
+                }
+            }
+            Input::Heads(asked, heads) => self.on_heads(now, asked, heads),
+            Input::Slice(id, asked, slice) => self.on_slice(now, id, asked, slice),
+            Input::Loaded(id, asked, head) => self.on_loaded(now, id, asked, head),
+            Input::Recommitted(id, all) => self.on_recommitted(now, id, all),
+            Input::Minted(id) => {
+                let channel = &mut self.channels[id.index()];
+                if channel.phase == Phase::Minting {
+                    channel.phase = Phase::Suspect { due: now };
+                }
+            }
+        }
+        self.tick(now);
+    }
+
+    fn ask_heads(&mut self, now: Moment) {
+        self.heads_asked = true;
+        self.next_heads = now.plus(self.config.watermark_period);
+        self.actions.push_back(Action::ReadHeads);
+    }
+
+    fn on_bell(&mut self, now: Moment, entry: OpenedEntry) {
+        let id = entry.channel;
+        let channel = &self.channels[id.index()];
+        if channel.is_loading() || channel.knows(&entry.head.position) {
+            return;
+        }
+        if channel.is_next(&entry.head) {
+            self.apply(now, entry);
+        } else {
+            self.suspect(now, id);
+        }
+    }
+
+    fn on_heads(&mut self, now: Moment, asked: Moment, heads: Option<Vec<Option<Head>>>) {
+        self.heads_asked = false;
+        let Some(heads) = heads.filter(|heads| heads.len() == CHANNELS) else {
+            return;
+        };
+        for (id, head) in ChannelId::all().zip(heads) {
+            let channel = &mut self.channels[id.index()];
+            let proves = head.is_some_and(|head| channel.proves(&head));
+            if proves && !channel.refused {
+                channel.prove(asked);
+                if matches!(channel.phase, Phase::Suspect { .. }) {
+                    channel.phase = Phase::Current;
+                }
+            } else {
+                self.suspect(now, id);
+            }
+        }
+    }
+
+    fn on_slice(&mut self, now: Moment, id: ChannelId, asked: Moment, slice: Option<Slice>) {
+        let channel = &mut self.channels[id.index()];
+        if channel.phase != Phase::Reading {
+            return;
+        }
+        let (Some(slice), Some(watermark)) = (slice, channel.watermark) else {
+            channel.retry(now, &self.config);
+            return;
+        };
+        let Some(head) = slice.head else {
+            self.lost_writes(now, id);
+            return;
+        };
+        if head.incarnation != watermark.incarnation {
+            self.load(id, Purpose::Adopt);
+            return;
+        }
+        let found = slice.entries.iter().position(|entry| entry.head.position == watermark.position);
+        match found {
+            Some(at) => {
+                for entry in slice.entries.into_iter().skip(at + 1) {
+                    // A hole inside the log itself cannot be told from lost writes.
+                    if !self.channels[id.index()].is_next(&entry.head) {
+                        self.lost_writes(now, id);
+                        return;
+                    }
+                    if !self.apply(now, entry) {
+                        return;
+                    }
+                }
+                self.caught_up(now, id, asked, &head);
+            }
+            // Bells were faster than the read.
+            None if self.channels[id.index()].knows(&head.position) => self.caught_up(now, id, asked, &head),
+            None if slice.first.is_some_and(|first| first.id > watermark.position.id) => self.load(id, Purpose::Reload),
+            None => self.lost_writes(now, id),
+        }
+    }
+
+    fn caught_up(&mut self, now: Moment, id: ChannelId, asked: Moment, head: &Head) {
+        let channel = &mut self.channels[id.index()];
+        if channel.proves(head) {
+            channel.phase = Phase::Current;
+            channel.prove(asked);
+        } else {
+            // The log goes on beyond what one read brings.
+            channel.phase = Phase::Suspect { due: now };
+        }
+    }
+
+    fn on_loaded(&mut self, now: Moment, id: ChannelId, asked: Moment, head: Option<Option<Head>>) {
+        let channel = &mut self.channels[id.index()];
+        let Phase::Loading(purpose) = channel.phase else {
+            return;
+        };
+        let Some(head) = head else {
+            channel.retry(now, &self.config);
+            return;
+        };
+        match (purpose, head) {
+            (Purpose::BeforeMint, _) | (_, None) => {
+                channel.phase = Phase::Recommitting {
+                    expected: head.map(|head| head.incarnation),
+                };
+                self.actions.push_back(Action::Recommit(id));
+            }
+            (purpose, Some(head)) => {
+                channel.adopt(head);
+                channel.prove(asked);
+                // After the marks are in the map: what was filled between the first bump and the load is void too.
+                self.actions.push_back(Action::BumpChannel(id));
+                match purpose {
+                    Purpose::Join => {}
+                    Purpose::Reload => self.actions.push_back(Action::Tell(Event::Reloaded(id))),
+                    Purpose::Adopt | Purpose::BeforeMint => self.actions.push_back(Action::Tell(Event::Adopted(id))),
+                }
+                if purpose != Purpose::Join {
+                    self.actions.push_back(Action::Recommit(id));
+                }
+            }
+        }
+    }
+
+    fn on_recommitted(&mut self, now: Moment, id: ChannelId, all: bool) {
+        let channel = &mut self.channels[id.index()];
+        match channel.phase {
+            Phase::Recommitting { expected } if all => {
+                channel.phase = Phase::Minting;
+                channel.last_mint = Some(now);
+                self.actions.push_back(Action::Mint(id, expected));
+            }
+            Phase::Recommitting { .. } => channel.retry(now, &self.config),
+            // A recommit after an adoption: what failed is found again when digests are compared.
+            _ => {}
+        }
+    }
+
+    /// Writes that this node had applied are gone: marks first, mint last.
+    fn lost_writes(&mut self, now: Moment, id: ChannelId) {
+        let channel = &mut self.channels[id.index()];
+        let next_mint = channel.last_mint.map(|at| at.plus(self.config.mint_period));
+        if let Some(next) = next_mint.filter(|next| now < *next) {
+            // Go on reading meanwhile: another node may mint before this one may.
+            channel.phase = Phase::Suspect {
+                due: next.min(now.plus(self.config.watermark_period)),
+            };
+            return;
+        }
+        self.actions.push_back(Action::Tell(Event::LostWrites(id)));
+        self.load(id, Purpose::BeforeMint);
+    }
+
+    fn load(&mut self, id: ChannelId, purpose: Purpose) {
+        self.channels[id.index()].phase = Phase::Loading(purpose);
+        self.actions.push_back(Action::BumpChannel(id));
+        self.actions.push_back(Action::Load(id));
+    }
+
+    fn apply(&mut self, now: Moment, entry: OpenedEntry) -> bool {
+        let id = entry.channel;
+        match entry.payload {
+            OpenedPayload::Refused(why) => {
+                let channel = &mut self.channels[id.index()];
+                if !channel.refused {
+                    self.actions.push_back(Action::Tell(Event::Refused(id, why)));
+                }
+                channel.refused = true;
+                channel.phase = Phase::Suspect {
+                    due: now.plus(self.config.watermark_period),
+                };
+                return false;
+            }
+            OpenedPayload::Statement(statement) => {
+                let Head {
+                    incarnation, position, ..
+                } = entry.head;
+                self.actions.push_back(Action::Apply(statement, incarnation, position));
+            }
+            OpenedPayload::Nothing => {}
+        }
+        self.channels[id.index()].advance(entry.head);
+        true
+    }
+
+    fn suspect(&mut self, now: Moment, id: ChannelId) {
+        let channel = &mut self.channels[id.index()];
+        if channel.phase == Phase::Current {
+            channel.phase = Phase::Suspect {
+                due: channel.next_repair.max(now),
+            };
+            self.actions.push_back(Action::Tell(Event::Suspect(id)));
+        }
+    }
+}

@@ -1,0 +1,269 @@
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::*;
+use crate::crypto::OpenError;
+use crate::ident::{Digest, EntryName, Nonce, Origin, StatementName, StreamId};
+use crate::statement::Body;
+
+const C: ChannelId = match ChannelId::new(0) {
+    Some(c) => c,
+    None => unreachable!(),
+};
+
+fn ms(millis: u64) -> Moment {
+    Moment::ORIGIN.plus(Duration::from_millis(millis))
+}
+
+fn position(n: u64, nonce: u8) -> Position {
+    Position {
+        id: StreamId { millis: n, sequence: 0 },
+        nonce: Nonce([nonce; 16]),
+    }
+}
+
+fn head(incarnation: u8, n: u64) -> Head {
+    Head {
+        incarnation: Incarnation([incarnation; 16]),
+        generation: 0,
+        position: position(n, 1),
+        previous: (n > 1).then(|| position(n - 1, 1)),
+        root: Digest::EMPTY,
+    }
+}
+
+fn entry(incarnation: u8, n: u64) -> OpenedEntry {
+    OpenedEntry {
+        channel: C,
+        head: head(incarnation, n),
+        payload: OpenedPayload::Statement(Statement {
+            name: StatementName {
+                origin: Origin([9; 16]),
+                channel: C,
+                counter: n,
+            },
+            body: Body::Drop(EntryName([0; 32])),
+        }),
+    }
+}
+
+fn drain(follower: &mut Follower) -> Vec<Action> {
+    core::iter::from_fn(|| follower.poll()).collect()
+}
+
+/// A follower that has loaded every channel at 0 ms with heads of incarnation 1, position 5.
+fn joined() -> Follower {
+    let mut follower = Follower::new(FollowerConfig::default(), ms(0));
+    follower.tick(ms(0));
+    assert_eq!(drain(&mut follower).len(), CHANNELS);
+    for id in ChannelId::all() {
+        follower.handle(ms(1), Input::Loaded(id, ms(0), Some(Some(head(1, 5)))));
+    }
+    drain(&mut follower);
+    follower
+}
+
+fn heads(of_c: Option<Head>) -> Option<Vec<Option<Head>>> {
+    let mut heads = vec![Some(head(1, 5)); CHANNELS];
+    heads[0] = of_c;
+    Some(heads)
+}
+
+fn read_slice(follower: &mut Follower, now: Moment, slice: Slice) -> Vec<Action> {
+    follower.tick(now);
+    assert!(drain(follower).contains(&Action::ReadLog(C, follower.watermark(C).unwrap().position)));
+    follower.handle(now, Input::Slice(C, now, Some(slice)));
+    drain(follower)
+}
+
+fn applied(actions: &[Action]) -> Vec<u64> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Apply(statement, ..) => Some(statement.name.counter),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_node_is_blind_from_birth_until_every_channel_is_loaded() {
+    // Trap 1.
+    let mut follower = Follower::new(FollowerConfig::default(), ms(0));
+    follower.tick(ms(0));
+    for id in ChannelId::all().skip(1) {
+        follower.handle(ms(1), Input::Loaded(id, ms(0), Some(Some(head(1, 5)))));
+    }
+    assert!(!follower.loaded());
+    assert_eq!(follower.coherent_until(), Moment::ORIGIN);
+    follower.handle(ms(1), Input::Loaded(C, ms(0), None));
+    assert_eq!(follower.coherent_until(), Moment::ORIGIN, "a failed load is no load");
+    assert_eq!(joined().coherent_until(), ms(3_000), "counted from before the request");
+}
+
+#[test]
+fn the_next_bell_is_applied_and_a_duplicate_is_not() {
+    let mut follower = joined();
+    follower.handle(ms(2), Input::Bell(entry(1, 6)));
+    follower.handle(ms(2), Input::Bell(entry(1, 6)));
+    follower.handle(ms(2), Input::Bell(entry(1, 5)));
+    assert_eq!(applied(&drain(&mut follower)), [6]);
+    assert!(follower.settled(C).is_some());
+}
+
+#[test]
+fn no_lost_statement_is_silent_a_missed_bell_is_found_by_the_next_one() {
+    let mut follower = joined();
+    follower.handle(ms(100), Input::Bell(entry(1, 7)));
+    assert!(follower.settled(C).is_none(), "suspect: its L2 is a miss");
+    let actions = drain(&mut follower);
+    assert_eq!(applied(&actions), [0u64; 0]);
+    assert!(actions.contains(&Action::ReadLog(C, position(5, 1))));
+    let slice = Slice {
+        head: Some(head(1, 7)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(1, 5), entry(1, 6), entry(1, 7)],
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
+    assert_eq!(applied(&drain(&mut follower)), [6, 7]);
+    assert!(follower.settled(C).is_some());
+}
+
+#[test]
+fn no_lost_statement_is_silent_a_deaf_node_is_found_by_heads() {
+    let mut follower = joined();
+    follower.tick(ms(1_001));
+    assert!(drain(&mut follower).contains(&Action::ReadHeads));
+    follower.handle(ms(1_010), Input::Heads(ms(1_001), heads(Some(head(1, 6)))));
+    assert!(follower.settled(C).is_none());
+    assert_eq!(follower.coherent_until(), ms(3_000), "one channel unproven: no renewal");
+}
+
+#[test]
+fn bounded_blindness_the_lease_counts_from_before_the_request_and_only_proof_renews_it() {
+    let mut follower = joined();
+    follower.tick(ms(1_001));
+    follower.handle(ms(1_900), Input::Heads(ms(1_001), heads(Some(head(1, 5)))));
+    assert_eq!(follower.coherent_until(), ms(4_001));
+    follower.tick(ms(2_500));
+    follower.handle(ms(2_600), Input::Heads(ms(2_500), None));
+    assert_eq!(follower.coherent_until(), ms(4_001), "a failed read proves nothing");
+    follower.handle(ms(2_700), Input::Heads(ms(2_600), heads(Some(head(2, 5)))));
+    assert_eq!(follower.coherent_until(), ms(4_001), "a foreign head proves nothing");
+}
+
+#[test]
+fn an_equal_stream_id_with_another_nonce_is_not_the_watermark() {
+    // Trap 6: two primaries give equal IDs to different entries.
+    let mut follower = joined();
+    let mut twin = head(1, 5);
+    twin.position = position(5, 2);
+    follower.handle(ms(10), Input::Heads(ms(9), heads(Some(twin))));
+    assert!(follower.settled(C).is_none());
+}
+
+#[test]
+fn another_incarnation_is_adopted_and_never_minted() {
+    // Traps 3, 40, 42.
+    let mut follower = joined();
+    follower.handle(ms(100), Input::Heads(ms(99), heads(Some(head(2, 1)))));
+    let slice = Slice {
+        head: Some(head(2, 1)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(2, 1)],
+    };
+    follower.tick(ms(101));
+    drain(&mut follower);
+    follower.handle(ms(102), Input::Slice(C, ms(101), Some(slice)));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(103), Input::Loaded(C, ms(102), Some(Some(head(2, 1)))));
+    let actions = drain(&mut follower);
+    assert!(actions.contains(&Action::BumpChannel(C)), "fills that began during the load are void too");
+    assert!(actions.contains(&Action::Recommit(C)), "marks that the new log lacks are committed");
+    assert!(!actions.iter().any(|a| matches!(a, Action::Mint(..))));
+    assert_eq!(follower.settled(C).unwrap().incarnation, Incarnation([2; 16]));
+}
+
+#[test]
+fn a_node_merely_behind_a_trimmed_log_reloads_and_never_mints() {
+    // Trap 40.
+    let mut follower = joined();
+    follower.handle(ms(100), Input::Bell(entry(1, 900)));
+    let slice = Slice {
+        head: Some(head(1, 900)),
+        first: Some(position(800, 1)),
+        entries: vec![entry(1, 900)],
+    };
+    let Some(Action::ReadLog(..)) = drain(&mut follower).pop() else {
+        panic!("no read")
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(103), Input::Loaded(C, ms(102), Some(Some(head(1, 900)))));
+    assert!(!drain(&mut follower).iter().any(|a| matches!(a, Action::Mint(..))));
+}
+
+#[test]
+fn marks_survive_redis_lost_writes_commit_marks_first_and_mint_last_and_not_again_at_once() {
+    // Traps 40, 42.
+    let mut follower = joined();
+    let behind = Slice {
+        head: Some(head(1, 3)),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    follower.handle(ms(100), Input::Heads(ms(99), heads(Some(head(1, 3)))));
+    // Position 3 is not among what this follower remembers of before its load.
+    let actions = drain(&mut follower);
+    assert!(actions.contains(&Action::ReadLog(C, position(5, 1))));
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(behind.clone())));
+    let actions = drain(&mut follower);
+    assert!(actions.contains(&Action::Tell(Event::LostWrites(C))));
+    assert_eq!(actions.last(), Some(&Action::Load(C)));
+    follower.handle(ms(102), Input::Loaded(C, ms(101), Some(Some(head(1, 3)))));
+    assert_eq!(drain(&mut follower), [Action::Recommit(C)]);
+    follower.handle(ms(103), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [Action::Mint(C, Some(Incarnation([1; 16])))]);
+    follower.handle(ms(104), Input::Minted(C));
+    let again = read_slice(&mut follower, ms(200), behind);
+    assert!(!again.contains(&Action::Load(C)), "at most one mint in 10 s");
+    assert!(follower.settled(C).is_none());
+}
+
+#[test]
+fn an_emptied_log_is_born_again_with_the_marks_of_the_nodes() {
+    // Traps 6, 8: after FLUSHALL "before the first" must not equal itself.
+    let mut follower = joined();
+    follower.handle(ms(100), Input::Heads(ms(99), heads(None)));
+    drain(&mut follower);
+    let empty = Slice {
+        head: None,
+        first: None,
+        entries: vec![],
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(empty)));
+    assert!(drain(&mut follower).contains(&Action::Load(C)));
+    follower.handle(ms(102), Input::Loaded(C, ms(101), Some(None)));
+    follower.handle(ms(103), Input::Recommitted(C, true));
+    assert!(drain(&mut follower).contains(&Action::Mint(C, None)));
+}
+
+#[test]
+fn a_statement_that_does_not_open_is_not_a_miss() {
+    let mut follower = joined();
+    let mut sealed = entry(1, 6);
+    sealed.payload = OpenedPayload::Refused(Refused::Sealed(OpenError::Forged));
+    follower.handle(ms(10), Input::Bell(sealed.clone()));
+    assert!(follower.settled(C).is_none());
+    follower.handle(ms(20), Input::Heads(ms(15), heads(Some(head(1, 6)))));
+    assert_eq!(follower.coherent_until(), ms(3_000), "its channel renews no lease");
+    follower.handle(ms(21), Input::Heads(ms(20), heads(Some(head(1, 5)))));
+    assert_eq!(follower.coherent_until(), ms(3_000), "nor by a head from before it");
+    let slice = Slice {
+        head: Some(head(1, 6)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(1, 5), entry(1, 6)],
+    };
+    assert_eq!(applied(&read_slice(&mut follower, ms(1_100), slice)), [6], "until it opens");
+    assert!(follower.settled(C).is_some());
+}

@@ -1,0 +1,142 @@
+//! Freshness: whether something in memory may still answer.
+//!
+//! An entry is valid by **equality of stamps**, never by having been removed. It carries the fence counters that its fill
+//! captured before it read its source, and the mark epoch of its last check of the marks. A fence counter that differs
+//! voids the entry. A mark epoch that differs means: check the marks again, and restamp.
+//!
+//! Two orders make it right, and both are written out where they are used: whoever *applies* a statement changes the map,
+//! **then** bumps; whoever *reads* loads the epoch, **then** checks the map.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ident::{CHANNELS, ChannelId, STRIPES, Slot};
+
+/// 64 channels x 64 stripes of counters, 32 KiB. Counters only grow.
+pub struct Fence(Box<[AtomicU64; CHANNELS * STRIPES]>);
+
+/// A fence counter as a fill captured it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Stamp {
+    slot: Slot,
+    value: u64,
+}
+
+impl Stamp {
+    /// The slot that it watches.
+    #[must_use]
+    pub const fn slot(&self) -> Slot {
+        self.slot
+    }
+}
+
+impl Fence {
+    /// A fence with every counter at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Box::new([const { AtomicU64::new(0) }; CHANNELS * STRIPES]))
+    }
+
+    /// Captures the counter of a slot. Do it **before** reading the source of a fill.
+    #[must_use]
+    pub fn capture(&self, slot: Slot) -> Stamp {
+        Stamp {
+            slot,
+            value: self.0[slot.index()].load(Ordering::Acquire),
+        }
+    }
+
+    /// Captures every counter, for a fill that learns its tags only from its source. About 1 µs.
+    #[must_use]
+    pub fn capture_all(&self) -> Captured {
+        Captured(self.0.iter().map(|counter| counter.load(Ordering::Acquire)).collect())
+    }
+
+    /// Whether nothing in the slot was voided since the stamp was captured.
+    #[must_use]
+    pub fn is_current(&self, stamp: &Stamp) -> bool {
+        self.0[stamp.slot.index()].load(Ordering::Acquire) == stamp.value
+    }
+
+    /// Whether every one of the stamps is current.
+    #[must_use]
+    pub fn all_current(&self, stamps: &[Stamp]) -> bool {
+        stamps.iter().all(|stamp| self.is_current(stamp))
+    }
+
+    /// Voids what is stamped with this slot.
+    pub fn bump(&self, slot: Slot) {
+        self.0[slot.index()].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Voids a whole channel: its 64 counters.
+    pub fn bump_channel(&self, channel: ChannelId) {
+        let first = channel.index() * STRIPES;
+        for counter in &self.0[first..first + STRIPES] {
+            counter.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Every counter of a fence, as a fill captured them.
+#[derive(Clone)]
+pub struct Captured(Box<[u64]>);
+
+impl Captured {
+    /// The stamp of one slot.
+    #[must_use]
+    pub fn stamp(&self, slot: Slot) -> Stamp {
+        Stamp {
+            slot,
+            value: self.0[slot.index()],
+        }
+    }
+}
+
+impl fmt::Debug for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Captured(..)")
+    }
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fence(..)")
+    }
+}
+
+/// Counts the changes of the marks of one node.
+#[derive(Debug)]
+pub struct MarkEpoch(AtomicU64);
+
+impl MarkEpoch {
+    /// Epoch 1. Zero is never current: it is the stamp of something that was never checked.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(1))
+    }
+
+    /// The present epoch. Load it **before** checking the marks.
+    #[must_use]
+    pub fn load(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Says that the marks changed. Call it **after** the change.
+    pub fn bump(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Default for MarkEpoch {
+    fn default() -> Self {
+        Self::new()
+    }
+}

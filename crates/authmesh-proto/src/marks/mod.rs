@@ -1,0 +1,279 @@
+//! Marks: what is revoked.
+//!
+//! Marks merge by maximum, so that any road, any order and any number of copies give the same table (the merge laws are
+//! property tests). A token is void if **any** mark of its scopes voids it. A mark is never evicted: it leaves when both
+//! clocks agree that nothing it could void can be valid any more, plus an hour.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::crypto::{Namer, ScopeKind};
+use crate::ident::{CHANNELS, ChannelId, Digest, Incarnation, Position, ScopeId};
+use crate::statement::{Mark, MarkKey, Note};
+use crate::time::{Moment, Now, Unix};
+
+mod scopes;
+
+pub use scopes::TokenScopes;
+
+#[cfg(test)]
+mod tests;
+
+/// How much longer than its `expires` a mark is kept, for clocks that disagree.
+pub const GRACE: Duration = Duration::from_secs(3600);
+
+/// The marks that a node holds.
+#[derive(Debug)]
+pub struct Marks {
+    channels: Vec<Channel>,
+    count: usize,
+    cap: usize,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    marks: BTreeMap<MarkKey, Held>,
+    tags: BTreeMap<ScopeId, TagMark>,
+    root: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    kind: ScopeKind,
+    not_before: Unix,
+    expires: Unix,
+    /// When it may go by the clock that never jumps; the wall clock must agree.
+    until: Moment,
+    note: Note,
+}
+
+/// The newest statement about a tag, as far as this node knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TagMark {
+    At(Incarnation, Position),
+    /// Heard by a road that has no positions: nothing in L2 can prove that it is newer.
+    Unpositioned,
+}
+
+/// There is no room for another mark. `revoke` fails with this, loudly: marks are never dropped to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// The cap that is reached.
+    pub cap: usize,
+}
+
+/// Why a token is void.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voided {
+    /// The kind of the scope that voids it.
+    pub kind: ScopeKind,
+    /// Tokens issued up to this second are void.
+    pub not_before: Unix,
+    /// Who revoked it, why, and when.
+    pub note: Note,
+}
+
+impl Marks {
+    /// An empty table for at most `cap` marks.
+    #[must_use]
+    pub fn new(cap: usize) -> Self {
+        Self {
+            channels: (0..CHANNELS).map(|_| Channel::default()).collect(),
+            count: 0,
+            cap,
+        }
+    }
+
+    /// How many marks are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Asks for room before a mark is named: a statement that was named is never refused again.
+    ///
+    /// # Errors
+    /// [`Full`] at the cap.
+    pub fn admit(&self, key: &MarkKey) -> Result<(), Full> {
+        if self.count < self.cap || self.channel(key.scope).marks.contains_key(key) {
+            Ok(())
+        } else {
+            Err(Full { cap: self.cap })
+        }
+    }
+
+    /// Applies a mark, by whatever road it came. Never refuses: the cap binds the origin only. Returns whether the table
+    /// changed; a statement about a tag always counts as a change.
+    ///
+    /// The caller bumps the [`MarkEpoch`](crate::freshness::MarkEpoch) (and for tags the fence) **afterwards**.
+    pub fn apply(&mut self, now: Now, mark: Mark, position: Option<(Incarnation, Position)>, namer: &Namer) -> bool {
+        let is_tag = mark.kind == ScopeKind::Tag;
+        let channel = &mut self.channels[mark.key.scope.slot().channel.index()];
+        if is_tag {
+            channel.tags.insert(
+                mark.key.scope,
+                position.map_or(TagMark::Unpositioned, |(incarnation, position)| TagMark::At(incarnation, position)),
+            );
+        }
+        let until = now
+            .boot
+            .plus(Duration::from_secs(mark.expires.saturating_sub(now.wall)))
+            .plus(GRACE);
+        let new = Held {
+            kind: mark.kind,
+            not_before: mark.not_before,
+            expires: mark.expires,
+            until,
+            note: mark.note,
+        };
+        let changed = match channel.marks.get_mut(&mark.key) {
+            None => {
+                channel.root = channel.root.toggled(element(namer, &mark.key, &new));
+                channel.marks.insert(mark.key, new);
+                self.count += 1;
+                true
+            }
+            Some(held) => {
+                let merged = merge(held, &new);
+                let changed = merged != *held;
+                if changed {
+                    let before = element(namer, &mark.key, held);
+                    channel.root = channel.root.toggled(before).toggled(element(namer, &mark.key, &merged));
+                    *held = merged;
+                }
+                changed
+            }
+        };
+        changed || is_tag
+    }
+
+    /// The first mark that voids a token, if any does.
+    #[must_use]
+    pub fn check(&self, token: &TokenScopes) -> Option<Voided> {
+        token.iter().find_map(|(kind, scope)| {
+            let key = |except| MarkKey { scope, except };
+            let range = key(None)..=key(Some(ScopeId([0xff; 16])));
+            self.channel(scope)
+                .marks
+                .range(range)
+                .find(|(key, held)| {
+                    let spared = key.except.is_some_and(|except| token.contains(except));
+                    // A token without `iat` cannot prove that it is newer.
+                    let covered = !kind.compares_time() || token.issued_at().is_none_or(|iat| iat <= held.not_before);
+                    covered && !spared
+                })
+                .map(|(_, held)| Voided {
+                    kind,
+                    not_before: held.not_before,
+                    note: held.note.clone(),
+                })
+        })
+    }
+
+    /// Whether an L2 record that carries `filled` for `tag` is newer than every statement about the tag that this node
+    /// knows. `filled` is the position that the filler had applied in the tag's channel before it read its source.
+    #[must_use]
+    pub fn tag_allows(&self, tag: ScopeId, filled: Option<(Incarnation, Position)>) -> bool {
+        match (self.channel(tag).tags.get(&tag), filled) {
+            (None, Some(_)) => true,
+            (Some(TagMark::At(incarnation, position)), Some((filled_in, filled_at))) => {
+                *incarnation == filled_in && position.id <= filled_at.id
+            }
+            (Some(TagMark::Unpositioned), _) | (_, None) => false,
+        }
+    }
+
+    /// The root digest of a channel's marks.
+    #[must_use]
+    pub fn root(&self, channel: ChannelId) -> Digest {
+        self.channels[channel.index()].root
+    }
+
+    /// Every mark of a channel, in the order of their keys.
+    pub fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = Mark> + '_ {
+        self.channels[channel.index()].marks.iter().map(|(key, held)| Mark {
+            key: *key,
+            kind: held.kind,
+            not_before: held.not_before,
+            expires: held.expires,
+            note: held.note.clone(),
+        })
+    }
+
+    /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table.
+    #[must_use]
+    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark]) -> Vec<Mark> {
+        let theirs: BTreeMap<MarkKey, (Unix, Unix)> =
+            theirs.iter().map(|mark| (mark.key, (mark.not_before, mark.expires))).collect();
+        self.of_channel(channel)
+            .filter(|mark| {
+                theirs
+                    .get(&mark.key)
+                    .is_none_or(|(not_before, expires)| mark.not_before > *not_before || mark.expires > *expires)
+            })
+            .collect()
+    }
+
+    /// Removes the marks that both clocks agree are past, plus [`GRACE`]. Returns how many went.
+    pub fn collect(&mut self, now: Now, namer: &Namer) -> usize {
+        let before = self.count;
+        for channel in &mut self.channels {
+            let Channel { marks, tags, root } = channel;
+            marks.retain(|key, held| {
+                let past = now.boot >= held.until && now.wall >= held.expires.saturating_add(GRACE.as_secs());
+                if past {
+                    *root = root.toggled(element(namer, key, held));
+                    tags.remove(&key.scope);
+                }
+                !past
+            });
+        }
+        self.count = self.channels.iter().map(|channel| channel.marks.len()).sum();
+        before - self.count
+    }
+
+    fn channel(&self, scope: ScopeId) -> &Channel {
+        &self.channels[scope.slot().channel.index()]
+    }
+}
+
+/// Pointwise maximum: commutative, associative, idempotent.
+fn merge(a: &Held, b: &Held) -> Held {
+    let newer = if (b.not_before, &b.note) > (a.not_before, &a.note) { b } else { a };
+    Held {
+        kind: a.kind,
+        not_before: a.not_before.max(b.not_before),
+        expires: a.expires.max(b.expires),
+        until: a.until.max(b.until),
+        note: newer.note.clone(),
+    }
+}
+
+/// The digest of one mark, as it goes into the root of a channel and as the commit script is told.
+#[must_use]
+pub fn element_digest(namer: &Namer, mark: &Mark) -> Digest {
+    digest_of(namer, &mark.key, mark.kind, mark.not_before, mark.expires)
+}
+
+fn element(namer: &Namer, key: &MarkKey, held: &Held) -> Digest {
+    digest_of(namer, key, held.kind, held.not_before, held.expires)
+}
+
+fn digest_of(namer: &Namer, key: &MarkKey, kind: ScopeKind, not_before: Unix, expires: Unix) -> Digest {
+    let except = key.except.map_or([0; 16], |except| except.0);
+    namer.digest(&[
+        key.scope.as_bytes(),
+        &[u8::from(key.except.is_some())],
+        &except,
+        &[kind as u8],
+        &not_before.to_be_bytes(),
+        &expires.to_be_bytes(),
+    ])
+}

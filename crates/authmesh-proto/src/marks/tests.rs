@@ -1,0 +1,219 @@
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::crypto::KeyRing;
+use crate::ident::{Nonce, StreamId};
+
+fn namer() -> Namer {
+    Namer::new(&KeyRing::new([1; 32], [[2; 32]]).unwrap(), "test")
+}
+
+const NOW: Now = Now {
+    boot: Moment::from_nanos(1_000_000_000),
+    wall: 1_000_000,
+};
+
+fn subject(namer: &Namer, not_before: Unix, except: Option<ScopeId>) -> Mark {
+    Mark {
+        key: MarkKey {
+            scope: namer.scope(ScopeKind::Subject, "iss", b"alice"),
+            except,
+        },
+        kind: ScopeKind::Subject,
+        not_before,
+        expires: 1_008_000,
+        note: Note {
+            at: NOW.wall,
+            by: "jo".to_string(),
+            why: "test".to_string(),
+        },
+    }
+}
+
+fn token(namer: &Namer, iat: Option<Unix>, session: &str) -> TokenScopes {
+    TokenScopes::new(
+        namer,
+        "iss",
+        iat,
+        [
+            (ScopeKind::Subject, b"alice".as_slice()),
+            (ScopeKind::Session, session.as_bytes()),
+        ],
+    )
+}
+
+#[test]
+fn a_token_of_the_same_second_is_void_and_a_later_one_is_not() {
+    let namer = namer();
+    let mut marks = Marks::new(10);
+    assert!(marks.apply(NOW, subject(&namer, 100, None), None, &namer));
+    assert!(marks.check(&token(&namer, Some(99), "s")).is_some());
+    assert!(marks.check(&token(&namer, Some(100), "s")).is_some());
+    assert!(marks.check(&token(&namer, Some(101), "s")).is_none());
+    assert!(marks.check(&token(&namer, None, "s")).is_some(), "no iat, no proof of being newer");
+}
+
+#[test]
+fn an_exception_spares_a_session_from_its_own_mark_only() {
+    // Trap 8: "all but session s1" (100) and "all" (90).
+    let namer = namer();
+    let s1 = namer.scope(ScopeKind::Session, "iss", b"s1");
+    let mut marks = Marks::new(10);
+    marks.apply(NOW, subject(&namer, 100, Some(s1)), None, &namer);
+    marks.apply(NOW, subject(&namer, 90, None), None, &namer);
+    assert!(marks.check(&token(&namer, Some(80), "s1")).is_some(), "the mark without exception");
+    assert!(marks.check(&token(&namer, Some(95), "s1")).is_none(), "spared");
+    assert!(marks.check(&token(&namer, Some(95), "s2")).is_some(), "not spared");
+}
+
+#[test]
+fn another_issuers_subject_is_untouched() {
+    // Trap 20.
+    let namer = namer();
+    let mut marks = Marks::new(10);
+    marks.apply(NOW, subject(&namer, 100, None), None, &namer);
+    let other = TokenScopes::new(&namer, "other", Some(1), [(ScopeKind::Subject, b"alice".as_slice())]);
+    assert!(marks.check(&other).is_none());
+}
+
+#[test]
+fn a_mark_goes_only_when_both_clocks_agree() {
+    // Trap 16.
+    let namer = namer();
+    let mut marks = Marks::new(10);
+    marks.apply(NOW, subject(&namer, 100, None), None, &namer);
+    let lifetime = Duration::from_secs(8_000);
+    let jumped = Now {
+        boot: NOW.boot,
+        wall: NOW.wall + 1_000_000,
+    };
+    assert_eq!(marks.collect(jumped, &namer), 0, "only the wall clock ran");
+    let slow = Now {
+        boot: NOW.boot.plus(lifetime + GRACE),
+        wall: NOW.wall,
+    };
+    assert_eq!(marks.collect(slow, &namer), 0, "only the boot clock ran");
+    let both = Now {
+        boot: NOW.boot.plus(lifetime + GRACE),
+        wall: NOW.wall + 8_000 + 3_600,
+    };
+    assert_eq!(marks.collect(both, &namer), 1);
+    assert!(ChannelId::all().all(|c| marks.root(c) == Digest::EMPTY));
+}
+
+#[test]
+fn the_cap_refuses_the_origin_loudly_and_never_a_statement_of_others() {
+    let namer = namer();
+    let mut marks = Marks::new(1);
+    let first = subject(&namer, 100, None);
+    let second = subject(&namer, 100, Some(ScopeId([3; 16])));
+    assert_eq!(marks.admit(&first.key), Ok(()));
+    marks.apply(NOW, first.clone(), None, &namer);
+    assert_eq!(marks.admit(&second.key), Err(Full { cap: 1 }));
+    assert_eq!(marks.admit(&first.key), Ok(()), "merging needs no room");
+    marks.apply(NOW, second, None, &namer);
+    assert_eq!(marks.len(), 2);
+}
+
+#[test]
+fn a_tag_allows_only_records_filled_after_its_newest_statement() {
+    // Trap 19.
+    let namer = namer();
+    let tag = namer.scope(ScopeKind::Tag, "", b"t");
+    let at = |millis, incarnation| {
+        Some((
+            Incarnation([incarnation; 16]),
+            Position {
+                id: StreamId { millis, sequence: 0 },
+                nonce: Nonce([0; 16]),
+            },
+        ))
+    };
+    let mark = Mark {
+        key: MarkKey { scope: tag, except: None },
+        kind: ScopeKind::Tag,
+        not_before: 0,
+        expires: 1_008_000,
+        note: Note::default(),
+    };
+    let mut marks = Marks::new(10);
+    assert!(marks.tag_allows(tag, at(1, 1)));
+    assert!(!marks.tag_allows(tag, None), "a filler that knew no position proves nothing");
+    marks.apply(NOW, mark.clone(), at(5, 1), &namer);
+    assert!(!marks.tag_allows(tag, at(4, 1)));
+    assert!(marks.tag_allows(tag, at(5, 1)));
+    assert!(!marks.tag_allows(tag, at(9, 2)), "another incarnation");
+    assert!(marks.apply(NOW, mark, None, &namer), "a repeated tag statement is a change");
+    assert!(!marks.tag_allows(tag, at(9, 1)), "heard without a position");
+}
+
+fn any_mark() -> impl Strategy<Value = Mark> {
+    (0u8..4, prop::option::of(0u8..3), 0u64..5, 1u64..4, 0u8..3).prop_map(|(scope, except, not_before, hours, who)| Mark {
+        key: MarkKey {
+            scope: ScopeId([scope; 16]),
+            except: except.map(|e| ScopeId([e | 0x80; 16])),
+        },
+        kind: ScopeKind::Subject,
+        not_before,
+        expires: 1_000_800 + hours * 3600,
+        note: Note {
+            at: 0,
+            by: who.to_string(),
+            why: "".to_string(),
+        },
+    })
+}
+
+fn table(marks: &[Mark]) -> (Vec<Mark>, Vec<Digest>) {
+    let namer = namer();
+    let mut held = Marks::new(1000);
+    for mark in marks {
+        held.apply(NOW, mark.clone(), None, &namer);
+    }
+    (
+        ChannelId::all().flat_map(|c| held.of_channel(c).collect::<Vec<_>>()).collect(),
+        ChannelId::all().map(|c| held.root(c)).collect(),
+    )
+}
+
+proptest! {
+    #[test]
+    fn marks_merge_in_any_order_and_any_number_of_times(
+        marks in prop::collection::vec(any_mark(), 0..12),
+        order in any::<u64>(),
+    ) {
+        let mut shuffled = marks.clone();
+        shuffled.extend(marks.iter().cloned());
+        let mut seed = order;
+        for at in (1..shuffled.len()).rev() {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            shuffled.swap(at, (seed >> 33) as usize % (at + 1));
+        }
+        prop_assert_eq!(table(&marks), table(&shuffled));
+    }
+
+    #[test]
+    fn what_is_lacking_brings_two_tables_together(
+        ours in prop::collection::vec(any_mark(), 0..8),
+        theirs in prop::collection::vec(any_mark(), 0..8),
+    ) {
+        let namer = namer();
+        let mut a = Marks::new(1000);
+        let mut b = Marks::new(1000);
+        ours.iter().for_each(|m| { a.apply(NOW, m.clone(), None, &namer); });
+        theirs.iter().for_each(|m| { b.apply(NOW, m.clone(), None, &namer); });
+        for channel in ChannelId::all() {
+            let of_b: Vec<_> = b.of_channel(channel).collect();
+            for mark in a.lacking_in(channel, &of_b) {
+                b.apply(NOW, mark, None, &namer);
+            }
+            for mark in of_b {
+                a.apply(NOW, mark, None, &namer);
+            }
+            prop_assert_eq!(a.root(channel), b.root(channel));
+        }
+    }
+}

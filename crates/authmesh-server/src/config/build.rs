@@ -1,0 +1,124 @@
+//! From checked values to the typed configuration.
+
+use std::collections::BTreeMap;
+
+use super::problem::Problem;
+use super::resolve::Resolved;
+use super::secret::Secret;
+use super::typed::{
+    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, Log, Route, Server,
+};
+use super::value::{FromValue, Value};
+
+/// Builds the configuration. Every setting is used exactly once, or the build of authmesh is defective.
+pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<Config, Problem> {
+    let issuers = resolved.count("issuers");
+    let routes = resolved.count("routes");
+    let mut values = Values(resolved.into_values());
+    // Both are in `admin_token`.
+    values.0.remove("admin.token");
+    values.0.remove("admin.token_file");
+
+    let config = Config {
+        cluster: Cluster {
+            name: values.take("cluster.name")?,
+            node: values.take("cluster.node")?,
+            key_ring_file: values.take("cluster.key_ring_file")?,
+        },
+        server: Server {
+            listen: values.take("server.listen")?,
+            cookie: values.take("server.cookie")?,
+            explain: values.take("server.explain")?,
+            drain: values.take("server.drain")?,
+            max_connections: values.take("server.max_connections")?,
+            request_timeout: values.take("server.request_timeout")?,
+            headers: Headers {
+                subject: values.take("server.headers.subject")?,
+                issuer: values.take("server.headers.issuer")?,
+                client: values.take("server.headers.client")?,
+                scopes: values.take("server.headers.scopes")?,
+                session: values.take("server.headers.session")?,
+                email: values.take("server.headers.email")?,
+                expires: values.take("server.headers.expires")?,
+            },
+        },
+        admin: Admin {
+            listen: values.take("admin.listen")?,
+            token: admin_token,
+        },
+        cache: Cache {
+            verdict_bytes: values.take("cache.verdict_bytes")?,
+            entry_bytes: values.take("cache.entry_bytes")?,
+            max_token_bytes: values.take("cache.max_token_bytes")?,
+            max_verdict_age: values.take("cache.max_verdict_age")?,
+        },
+        issuers: (0..issuers)
+            .map(|index| issuer(&mut values, index))
+            .collect::<Result<_, _>>()?,
+        routes: (0..routes)
+            .map(|index| route(&mut values, index))
+            .collect::<Result<_, _>>()?,
+        log: Log {
+            level: values.take("log.level")?,
+            format: values.take("log.format")?,
+        },
+        danger: Danger {
+            any_audience: values.take("danger.any_audience")?,
+            allow_http: values.take("danger.allow_http")?,
+        },
+    };
+    match values.0.into_keys().next() {
+        None => Ok(config),
+        Some(unused) => Err(Problem::defect(&unused)),
+    }
+}
+
+fn issuer(values: &mut Values, index: usize) -> Result<Issuer, Problem> {
+    let path = |key: &str| format!("issuers[{index}].{key}");
+    Ok(Issuer {
+        url: values.take(&path("url"))?,
+        audience: values.take(&path("audience"))?,
+        jwks_url: values.take(&path("jwks_url"))?,
+        algorithms: values.take(&path("algorithms"))?,
+        typ: values.take(&path("typ"))?,
+        leeway: values.take(&path("leeway"))?,
+        max_token_lifetime: values.take(&path("max_token_lifetime"))?,
+        required_claims: values.take(&path("required_claims"))?,
+        keys: IssuerKeys {
+            soft_lifetime: values.take(&path("keys.soft_lifetime"))?,
+            max_trust_age: values.take(&path("keys.max_trust_age"))?,
+        },
+        http: IssuerHttp {
+            connect_timeout: values.take(&path("http.connect_timeout"))?,
+            total_timeout: values.take(&path("http.total_timeout"))?,
+            ca_file: values.take(&path("http.ca_file"))?,
+        },
+    })
+}
+
+fn route(values: &mut Values, index: usize) -> Result<Route, Problem> {
+    let path = |key: &str| format!("routes[{index}].{key}");
+    Ok(Route {
+        host: values.take(&path("host"))?,
+        path: values.take(&path("path"))?,
+        methods: values.take(&path("methods"))?,
+        access: values.take(&path("access"))?,
+        scopes: values.take(&path("scopes"))?,
+        any_scope: values.take(&path("any_scope"))?,
+        sensitive: values.take(&path("sensitive"))?,
+        when_blind: values.take(&path("when_blind"))?,
+        max_age: values.take(&path("max_age"))?,
+        audience: values.take(&path("audience"))?,
+    })
+}
+
+struct Values(BTreeMap<String, Option<Value>>);
+
+impl Values {
+    fn take<T: FromValue>(&mut self, path: &str) -> Result<T, Problem> {
+        self.0
+            .remove(path)
+            .and_then(T::from_value)
+            .ok_or_else(|| Problem::defect(path))
+    }
+}

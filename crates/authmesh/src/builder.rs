@@ -1,0 +1,301 @@
+//! Building a node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh_proto::crypto::{KeyRing, Namer, ScopeKind, Sealer};
+use authmesh_proto::follower::FollowerConfig;
+use authmesh_proto::keys::KeyPolicy;
+use opentelemetry::metrics::Meter;
+
+use crate::cache::{Declared, Flights};
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::error::BuildError;
+use crate::issuer::Issuer;
+use crate::l1::{Digester, Stores};
+use crate::memory;
+use crate::mesh::{AuthMesh, Inner};
+use crate::node::{Driver, Node, Parts, Ports};
+use crate::policy::{Policy, Rules};
+use crate::ports::{Bus, Clock, Entropy, KeySource, Log, Members, Store};
+use crate::telemetry;
+use crate::verify::{Shared, VERDICTS, Verifier};
+
+/// How long `start` waits until the node has loaded its marks. Past it the node starts blind, and sees by itself.
+const START_WAIT: Duration = Duration::from_secs(2);
+
+/// One adapter per port of a cluster.
+type Adapters = (Arc<dyn Log>, Arc<dyn Bus>, Arc<dyn Store>, Arc<dyn Members>);
+
+/// Builds an [`AuthMesh`]. Every setter ends with its default.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct Builder {
+    name: String,
+    address: String,
+    cluster: String,
+    ring: Option<KeyRing>,
+    adapters: Option<Adapters>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    issuers: Vec<(String, Arc<dyn KeySource>, KeyPolicy, Rules)>,
+    policy: Policy,
+    follower: FollowerConfig,
+    verdict_bytes: u64,
+    entry_bytes: u64,
+    mark_cap: usize,
+    max_token_lifetime: Option<Duration>,
+    meter: Option<Meter>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: "node".into(),
+            address: String::new(),
+            cluster: "authmesh".into(),
+            ring: None,
+            adapters: None,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            issuers: Vec::new(),
+            policy: Policy::default(),
+            follower: FollowerConfig::default(),
+            verdict_bytes: 64 << 20,
+            entry_bytes: 64 << 20,
+            mark_cap: 1_000_000,
+            max_token_lifetime: None,
+            meter: None,
+        }
+    }
+
+    /// The node's name, for people. Default: `node`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where the node answers, as members are told. Default: empty.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// The cluster's name. Nodes of different clusters read nothing of each other. Default: `authmesh`.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.cluster = cluster.into();
+        self
+    }
+
+    /// The key ring that the nodes of the cluster share. Default: a random one, good for a single process only.
+    pub fn key_ring(mut self, ring: KeyRing) -> Self {
+        self.ring = Some(ring);
+        self
+    }
+
+    /// Joins a cluster through one adapter of log, bus, store and members. Default: none; the node is a local cache and its
+    /// own authority.
+    pub fn join<A: Log + Bus + Store + Members + 'static>(mut self, adapter: Arc<A>) -> Self {
+        self.adapters = Some((Arc::clone(&adapter) as _, Arc::clone(&adapter) as _, Arc::clone(&adapter) as _, adapter as _));
+        self
+    }
+
+    /// Joins a cluster through an adapter per port, for instance with faults in front of them.
+    pub fn join_through(
+        mut self,
+        log: Arc<dyn Log>,
+        bus: Arc<dyn Bus>,
+        store: Arc<dyn Store>,
+        members: Arc<dyn Members>,
+    ) -> Self {
+        self.adapters = Some((log, bus, store, members));
+        self
+    }
+
+    /// Adds an issuer: its key source, and what is demanded of its tokens. `url` is compared with `iss` byte by byte.
+    pub fn issuer(self, url: impl Into<String>, source: Arc<dyn KeySource>, rules: Rules) -> Self {
+        self.issuer_with(url, source, KeyPolicy::default(), rules)
+    }
+
+    /// Adds an issuer with settings for its key machine.
+    pub fn issuer_with(
+        mut self,
+        url: impl Into<String>,
+        source: Arc<dyn KeySource>,
+        keys: KeyPolicy,
+        rules: Rules,
+    ) -> Self {
+        self.issuers.push((url.into(), source, keys, rules));
+        self
+    }
+
+    /// Settings of the default policy; its issuers are those added with [`Builder::issuer`]. Default: [`Policy::default`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Periods of the follower. Default: [`FollowerConfig::default`].
+    pub fn follower(mut self, follower: FollowerConfig) -> Self {
+        self.follower = follower;
+        self
+    }
+
+    /// Memory for verdicts, in bytes. Default: 64 MiB.
+    pub fn verdict_bytes(mut self, bytes: u64) -> Self {
+        self.verdict_bytes = bytes;
+        self
+    }
+
+    /// Memory for entries of the generic cache, in bytes. Default: 64 MiB.
+    pub fn entry_bytes(mut self, bytes: u64) -> Self {
+        self.entry_bytes = bytes;
+        self
+    }
+
+    /// How many marks this node may bring the cluster to. Default: 1,000,000.
+    pub fn mark_cap(mut self, cap: usize) -> Self {
+        self.mark_cap = cap;
+        self
+    }
+
+    /// The longest token lifetime that any policy of this mesh will accept: it decides how long marks are kept. Equal on
+    /// every node. Default: the longest among the rules of the issuers.
+    pub fn max_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.max_token_lifetime = Some(lifetime);
+        self
+    }
+
+    /// The clocks. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The random source. Default: [`SystemEntropy`].
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Registers metrics with an OpenTelemetry meter. Default: none.
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks; a node that could not load them
+    /// starts blind and goes on trying.
+    ///
+    /// # Errors
+    /// When settings are missing or contradict each other; nothing is running then.
+    pub async fn start(mut self) -> Result<AuthMesh, BuildError> {
+        if self.cluster.is_empty() || self.cluster.len() > 64 {
+            return Err(BuildError::new("cluster", "its name must have 1 to 64 bytes"));
+        }
+        if self.issuers.is_empty() {
+            return Err(BuildError::new("issuers", "there is none: no token could be accepted. Add one"));
+        }
+        let longest = self.issuers.iter().map(|(.., rules)| rules.max_token_lifetime).max().unwrap_or_default();
+        let max_token_lifetime = self.max_token_lifetime.unwrap_or(longest);
+        if max_token_lifetime < longest {
+            return Err(BuildError::new(
+                "max_token_lifetime",
+                format!("is shorter than the {longest:?} that an issuer's rules accept"),
+            ));
+        }
+        let alone = self.adapters.is_none();
+        let (log, bus, store, members) = self.adapters.take().unwrap_or_else(|| {
+            let own = Arc::new(memory::Cluster::with(memory::Limits::default(), Arc::clone(&self.clock)));
+            (Arc::clone(&own) as _, Arc::clone(&own) as _, Arc::clone(&own) as _, own as _)
+        });
+        let ring = match self.ring.take() {
+            Some(ring) => ring,
+            None if alone => self.random_ring()?,
+            None => {
+                return Err(BuildError::new(
+                    "key_ring",
+                    "nodes of a cluster must share one; give each node the same",
+                ));
+            }
+        };
+        let now = self.clock.now().boot;
+        let mut issuers = BTreeMap::new();
+        for (url, source, keys, rules) in std::mem::take(&mut self.issuers) {
+            let issuer = Arc::new(Issuer::new(&url, source, keys, now));
+            if issuers.insert(Arc::clone(&issuer.url), issuer).is_some() {
+                return Err(BuildError::new("issuers", format!("{url} stands there twice")));
+            }
+            self.policy.issuers.insert(url, rules);
+        }
+        let digester = Digester::new(&*self.entropy);
+        let (node, said) = Node::new(Parts {
+            name: self.name,
+            address: self.address,
+            ports: Ports {
+                log,
+                bus,
+                store,
+                members,
+                clock: self.clock,
+                entropy: self.entropy,
+            },
+            namer: Namer::new(&ring, &self.cluster),
+            sealer: Sealer::new(&ring, &self.cluster),
+            follower: self.follower,
+            mark_cap: self.mark_cap,
+            l1: Stores::new(self.verdict_bytes, self.entry_bytes),
+            max_skew: Duration::from_secs(30),
+            alone,
+        });
+        let all_verdicts = node.codec.namer.scope(ScopeKind::Tag, VERDICTS, b"");
+        let shared = Arc::new(Shared {
+            node: Arc::clone(&node),
+            issuers,
+            digester,
+            all_verdicts,
+        });
+        // Nothing runs before the policy is known to be sound.
+        let verifier = Verifier::new(Arc::clone(&shared), self.policy)?;
+        node.tasks.spawn(Driver::new(Arc::clone(&node), said).run());
+        node.tasks.spawn(Arc::clone(&node).announce());
+        for issuer in shared.issuers.values() {
+            node.tasks.spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node)));
+        }
+        if let Some(meter) = &self.meter {
+            telemetry::register(meter, &node);
+        }
+        let mesh = AuthMesh(Arc::new(Inner {
+            shared,
+            verifier,
+            flights: Arc::new(Flights::default()),
+            declared: Declared::default(),
+            max_token_lifetime,
+            started: now,
+        }));
+        mesh.await_marks().await;
+        Ok(mesh)
+    }
+
+    fn random_ring(&self) -> Result<KeyRing, BuildError> {
+        let (mut naming, mut sealing) = ([0; 32], [0; 32]);
+        self.entropy.fill(&mut naming);
+        self.entropy.fill(&mut sealing);
+        KeyRing::new(naming, [sealing]).map_err(|error| BuildError::new("entropy", error.to_string()))
+    }
+}
+
+impl AuthMesh {
+    async fn await_marks(&self) {
+        let loaded = async {
+            let mut look = tokio::time::interval(Duration::from_millis(5));
+            while !self.is_ready() {
+                look.tick().await;
+            }
+        };
+        if tokio::time::timeout(START_WAIT, loaded).await.is_err() {
+            tracing::warn!("the marks could not be loaded yet; this node answers nothing until they are");
+        }
+    }
+}

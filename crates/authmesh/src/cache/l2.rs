@@ -1,0 +1,179 @@
+//! The cache's side of L2: which bytes count, and how they get there. Every failure here is a miss.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId};
+use authmesh_proto::log::Head;
+use authmesh_proto::record::{Content, Record, Stored, TagPosition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Cache, Capture, Filled, MAX_VALUE, Shared};
+use crate::ports::{BoxFuture, LeaseOutcome, PortError};
+
+/// How long one call of L2 may hold a caller up.
+const L2_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a fill lease lives; renewed while loading.
+pub(super) const LEASE: Duration = Duration::from_secs(1);
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
+    /// The value in L2, if it counts; it then stands in L1 too.
+    pub(super) async fn look_in_l2(&self, name: &EntryName, captured: &Capture) -> Option<Arc<V>> {
+        let shared = &self.shared;
+        if !shared.space.l2 || !shared.node.coherence().is_coherent() {
+            return None;
+        }
+        let (record, lifetime) = shared.read_record(name).await?;
+        let Ok(value) = serde_json::from_slice::<V>(&record.value) else {
+            tracing::warn!(namespace = %shared.space.name, "a record of L2 does not fit its type; it is loaded anew");
+            return None;
+        };
+        let value = Arc::new(value);
+        let filled = Filled {
+            value: Arc::clone(&value) as _,
+            encoded: record.value,
+            tags: record.tags.iter().map(|tag| tag.tag).collect(),
+            lifetime,
+        };
+        shared.keep_in_l1(name, captured, &filled);
+        shared.node.counters.cache_l2.add();
+        Some(value)
+    }
+}
+
+impl Shared {
+    async fn bounded<T>(&self, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
+        let answer = tokio::time::timeout(L2_TIMEOUT, call).await;
+        match answer {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(_)) | Err(_) => {
+                self.node.counters.cache_l2_failures.add();
+                None
+            }
+        }
+    }
+
+    /// A record that counts: the head is what this node has applied, the value is of the head's incarnation and generation,
+    /// it opens, it has not expired, and no tag of it was voided since it was filled.
+    async fn read_record(&self, name: &EntryName) -> Option<(Record, Duration)> {
+        let node = &self.node;
+        let read = self.bounded(node.ports.store.read(*name)).await?;
+        let (head, value) = (read.head?, read.value?);
+        if !node.l2_counts(name, &head) {
+            return None;
+        }
+        let stored = match Stored::decode(&value) {
+            Ok(stored) => stored,
+            Err(error) => {
+                node.counters.unopened.add();
+                tracing::warn!(target: "authmesh::audit", %error, "a value of L2 is not of this version; it is a miss");
+                return None;
+            }
+        };
+        let place = place(&head);
+        if (stored.incarnation, stored.generation) != place {
+            return None;
+        }
+        let Content::Record { expires, sealed } = stored.content else {
+            return None;
+        };
+        let record = match Record::open(&node.codec.sealer, name, place, expires, &sealed) {
+            Ok(record) => record,
+            Err(error) => {
+                node.counters.unopened.add();
+                tracing::warn!(target: "authmesh::audit", ?error, "a value of L2 does not open; it is a miss");
+                return None;
+            }
+        };
+        let left = Duration::from_secs(expires.saturating_sub(node.now().wall)).min(self.space.lifetime);
+        let marks = node.marks();
+        let allowed = record.tags.iter().all(|tag| marks.tag_allows(tag.tag, tag.applied));
+        let whole = record.tags.iter().any(|tag| tag.tag == self.whole);
+        drop(marks);
+        (!left.is_zero() && allowed && whole).then_some((record, left))
+    }
+
+    /// Takes the fill lease; `None` when there is none to be had.
+    pub(super) async fn take_lease(&self, name: &EntryName, nonce: Nonce) -> Option<(Incarnation, u64)> {
+        match self.lease(name, nonce).await? {
+            LeaseOutcome::Taken(incarnation, generation) => Some((incarnation, generation)),
+            LeaseOutcome::Held(_) | LeaseOutcome::Present | LeaseOutcome::Unborn => None,
+        }
+    }
+
+    pub(super) async fn lease(&self, name: &EntryName, nonce: Nonce) -> Option<LeaseOutcome> {
+        if !self.space.l2 {
+            return None;
+        }
+        self.bounded(self.node.ports.store.lease(*name, nonce, LEASE)).await
+    }
+
+    /// Stores what was loaded, if the lease is still ours.
+    pub(super) async fn store(
+        &self,
+        name: &EntryName,
+        nonce: Nonce,
+        place: (Incarnation, u64),
+        captured: &Capture,
+        filled: &Filled,
+    ) {
+        // A lease that was taken in another incarnation than the one that was captured belongs to another fill.
+        let applied = captured.applied[name.slot().channel.index()];
+        let same = applied.is_some_and(|(incarnation, _)| incarnation == place.0);
+        if same && filled.encoded.len() <= MAX_VALUE {
+            let sealed = self.seal(name, place, |tag| captured.applied[tag.slot().channel.index()], filled);
+            self.bounded(self.node.ports.store.store(*name, nonce, sealed, filled.lifetime)).await;
+        } else {
+            self.bounded(self.node.ports.store.release(*name, nonce)).await;
+        }
+    }
+
+    pub(super) async fn store_if_absent(&self, name: &EntryName, filled: &Filled) -> Result<bool, PortError> {
+        let store = &self.node.ports.store;
+        if filled.encoded.len() > MAX_VALUE {
+            return Err(PortError::Refused(format!("a value has at most {MAX_VALUE} bytes")));
+        }
+        let applied = |tag: ScopeId| self.node.applied(tag.slot().channel);
+        let head = store.read(*name).await?.head;
+        let Some(head) = head else {
+            return Err(PortError::Unavailable("the channel has no log yet".into()));
+        };
+        if self.read_record(name).await.is_some() {
+            return Ok(false);
+        }
+        let sealed = self.seal(name, place(&head), applied, filled);
+        store.insert_if_absent(*name, sealed, filled.lifetime).await
+    }
+
+    fn seal(
+        &self,
+        name: &EntryName,
+        place: (Incarnation, u64),
+        applied: impl Fn(ScopeId) -> Option<(Incarnation, authmesh_proto::ident::Position)>,
+        filled: &Filled,
+    ) -> Vec<u8> {
+        let now = self.node.now().wall;
+        let record = Record {
+            filled_at: now,
+            tags: filled
+                .tags
+                .iter()
+                .map(|tag| TagPosition {
+                    tag: *tag,
+                    applied: applied(*tag),
+                })
+                .collect(),
+            value: filled.encoded.clone(),
+        };
+        // Whole seconds, rounded down: never longer than asked.
+        let expires = now.saturating_add(filled.lifetime.as_secs());
+        record
+            .seal(&self.node.codec.sealer, name, place, expires, self.node.codec.nonce())
+            .encode()
+    }
+}
+
+fn place(head: &Head) -> (Incarnation, u64) {
+    (head.incarnation, head.generation)
+}

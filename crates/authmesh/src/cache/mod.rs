@@ -1,0 +1,398 @@
+//! The generic coherent cache: any data under declared namespaces, with the same coherence as verdicts.
+//!
+//! A read goes L1, L2, loader. A fill that overlapped a drop, a tag or a clear enters neither level, and answers only
+//! callers who came before it (invariant 3). L2 failing never fails a read: the loader is asked.
+
+mod fill;
+mod l2;
+#[cfg(test)]
+mod tests;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use authmesh_proto::crypto::ScopeKind;
+use authmesh_proto::freshness::Captured;
+use authmesh_proto::ident::{EntryName, ScopeId};
+use authmesh_proto::statement::{Body, Mark, MarkKey, Note, to_full_hour};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{BuildError, CacheError, RevokeError};
+use crate::l1::Entry;
+use crate::node::{Coherence, Node};
+use crate::policy::WhenBlind;
+use crate::revoke::say_and_wait;
+
+pub(crate) use fill::Flights;
+
+/// The longest lifetime of an entry.
+const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
+/// Longest value that goes to L2, encoded, in bytes.
+const MAX_VALUE: usize = 256 * 1024;
+/// Longest name of a namespace, in bytes.
+const MAX_NAME: usize = 128;
+
+/// A declared part of the cache, cleared as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    name: String,
+    lifetime: Duration,
+    l2: bool,
+    when_blind: WhenBlind,
+}
+
+impl Namespace {
+    /// A namespace of this name: 1 to 128 bytes.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            lifetime: Duration::from_secs(300),
+            l2: true,
+            when_blind: WhenBlind::default(),
+        }
+    }
+
+    /// How long an entry lives. At most 24 h. Default: 5 min.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// Whether entries are shared through L2. Default: yes.
+    #[must_use]
+    pub fn l2(mut self, l2: bool) -> Self {
+        self.l2 = l2;
+        self
+    }
+
+    /// What to do while the node is blind; where it may not serve from memory, the loader is asked. Default: serve for at
+    /// most 5 min.
+    #[must_use]
+    pub fn when_blind(mut self, rule: WhenBlind) -> Self {
+        self.when_blind = rule;
+        self
+    }
+}
+
+/// What a loader brings.
+#[derive(Debug, Clone)]
+pub struct Load<V> {
+    value: V,
+    lifetime: Option<Duration>,
+    tags: Vec<String>,
+}
+
+impl<V> Load<V> {
+    /// A value with the namespace's lifetime and no tags.
+    #[must_use]
+    pub fn new(value: V) -> Self {
+        Self {
+            value,
+            lifetime: None,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Shortens the entry's life: never beyond what it shows is valid.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Adds a tag: [`Cache::invalidate_tag`] voids every entry that carries it. At most 16 count.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+impl<V> From<V> for Load<V> {
+    fn from(value: V) -> Self {
+        Self::new(value)
+    }
+}
+
+/// A namespace of the cache, for values of one type. Cheap to clone.
+///
+/// Values are encoded as JSON on their way to L2, so that two versions of a program can run side by side.
+pub struct Cache<V> {
+    shared: Arc<Shared>,
+    _values: PhantomData<fn() -> V>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    node: Arc<Node>,
+    flights: Arc<Flights>,
+    space: Namespace,
+    /// The tag that every entry of the namespace carries.
+    whole: ScopeId,
+}
+
+/// The namespaces that were declared, each with its type.
+#[derive(Debug, Default)]
+pub(crate) struct Declared(Mutex<HashMap<String, (Namespace, TypeId)>>);
+
+impl<V> Clone for Cache<V> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            _values: PhantomData,
+        }
+    }
+}
+
+impl<V> fmt::Debug for Cache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("namespace", &self.shared.space.name).finish()
+    }
+}
+
+/// A value, and what goes with it, ready to be cached.
+struct Filled {
+    value: Arc<dyn Any + Send + Sync>,
+    encoded: Vec<u8>,
+    tags: Vec<ScopeId>,
+    lifetime: Duration,
+}
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        flights: &Arc<Flights>,
+        declared: &Declared,
+        space: Namespace,
+    ) -> Result<Self, BuildError> {
+        if space.name.is_empty() || space.name.len() > MAX_NAME {
+            return Err(BuildError::new("namespace", "its name must have 1 to 128 bytes"));
+        }
+        if space.lifetime.is_zero() || space.lifetime > MAX_LIFETIME {
+            return Err(BuildError::new("lifetime", "must be more than zero and at most 24 h"));
+        }
+        let mut declared = declared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = declared
+            .entry(space.name.clone())
+            .or_insert_with(|| (space.clone(), TypeId::of::<V>()));
+        if *known != (space.clone(), TypeId::of::<V>()) {
+            return Err(BuildError::new(
+                "namespace",
+                format!("{} is declared already, with other settings or another type", space.name),
+            ));
+        }
+        let whole = node.codec.namer.scope(ScopeKind::Tag, &space.name, b"");
+        Ok(Self {
+            shared: Arc::new(Shared {
+                node: Arc::clone(node),
+                flights: Arc::clone(flights),
+                space,
+                whole,
+            }),
+            _values: PhantomData,
+        })
+    }
+
+    /// The value under a key, from L1 or L2. `None`: neither has it, or it may not be served now.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Option<Arc<V>> {
+        let name = self.shared.name(key.as_ref());
+        if let Some(value) = self.shared.look_in_l1(&name) {
+            return value.downcast().ok();
+        }
+        let captured = self.shared.capture();
+        self.look_in_l2(&name, &captured).await
+    }
+
+    /// The value under a key; on a miss `load` is run, by one caller in the process for all and, through L2, by one node for
+    /// the cluster.
+    ///
+    /// Cancel safety: the load runs in its own task and goes on for the others.
+    ///
+    /// # Errors
+    /// The loader's error, to every caller that waited for it. L2 failing is no error.
+    pub async fn get_or_load<L, F, E, R>(&self, key: impl AsRef<[u8]>, load: L) -> Result<Arc<V>, CacheError<E>>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<R, E>> + Send,
+        R: Into<Load<V>> + Send,
+        E: Clone + Send + Sync + 'static,
+    {
+        let name = self.shared.name(key.as_ref());
+        if let Some(value) = self.shared.look_in_l1(&name)
+            && let Ok(value) = value.downcast()
+        {
+            return Ok(value);
+        }
+        self.fly(name, load).await
+    }
+
+    /// Replaces the value under a key on every node: the old one is voided first, then the new one is shared.
+    ///
+    /// # Errors
+    /// When the value cannot be encoded, or the drop was not accepted; nothing has changed then.
+    pub async fn insert(&self, key: impl AsRef<[u8]>, value: impl Into<Load<V>>) -> Result<(), CacheError<()>> {
+        let name = self.shared.name(key.as_ref());
+        let filled = self.shared.filled(value.into()).map_err(CacheError::Encode)?;
+        self.shared.say(Body::Drop(name)).await.map_err(CacheError::Statement)?;
+        let captured = self.shared.capture();
+        let nonce = authmesh_proto::ident::Nonce(self.shared.node.random());
+        if let Some(place) = self.shared.take_lease(&name, nonce).await {
+            self.shared.store(&name, nonce, place, &captured, &filled).await;
+        }
+        self.shared.keep_in_l1(&name, &captured, &filled);
+        Ok(())
+    }
+
+    /// Voids the value under a key on every node. `false` when the statement could not be committed in time; it will be,
+    /// and is in force here.
+    ///
+    /// # Errors
+    /// When the statement was not accepted.
+    pub async fn remove(&self, key: impl AsRef<[u8]>) -> Result<bool, RevokeError> {
+        let name = self.shared.name(key.as_ref());
+        self.shared.node.l1.entries.invalidate(&name);
+        self.shared.say(Body::Drop(name)).await
+    }
+
+    /// Voids every entry of the namespace that carries a tag, on every node. O(1).
+    ///
+    /// # Errors
+    /// When the statement was not accepted.
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<bool, RevokeError> {
+        let tag = self.shared.tag(tag);
+        self.shared.say(tag_mark(&self.shared.node, tag)).await
+    }
+
+    /// Voids every entry of the namespace on every node. O(1). Revocations stand.
+    ///
+    /// # Errors
+    /// When the statement was not accepted.
+    pub async fn clear(&self) -> Result<bool, RevokeError> {
+        self.shared.say(tag_mark(&self.shared.node, self.shared.whole)).await
+    }
+
+    /// Whether there is a value under a key, in L1 or L2.
+    pub async fn exists(&self, key: impl AsRef<[u8]>) -> bool {
+        self.get(key).await.is_some()
+    }
+
+    /// Stores a value in L2 if there is none. Returns whether it was stored. Of all nodes that try at once, one wins.
+    ///
+    /// # Errors
+    /// When the value cannot be encoded, or L2 could not be asked.
+    pub async fn insert_if_absent(&self, key: impl AsRef<[u8]>, value: impl Into<Load<V>>) -> Result<bool, CacheError<()>> {
+        let name = self.shared.name(key.as_ref());
+        let filled = self.shared.filled(value.into()).map_err(CacheError::Encode)?;
+        Ok(self.shared.store_if_absent(&name, &filled).await?)
+    }
+
+    /// Adds to a counter in L2 and returns its new value. Counters are plain numbers, apart from values, and never in L1;
+    /// `lifetime` counts from the first increment.
+    ///
+    /// # Errors
+    /// When L2 could not be asked.
+    pub async fn increment(&self, key: impl AsRef<[u8]>, by: i64, lifetime: Duration) -> Result<i64, CacheError<()>> {
+        let name = self.shared.name(key.as_ref());
+        Ok(self.shared.node.ports.store.increment(name, by, lifetime).await?)
+    }
+}
+
+impl Shared {
+    fn name(&self, key: &[u8]) -> EntryName {
+        self.node.codec.namer.entry(&self.space.name, key)
+    }
+
+    fn tag(&self, tag: &str) -> ScopeId {
+        // The namespace itself is the empty tag.
+        let value = format!("={tag}");
+        self.node.codec.namer.scope(ScopeKind::Tag, &self.space.name, value.as_bytes())
+    }
+
+    async fn say(&self, body: Body) -> Result<bool, RevokeError> {
+        say_and_wait(&self.node, body).await.map(|done| done.is_some())
+    }
+
+    /// Everything that a fill must capture before it reads its source.
+    fn capture(&self) -> Capture {
+        Capture {
+            fence: self.node.fence.capture_all(),
+            applied: authmesh_proto::ident::ChannelId::all().map(|channel| self.node.applied(channel)).collect(),
+        }
+    }
+
+    fn may_serve(&self) -> bool {
+        match (self.node.coherence(), self.space.when_blind) {
+            (Coherence::Coherent, _) => true,
+            (Coherence::Blind(since), WhenBlind::Serve { at_most }) => since <= at_most,
+            _ => false,
+        }
+    }
+
+    fn look_in_l1(&self, name: &EntryName) -> Option<Arc<dyn Any + Send + Sync>> {
+        let entry = self.node.l1.entries.get(name)?;
+        let live = self.node.now().boot < entry.until && self.node.fence.all_current(&entry.stamps);
+        if !live {
+            self.node.counters.voided.add();
+            self.node.l1.entries.invalidate(name);
+            return None;
+        }
+        if !self.may_serve() {
+            return None;
+        }
+        self.node.counters.cache_hits.add();
+        Some(Arc::clone(&entry.value))
+    }
+
+    fn keep_in_l1(&self, name: &EntryName, captured: &Capture, filled: &Filled) {
+        let slots = std::iter::once(name.slot()).chain(filled.tags.iter().map(ScopeId::slot));
+        let entry = Entry {
+            value: Arc::clone(&filled.value),
+            stamps: slots.map(|slot| captured.fence.stamp(slot)).collect(),
+            until: self.node.now().boot.plus(filled.lifetime),
+            bytes: filled.encoded.len() + filled.tags.len() * 16,
+        };
+        self.node.l1.entries.insert(*name, Arc::new(entry));
+    }
+
+    fn filled<V: Serialize + Send + Sync + 'static>(&self, load: Load<V>) -> Result<Filled, String> {
+        let encoded = serde_json::to_vec(&load.value).map_err(|error| error.to_string())?;
+        let lifetime = load.lifetime.unwrap_or(self.space.lifetime).min(self.space.lifetime);
+        let tags = load.tags.iter().take(16).map(|tag| self.tag(tag));
+        Ok(Filled {
+            tags: std::iter::once(self.whole).chain(tags).collect(),
+            value: Arc::new(load.value),
+            encoded,
+            lifetime,
+        })
+    }
+}
+
+/// What a fill captured before it read its source.
+#[derive(Debug)]
+struct Capture {
+    fence: Captured,
+    /// Per channel, what this node had applied.
+    applied: Vec<Option<(authmesh_proto::ident::Incarnation, authmesh_proto::ident::Position)>>,
+}
+
+/// The statement that voids a tag.
+pub(crate) fn tag_mark(node: &Node, tag: ScopeId) -> Body {
+    let now = node.now().wall;
+    // Longer than any entry that could carry the tag.
+    let expires = to_full_hour(now.saturating_add(MAX_LIFETIME.as_secs() + node.max_skew.as_secs()));
+    Body::Mark(Mark {
+        key: MarkKey { scope: tag, except: None },
+        kind: ScopeKind::Tag,
+        not_before: 0,
+        expires,
+        note: Note::default(),
+    })
+}

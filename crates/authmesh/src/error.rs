@@ -1,0 +1,234 @@
+//! Errors: whose fault it was, and what happened to state. One enum per operation.
+
+use std::time::Duration;
+
+use authmesh_proto::crypto::ScopeKind;
+
+use crate::jose::JwsError;
+use crate::ports::PortError;
+
+/// Why there is no verdict for a token.
+///
+/// [`VerifyError::fault`] says whose fault it is. Nothing here holds the token, a claim's value, or key material.
+/// Nothing was cached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The token is longer than the policy allows.
+    #[error("the token has {bytes} bytes; at most {limit} are accepted")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not a JWT: its parts, their encoding, or their JSON are not what RFC 7515 and RFC 7519 ask.
+    #[error("the token is malformed: {0}")]
+    Malformed(&'static str),
+    /// A JWS that this verifier does not support, or that the policy does not allow: `alg`, `crit`, `b64`.
+    #[error("the token is not supported: {0}")]
+    Unsupported(&'static str),
+    /// The signature does not match.
+    #[error("the signature does not match")]
+    BadSignature,
+    /// The issuer's current key set holds no key of that `kid` for that algorithm.
+    #[error("no key of the issuer matches the token's header")]
+    UnknownKey,
+    /// `exp` has passed.
+    #[error("the token expired {ago:?} ago")]
+    Expired {
+        /// How long ago, leeway not counted.
+        ago: Duration,
+    },
+    /// `nbf` or `iat` lies ahead.
+    #[error("the token is not valid yet: its {claim} lies {ahead:?} ahead")]
+    NotYetValid {
+        /// The claim that lies ahead.
+        claim: &'static str,
+        /// How far.
+        ahead: Duration,
+    },
+    /// `iss` is none of the policy's issuers.
+    #[error("the token's issuer is not accepted here")]
+    WrongIssuer,
+    /// `aud` names none of the policy's audiences.
+    #[error("the token is meant for another audience")]
+    WrongAudience,
+    /// `typ` is none of the policy's types.
+    #[error("the token's typ is not accepted here")]
+    WrongType,
+    /// A claim that is required is absent.
+    #[error("the claim {0} is missing")]
+    MissingClaim(String),
+    /// A claim has the wrong JSON type or an impossible value.
+    #[error("the claim {0} is not what RFC 7519 asks for")]
+    InvalidClaim(&'static str),
+    /// `exp` lies further ahead than `max_token_lifetime`: how long a revocation must be kept would be unknown.
+    #[error("the token lives longer than the {limit:?} that are accepted")]
+    LifetimeTooLong {
+        /// The limit.
+        limit: Duration,
+    },
+    /// A mark voids the token.
+    #[error("the token is revoked ({0})")]
+    Revoked(ScopeKind),
+    /// The issuer's keys could not be asked for. Not a verdict: ask again.
+    #[error("the issuer's keys could not be asked for: {what}")]
+    CouldNotAsk {
+        /// What happened, for the operator.
+        what: String,
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// The node cannot prove that it has applied every revocation, and the route does not allow that. Not a verdict.
+    #[error("the node cannot prove that it knows every revocation{}", since(.blind_for))]
+    Blind {
+        /// For how long; `None` when it was never coherent since its start.
+        blind_for: Option<Duration>,
+    },
+}
+
+fn since(blind_for: &Option<Duration>) -> String {
+    blind_for.map_or_else(|| " since its start".into(), |d| format!(" for {} s", d.as_secs()))
+}
+
+/// Whose fault it is that there is no verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The token's: HTTP 401.
+    Token,
+    /// Nobody's whom the caller knows: an upstream or this node. HTTP 503; never a verdict.
+    Service,
+}
+
+impl VerifyError {
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::CouldNotAsk { .. } | Self::Blind { .. } => Fault::Service,
+            _ => Fault::Token,
+        }
+    }
+
+    /// A stable word for it, in metrics and answers.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::Malformed(_) => "malformed",
+            Self::Unsupported(_) => "unsupported",
+            Self::BadSignature => "bad_signature",
+            Self::UnknownKey => "unknown_key",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not_yet_valid",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::WrongAudience => "wrong_audience",
+            Self::WrongType => "wrong_type",
+            Self::MissingClaim(_) => "missing_claim",
+            Self::InvalidClaim(_) => "invalid_claim",
+            Self::LifetimeTooLong { .. } => "lifetime_too_long",
+            Self::Revoked(_) => "revoked",
+            Self::CouldNotAsk { .. } => "could_not_ask",
+            Self::Blind { .. } => "blind",
+        }
+    }
+
+    /// When asking again makes sense, for errors that are no verdict.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::CouldNotAsk { retry_after, .. } => Some(*retry_after),
+            Self::Blind { .. } => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+/// Why a node did not start, or a policy was refused. Nothing is running.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct BuildError {
+    /// The setting.
+    pub setting: &'static str,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+impl BuildError {
+    pub(crate) fn new(setting: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            setting,
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Why a revocation was refused. Nothing was voided, unless the variant says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// The issuer is not one that this node is configured with.
+    #[error("the issuer is not configured here; a mark for it would void nothing")]
+    UnknownIssuer,
+    /// A value is empty or longer than 1,024 bytes, or a note longer than 256.
+    #[error("{0}")]
+    BadValue(&'static str),
+    /// The token to revoke did not verify: only verified tokens make marks.
+    #[error("only a token that verifies can be revoked: {0}")]
+    Token(#[from] VerifyError),
+    /// The table of marks is full. Marks are never dropped to make room: raise the cap, or revoke a wider scope.
+    #[error("{cap} marks are held already; raise the cap, or revoke a wider scope")]
+    Full {
+        /// The cap.
+        cap: usize,
+    },
+    /// Too many statements wait for their commit. Try again.
+    #[error("too many statements wait for their commit; try again")]
+    Busy,
+    /// An issuer's clock claims to be further ahead than `max_skew`.
+    #[error("the issuer's clock is further ahead than {max_skew:?}; a mark in its time would void tokens yet to come")]
+    AbsurdTime {
+        /// The limit.
+        max_skew: Duration,
+    },
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShutDown,
+}
+
+/// Why a cache operation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError<E> {
+    /// The loader failed; every caller who waited for it gets its error. Nothing was cached.
+    #[error("the loader failed: {0}")]
+    Load(E),
+    /// The load ended without an answer: the loader panicked, the runtime is going down, or the load was another caller's
+    /// with another error type, and failed. Nothing was cached.
+    #[error("the load ended without an answer")]
+    NoAnswer,
+    /// The value could not be encoded. Nothing was cached.
+    #[error("the value cannot be encoded: {0}")]
+    Encode(String),
+    /// L2 did not do it, and nothing else can (counters, insert-if-absent, drops).
+    #[error("the shared store did not do it: {0}")]
+    Store(#[from] PortError),
+    /// Too many statements wait for their commit, or the node is shutting down.
+    #[error("the statement was not accepted: {0}")]
+    Statement(RevokeError),
+}
+
+impl From<JwsError> for VerifyError {
+    fn from(error: JwsError) -> Self {
+        match error {
+            JwsError::Malformed(what) => Self::Malformed(what),
+            JwsError::Unsupported(what) => Self::Unsupported(what),
+            JwsError::AlgorithmNotAllowed(_) => Self::Unsupported("its alg is not allowed by the policy"),
+            JwsError::KeyMismatch => Self::Unsupported("the key that its kid names is not for its alg"),
+            JwsError::AmbiguousKey => Self::Unsupported("it names no kid, and too many keys could have signed it"),
+            JwsError::BadSignature => Self::BadSignature,
+            JwsError::UnknownKey => Self::UnknownKey,
+        }
+    }
+}

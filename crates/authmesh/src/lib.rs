@@ -1,0 +1,64 @@
+//! authmesh: verify once, trust everywhere, revoke everywhere.
+//!
+//! A cache of verified tokens for services that run as many instances. Every instance (a *node*) keeps verdicts in its own
+//! memory and answers from there in well under a microsecond; a revocation takes effect on all of them.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use authmesh::{AuthMesh, Rules, Subject};
+//! # async fn doc(keys: Arc<dyn authmesh::ports::KeySource>, token: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let mesh = AuthMesh::builder()
+//!     .issuer("https://login.example.com", keys, Rules::for_audiences(["orders-api"]))
+//!     .start()
+//!     .await?;
+//!
+//! let verdict = mesh.verifier().verify(token).await?;
+//! println!("hello, {}", verdict.subject().unwrap_or("nobody"));
+//!
+//! mesh.revoke(Subject::new("https://login.example.com", "alice")).why("password changed").await?;
+//! mesh.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! `keys` comes from `authmesh-oidc` (`HttpKeySource::discover`), or from [`memory::FixedKeys`] when the key set is at hand.
+//!
+//! # What a hit checks
+//!
+//! The whole token and the policy (they are the key), the time window with the present clock, the age of the verdict, the
+//! trust age of the key set, the fence, the marks, the key's place in the issuer's current set, and the coherence lease. In
+//! the unchanged case each is one comparison.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod builder;
+mod cache;
+pub mod clock;
+mod error;
+mod issuer;
+pub mod jose;
+mod l1;
+pub mod memory;
+mod mesh;
+mod node;
+pub mod offline;
+mod policy;
+pub mod ports;
+mod revoke;
+mod telemetry;
+mod verdict;
+mod verify;
+
+pub use authmesh_proto as proto;
+pub use authmesh_proto::crypto::{KeyRing, KeyRingError};
+pub use authmesh_proto::keys::KeyPolicy;
+pub use builder::Builder;
+pub use cache::{Cache, Load, Namespace};
+pub use error::{BuildError, CacheError, Fault, RevokeError, VerifyError};
+pub use issuer::IssuerStatus;
+pub use mesh::{AuthMesh, Health, Stats, Status};
+pub use node::{Coherence, Member};
+pub use policy::{Policy, Rules, WhenBlind};
+pub use revoke::{Client, CommitState, JwtId, Receipt, Revocation, Session, Subject, Target, Token, WholeIssuer};
+pub use telemetry::Counts;
+pub use verdict::{Answer, ClaimsError, Outcome, Verdict};
+pub use verify::Verifier;

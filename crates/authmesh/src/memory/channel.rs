@@ -1,0 +1,236 @@
+//! One channel of the in-memory cluster: log, marks, values, counters.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Position};
+use authmesh_proto::log::{Head, LogEntry, Payload};
+use authmesh_proto::record::{Content, Stored};
+use authmesh_proto::time::Moment;
+
+use crate::ports::{Effect, LeaseOutcome, LogSlice, MarkTable, StoredMark};
+
+/// Hour and field of a mark: what may stand once in the table.
+type MarkId = (u64, [u8; 33]);
+
+#[derive(Clone)]
+enum Undo {
+    Nothing,
+    Mark(MarkId, Option<StoredMark>),
+    Value(EntryName, Vec<u8>, Moment),
+}
+
+#[derive(Default)]
+pub(super) struct Channel {
+    log: VecDeque<LogEntry>,
+    marks: BTreeMap<MarkId, StoredMark>,
+    /// What each log entry did, so that a failover can lose it.
+    undo: VecDeque<Undo>,
+    root: Digest,
+    pub(super) values: HashMap<EntryName, (Vec<u8>, Moment)>,
+    counters: HashMap<EntryName, (i64, Moment)>,
+}
+
+impl Channel {
+    pub(super) fn head(&self) -> Option<Head> {
+        self.log.back().map(|entry| entry.head)
+    }
+
+    pub(super) fn take_effect(&mut self, effect: Effect) {
+        let undo = match effect {
+            Effect::Drop(name) => match self.values.remove(&name) {
+                Some((value, until)) => Undo::Value(name, value, until),
+                None => Undo::Nothing,
+            },
+            Effect::Mark(mark) => self.merge(mark),
+        };
+        self.undo.push_back(undo);
+    }
+
+    fn merge(&mut self, mark: StoredMark) -> Undo {
+        let id = (mark.hour, mark.field);
+        let before = self.marks.get(&id).cloned();
+        if before.as_ref().is_some_and(|held| held.rank >= mark.rank) {
+            return Undo::Nothing;
+        }
+        if let Some(held) = &before {
+            self.root = self.root.toggled(held.digest);
+        }
+        self.root = self.root.toggled(mark.digest);
+        self.marks.insert(id, mark);
+        Undo::Mark(id, before)
+    }
+
+    pub(super) fn append(
+        &mut self,
+        channel: ChannelId,
+        position: Position,
+        birth: Incarnation,
+        payload: Payload,
+        cap: usize,
+    ) -> LogEntry {
+        let previous = self.head();
+        let head = Head {
+            incarnation: previous.map_or(birth, |head| head.incarnation),
+            generation: previous.map_or(0, |head| head.generation),
+            position,
+            previous: previous.map(|head| head.position),
+            root: self.root,
+        };
+        self.push(channel, head, payload, cap)
+    }
+
+    pub(super) fn mint(
+        &mut self,
+        channel: ChannelId,
+        position: Position,
+        incarnation: Incarnation,
+        cap: usize,
+    ) -> LogEntry {
+        let previous = self.head();
+        let head = Head {
+            incarnation,
+            generation: previous.map_or(0, |head| head.generation + 1),
+            position,
+            previous: previous.map(|head| head.position),
+            root: self.root,
+        };
+        self.push(channel, head, Payload::Mint, cap)
+    }
+
+    fn push(&mut self, channel: ChannelId, head: Head, payload: Payload, cap: usize) -> LogEntry {
+        let entry = LogEntry { channel, head, payload };
+        self.log.push_back(entry.clone());
+        self.undo.resize(self.log.len(), Undo::Nothing);
+        self.trim(cap);
+        entry
+    }
+
+    pub(super) fn trim(&mut self, keep: usize) {
+        while self.log.len() > keep {
+            self.log.pop_front();
+            self.undo.pop_front();
+        }
+    }
+
+    pub(super) fn lose_newest(&mut self, entries: usize) {
+        for _ in 0..entries {
+            let (Some(_), Some(undo)) = (self.log.pop_back(), self.undo.pop_back()) else {
+                break;
+            };
+            match undo {
+                Undo::Nothing => {}
+                Undo::Value(name, value, until) => {
+                    self.values.insert(name, (value, until));
+                }
+                Undo::Mark(id, before) => {
+                    if let Some(lost) = self.marks.remove(&id) {
+                        self.root = self.root.toggled(lost.digest);
+                    }
+                    if let Some(before) = before {
+                        self.root = self.root.toggled(before.digest);
+                        self.marks.insert(id, before);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn slice(&self, from: Position, limit: usize) -> LogSlice {
+        let entries = self.log.iter().filter(|entry| entry.head.position.id >= from.id);
+        LogSlice {
+            head: self.head(),
+            first: self.log.front().map(|entry| entry.head.position),
+            entries: entries.take(limit).cloned().collect(),
+        }
+    }
+
+    pub(super) fn table(&self) -> MarkTable {
+        MarkTable {
+            head: self.head(),
+            marks: self.marks.values().cloned().collect(),
+        }
+    }
+
+    pub(super) fn value(&self, name: &EntryName, now: Moment) -> Option<&Vec<u8>> {
+        self.values.get(name).filter(|(_, until)| now < *until).map(|(value, _)| value)
+    }
+
+    /// Whether a live value stands under a name: not expired, and written for the present incarnation and generation.
+    fn live(&self, name: &EntryName, now: Moment) -> Option<Stored> {
+        let stored = Stored::decode(self.value(name, now)?).ok()?;
+        let head = self.head()?;
+        (stored.incarnation == head.incarnation && stored.generation == head.generation).then_some(stored)
+    }
+
+    pub(super) fn holds(&self, name: &EntryName, nonce: Nonce, now: Moment) -> bool {
+        self.live(name, now).is_some_and(|stored| stored.content == Content::Lease(nonce))
+    }
+
+    pub(super) fn lease(&mut self, name: EntryName, nonce: Nonce, now: Moment, ttl: Duration) -> LeaseOutcome {
+        let Some(head) = self.head() else {
+            return LeaseOutcome::Unborn;
+        };
+        match self.live(&name, now).map(|stored| stored.content) {
+            Some(Content::Record { .. }) => return LeaseOutcome::Present,
+            Some(Content::Lease(holder)) if holder != nonce => return LeaseOutcome::Held(holder),
+            Some(Content::Lease(_)) | None => {}
+        }
+        let lease = Stored {
+            incarnation: head.incarnation,
+            generation: head.generation,
+            content: Content::Lease(nonce),
+        };
+        self.values.insert(name, (lease.encode(), now.plus(ttl)));
+        LeaseOutcome::Taken(head.incarnation, head.generation)
+    }
+
+    pub(super) fn renew(&mut self, name: &EntryName, nonce: Nonce, now: Moment, ttl: Duration) -> bool {
+        let held = self.holds(name, nonce, now);
+        if let (true, Some((_, until))) = (held, self.values.get_mut(name)) {
+            *until = now.plus(ttl);
+        }
+        held
+    }
+
+    pub(super) fn insert_if_absent(&mut self, name: EntryName, value: Vec<u8>, now: Moment, ttl: Duration) -> bool {
+        let present = matches!(
+            self.live(&name, now).map(|stored| stored.content),
+            Some(Content::Record { .. })
+        );
+        if !present {
+            self.values.insert(name, (value, now.plus(ttl)));
+        }
+        !present
+    }
+
+    pub(super) fn increment(&mut self, name: EntryName, by: i64, now: Moment, ttl: Duration) -> i64 {
+        let counter = self.counters.entry(name).or_insert((0, now.plus(ttl)));
+        if now >= counter.1 {
+            *counter = (0, now.plus(ttl));
+        }
+        counter.0 = counter.0.saturating_add(by);
+        counter.0
+    }
+
+    pub(super) fn volatile(&self) -> usize {
+        self.values.len() + self.counters.len()
+    }
+
+    pub(super) fn expire(&mut self, now: Moment) {
+        self.values.retain(|_, (_, until)| now < *until);
+        self.counters.retain(|_, (_, until)| now < *until);
+    }
+
+    /// Removes the value or counter that is nearest to its end. `false` when there is none.
+    pub(super) fn evict(&mut self) -> bool {
+        let value = self.values.iter().map(|(name, (_, until))| (*until, *name)).min();
+        let counter = self.counters.iter().map(|(name, (_, until))| (*until, *name)).min();
+        match (value, counter) {
+            (Some((a, name)), Some((b, _))) if a <= b => self.values.remove(&name).is_some(),
+            (Some((_, name)), None) => self.values.remove(&name).is_some(),
+            (_, Some((_, name))) => self.counters.remove(&name).is_some(),
+            (None, None) => false,
+        }
+    }
+}

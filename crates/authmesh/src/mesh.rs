@@ -1,0 +1,258 @@
+//! The mesh: the handle that a service holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh_proto::time::Moment;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::builder::Builder;
+use crate::cache::{self, Cache, Declared, Flights, Namespace};
+use crate::error::{BuildError, RevokeError, VerifyError};
+use crate::issuer::{Issuer, IssuerStatus};
+use crate::node::{Coherence, Member, Node};
+use crate::policy::Policy;
+use crate::ports::PortError;
+use crate::revoke::{Revocation, Target, say_and_wait};
+use crate::telemetry::Counts;
+use crate::verify::{Shared, Verifier};
+
+/// A running node. Cheap to clone; clones share it.
+///
+/// Dropping the last handle does not end the node's tasks; [`AuthMesh::shutdown`] does.
+#[derive(Debug, Clone)]
+pub struct AuthMesh(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) verifier: Verifier,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) declared: Declared,
+    pub(crate) max_token_lifetime: Duration,
+    pub(crate) started: Moment,
+}
+
+/// What a node did since its start, and what it holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The node's name.
+    pub node: String,
+    /// Version of authmesh.
+    pub version: &'static str,
+    /// Seconds since its start.
+    pub uptime_seconds: u64,
+    /// The counters.
+    pub counts: Counts,
+    /// Hits as a share of all accepted tokens, 0 to 1; `None` before the first.
+    pub hit_rate: Option<f64>,
+    /// Verdicts in L1, about: eviction runs behind.
+    pub verdicts: u64,
+    /// Their weight in bytes, about.
+    pub verdict_bytes: u64,
+    /// Entries of the generic cache in L1, about.
+    pub entries: u64,
+    /// Their weight in bytes, about.
+    pub entry_bytes: u64,
+    /// Marks held.
+    pub marks: usize,
+    /// Statements that wait for their commit.
+    pub outbox: usize,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// One word for it.
+    pub status: Status,
+    /// Whether it can prove that it knows every revocation.
+    pub coherent: bool,
+    /// Seconds that it has been blind; `None` while coherent, or never coherent yet.
+    pub blind_for_seconds: Option<u64>,
+    /// Whether its marks were loaded: it can take traffic. Later blindness does not unready a node.
+    pub ready: bool,
+    /// Its issuers.
+    pub issuers: Vec<IssuerStatus>,
+}
+
+/// One word for a node's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Everything is as it should be.
+    Ok,
+    /// An issuer has no trusted keys, or its last fetch failed.
+    Degraded,
+    /// The node is blind.
+    Blind,
+}
+
+impl AuthMesh {
+    /// Starts to build a node.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The verifier of the configured issuers and their rules.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        self.0.verifier.clone()
+    }
+
+    /// A verifier under another policy. Verdicts of different policies never answer for each other.
+    ///
+    /// # Errors
+    /// When the policy contradicts itself, names an issuer that the mesh does not have, or accepts tokens that live longer
+    /// than marks are kept for.
+    pub fn verifier_for(&self, policy: Policy) -> Result<Verifier, BuildError> {
+        let longest = policy.issuers.values().map(|rules| rules.max_token_lifetime).max();
+        if longest.is_some_and(|longest| longest > self.0.max_token_lifetime) {
+            return Err(BuildError::new(
+                "max_token_lifetime",
+                format!(
+                    "is longer than the {:?} for which the mesh keeps revocations; raise it in the builder",
+                    self.0.max_token_lifetime
+                ),
+            ));
+        }
+        Verifier::new(Arc::clone(&self.0.shared), policy)
+    }
+
+    /// Revokes: tokens that the target covers are void on every node. In force on this node at once.
+    ///
+    /// ```
+    /// # async fn doc(mesh: authmesh::AuthMesh) -> Result<(), authmesh::RevokeError> {
+    /// use authmesh::Subject;
+    ///
+    /// let receipt = mesh
+    ///     .revoke(Subject::new("https://login.example.com", "alice"))
+    ///     .why("password changed")
+    ///     .except_session("the one that changed it")
+    ///     .await?;
+    /// # let _ = receipt; Ok(()) }
+    /// ```
+    pub fn revoke(&self, target: impl Into<Target>) -> Revocation<'_> {
+        Revocation::new(self, target.into())
+    }
+
+    /// Forgets every cached verdict on every node. Tokens stay valid and are verified again; revocations stand. `false`
+    /// when the statement could not be committed in time; it will be, and is in force here.
+    ///
+    /// # Errors
+    /// When the statement was not accepted.
+    pub async fn clear(&self) -> Result<bool, RevokeError> {
+        let statement = cache::tag_mark(self.node(), self.0.shared.all_verdicts);
+        say_and_wait(self.node(), statement).await.map(|done| done.is_some())
+    }
+
+    /// A namespace of the generic cache, for values of type `V`.
+    ///
+    /// # Errors
+    /// When the namespace's settings are impossible, or it was declared before with other settings or another type.
+    pub fn cache<V>(&self, namespace: Namespace) -> Result<Cache<V>, BuildError>
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        Cache::new(self.node(), &self.0.flights, &self.0.declared, namespace)
+    }
+
+    /// Fetches an issuer's key set now. `None`: there is no such issuer.
+    ///
+    /// # Errors
+    /// [`VerifyError::CouldNotAsk`] when no usable set came; the last good one is kept.
+    pub async fn refresh_keys(&self, issuer: &str) -> Option<Result<(), VerifyError>> {
+        self.0.shared.refresh(issuer).await
+    }
+
+    /// What the node did, and what it holds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let node = self.node();
+        let counts = node.counters.read();
+        let accepted = counts.hits + counts.verified + counts.blind;
+        Stats {
+            node: node.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.0.shared.now().since(self.0.started).as_secs(),
+            counts,
+            hit_rate: (accepted > 0).then(|| counts.hits as f64 / accepted as f64),
+            verdicts: node.verdict_count(),
+            verdict_bytes: node.verdict_bytes(),
+            entries: node.l1.entries.entry_count(),
+            entry_bytes: node.l1.entries.weighted_size(),
+            marks: node.marks().len(),
+            outbox: node.outbox.waiting(),
+        }
+    }
+
+    /// How the node is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let now = self.0.shared.now();
+        let issuers: Vec<_> = self.0.shared.issuers.values().map(|issuer| issuer.status(now)).collect();
+        let coherence = self.node().coherence();
+        let degraded = issuers.iter().any(|issuer| !issuer.trusted || issuer.failures > 0);
+        Health {
+            status: match coherence {
+                Coherence::Coherent if degraded => Status::Degraded,
+                Coherence::Coherent => Status::Ok,
+                _ => Status::Blind,
+            },
+            coherent: coherence.is_coherent(),
+            blind_for_seconds: match coherence {
+                Coherence::Blind(since) => Some(since.as_secs()),
+                _ => None,
+            },
+            ready: self.is_ready(),
+            issuers,
+        }
+    }
+
+    /// Whether the node's marks were loaded. Waits for nothing.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.node().follower().loaded()
+    }
+
+    /// The registered members of the cluster, by name.
+    ///
+    /// # Errors
+    /// When they could not be read.
+    pub async fn members(&self) -> Result<Vec<Member>, PortError> {
+        self.node().list_members().await
+    }
+
+    /// The configured issuers.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.0.shared.issuers.keys().map(|issuer| &**issuer)
+    }
+
+    /// Shuts the node down: what was said is committed (for at most 2 s), its registration is taken away, and the future
+    /// resolves when every task has ended. Verification goes on from memory for handles that are still held, until the
+    /// coherence lease ends.
+    ///
+    /// Cancel safety: the shutdown goes on if the future is dropped.
+    pub async fn shutdown(&self) {
+        let node = self.node();
+        node.shutdown.cancel();
+        node.tasks.close();
+        node.tasks.wait().await;
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.0.shared.node
+    }
+
+    pub(crate) fn issuer(&self, url: &str) -> Option<&Arc<Issuer>> {
+        let issuers: &BTreeMap<_, _> = &self.0.shared.issuers;
+        issuers.get(url)
+    }
+
+    pub(crate) fn max_token_lifetime(&self) -> Duration {
+        self.0.max_token_lifetime
+    }
+}

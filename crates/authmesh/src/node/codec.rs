@@ -1,0 +1,107 @@
+//! Sealing with the node's entropy: the bytes that ports carry, and back.
+
+use std::sync::Arc;
+
+use authmesh_proto::crypto::{Context, Kind, NONCE_BYTES, Namer, OpenError, Sealer};
+use authmesh_proto::follower::{OpenedEntry, OpenedPayload, Refused};
+use authmesh_proto::ident::ChannelId;
+use authmesh_proto::log::{LogEntry, Payload};
+use authmesh_proto::marks::element_digest;
+use authmesh_proto::statement::{Mark, Statement};
+use authmesh_proto::wire;
+
+use crate::ports::{Entropy, StoredMark};
+
+/// Names, seals and opens.
+#[derive(Debug)]
+pub(crate) struct Codec {
+    pub(crate) namer: Namer,
+    pub(crate) sealer: Sealer,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Codec {
+    pub(crate) fn new(namer: Namer, sealer: Sealer, entropy: Arc<dyn Entropy>) -> Self {
+        Self { namer, sealer, entropy }
+    }
+
+    pub(crate) fn nonce(&self) -> [u8; NONCE_BYTES] {
+        let mut nonce = [0; NONCE_BYTES];
+        self.entropy.fill(&mut nonce);
+        nonce
+    }
+
+    pub(crate) fn seal_statement(&self, statement: &Statement) -> Vec<u8> {
+        let context = Context::new().channel(statement.name.channel);
+        self.sealer.seal(Kind::Statement, &context, self.nonce(), &statement.encode())
+    }
+
+    pub(crate) fn open_entry(&self, entry: LogEntry) -> OpenedEntry {
+        let payload = match entry.payload {
+            Payload::Statement(sealed) => {
+                let context = Context::new().channel(entry.channel);
+                match self.sealer.open(Kind::Statement, &context, &sealed) {
+                    Err(why) => OpenedPayload::Refused(Refused::Sealed(why)),
+                    Ok(bytes) => match Statement::decode(&bytes) {
+                        Err(why) => OpenedPayload::Refused(Refused::Statement(why)),
+                        // A statement replayed into another channel is a forgery, even with a good seal.
+                        Ok(statement) if statement.name.channel != entry.channel => {
+                            OpenedPayload::Refused(Refused::Sealed(OpenError::Forged))
+                        }
+                        Ok(statement) => OpenedPayload::Statement(statement),
+                    },
+                }
+            }
+            Payload::Bare | Payload::Mint => OpenedPayload::Nothing,
+        };
+        OpenedEntry {
+            channel: entry.channel,
+            head: entry.head,
+            payload,
+        }
+    }
+
+    pub(crate) fn seal_mark(&self, mark: &Mark) -> StoredMark {
+        let field = field_of(mark);
+        let channel = mark.key.scope.slot().channel;
+        StoredMark {
+            hour: mark.expires / 3600,
+            field,
+            rank: mark.not_before,
+            digest: element_digest(&self.namer, mark),
+            sealed: self.sealer.seal(
+                Kind::Mark,
+                &mark_context(channel, &field, mark.not_before),
+                self.nonce(),
+                &wire::encode(mark),
+            ),
+        }
+    }
+
+    /// Opens a mark of a channel's table; `None` if it was altered, moved, or is not what its clear part says.
+    pub(crate) fn open_mark(&self, channel: ChannelId, stored: &StoredMark) -> Option<Mark> {
+        let context = mark_context(channel, &stored.field, stored.rank);
+        let bytes = self.sealer.open(Kind::Mark, &context, &stored.sealed).ok()?;
+        let mark: Mark = wire::decode(&bytes).ok()?;
+        let same = field_of(&mark) == stored.field
+            && mark.not_before == stored.rank
+            && mark.expires == stored.hour.checked_mul(3600)?
+            && mark.key.scope.slot().channel == channel
+            && element_digest(&self.namer, &mark) == stored.digest;
+        same.then_some(mark)
+    }
+}
+
+fn mark_context(channel: ChannelId, field: &[u8; 33], rank: u64) -> Context {
+    Context::new().channel(channel).name(field).expires(rank)
+}
+
+fn field_of(mark: &Mark) -> [u8; 33] {
+    let mut field = [0; 33];
+    field[..16].copy_from_slice(mark.key.scope.as_bytes());
+    if let Some(except) = mark.key.except {
+        field[16] = 1;
+        field[17..].copy_from_slice(except.as_bytes());
+    }
+    field
+}

@@ -1,0 +1,303 @@
+//! The driver: the one loop that moves bytes between the ports and the pure machines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh_proto::follower::{Action, Event, Input};
+use authmesh_proto::ident::ChannelId;
+use authmesh_proto::log::LogEntry;
+use authmesh_proto::statement::{Body, Mark};
+use authmesh_proto::time::Moment;
+use tokio::task::{Id, JoinSet};
+use tokio_stream::StreamExt as _;
+
+use super::jobs::{self, Finished};
+use super::outbox::{Pending, Said, SaidReceiver};
+use super::Node;
+use crate::ports::{BusEvent, BusStream};
+
+/// How often marks that are past are collected.
+const COLLECT_PERIOD: Duration = Duration::from_secs(60);
+/// The longest sleep between two looks at the clock; the node's clock need not be the runtime's.
+const LONGEST_SLEEP: Duration = Duration::from_millis(250);
+/// How long shutdown waits for statements that are not committed yet.
+const DRAIN: Duration = Duration::from_secs(2);
+/// The wait before a new subscription after a failed one.
+const RESUBSCRIBE: Duration = Duration::from_millis(250);
+
+pub(crate) struct Driver {
+    node: Arc<Node>,
+    said: SaidReceiver,
+    pending: Pending,
+    jobs: JoinSet<Finished>,
+    /// What a job stands for, should it end without an answer (an adapter panicked).
+    if_lost: HashMap<Id, Finished>,
+    /// Marks that the log of a channel lacks, found by its last load.
+    lacking: BTreeMap<ChannelId, Vec<Mark>>,
+    bells: Option<BusStream>,
+    next_collect: Moment,
+}
+
+impl Driver {
+    pub(crate) fn new(node: Arc<Node>, said: SaidReceiver) -> Self {
+        let next_collect = node.now().boot.plus(COLLECT_PERIOD);
+        Self {
+            node,
+            said,
+            pending: Pending::default(),
+            jobs: JoinSet::new(),
+            if_lost: HashMap::new(),
+            lacking: BTreeMap::new(),
+            bells: None,
+            next_collect,
+        }
+    }
+
+    /// Runs until the node shuts down, then until what was said is committed, at most two seconds more.
+    pub(crate) async fn run(mut self) {
+        let shutdown = self.node.shutdown.clone();
+        self.subscribe(Duration::ZERO);
+        self.tick();
+        let mut ending: Option<tokio::time::Instant> = None;
+        loop {
+            let over = ending.is_some_and(|end| self.pending.is_empty() || tokio::time::Instant::now() >= end);
+            if over && self.said.is_empty() {
+                break;
+            }
+            let sleep = self.until_next();
+            tokio::select! {
+                () = shutdown.cancelled(), if ending.is_none() => {
+                    ending = Some(tokio::time::Instant::now() + DRAIN);
+                }
+                Some(said) = self.said.recv() => self.on_said(said),
+                Some(finished) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => {
+                    let finished = match finished {
+                        Ok((id, finished)) => {
+                            self.if_lost.remove(&id);
+                            Some(finished)
+                        }
+                        Err(error) => self.if_lost.remove(&error.id()),
+                    };
+                    if let Some(finished) = finished {
+                        self.on_finished(finished);
+                    }
+                }
+                event = next(&mut self.bells), if self.bells.is_some() => self.on_bus(event),
+                () = tokio::time::sleep(sleep) => self.tick(),
+            }
+        }
+        self.jobs.shutdown().await;
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = self.node.now().boot;
+        let next = self.node.follower().poll_timeout().min(self.next_collect);
+        next.since(now).min(LONGEST_SLEEP)
+    }
+
+    fn spawn(&mut self, if_lost: Finished, job: impl Future<Output = Finished> + Send + 'static) {
+        let handle = self.jobs.spawn(job);
+        self.if_lost.insert(handle.id(), if_lost);
+    }
+
+    fn subscribe(&mut self, after: Duration) {
+        self.bells = None;
+        let node = Arc::clone(&self.node);
+        self.spawn(Finished::Subscribed(None), async move {
+            tokio::time::sleep(after).await;
+            jobs::subscribe(&node).await
+        });
+    }
+
+    fn tick(&mut self) {
+        let now = self.node.now();
+        if now.boot >= self.next_collect {
+            self.next_collect = now.boot.plus(COLLECT_PERIOD);
+            self.node.marks_mut().collect(now, &self.node.codec.namer);
+        }
+        self.step(None);
+    }
+
+    fn on_bus(&mut self, event: Option<BusEvent>) {
+        match event {
+            Some(BusEvent::Bell(bytes)) => match LogEntry::decode(&bytes) {
+                Ok(entry) => {
+                    let opened = self.node.codec.open_entry(entry);
+                    self.step(Some(Input::Bell(opened)));
+                }
+                Err(error) => {
+                    self.node.counters.malformed_bells.add();
+                    tracing::warn!(%error, "a bell is no log entry of this version; it is ignored");
+                    self.step(Some(Input::BellsBroken));
+                }
+            },
+            Some(BusEvent::Broken) => self.step(Some(Input::BellsBroken)),
+            None => {
+                self.step(Some(Input::BellsBroken));
+                self.subscribe(RESUBSCRIBE);
+            }
+        }
+    }
+
+    fn on_said(&mut self, said: Said) {
+        let name = self.pending.add(said);
+        self.commit(name, Duration::ZERO);
+    }
+
+    fn commit(&mut self, name: authmesh_proto::ident::StatementName, after: Duration) {
+        let Some(waiting) = self.pending.get_mut(&name) else {
+            return;
+        };
+        let statement = waiting.statement.clone();
+        let node = Arc::clone(&self.node);
+        self.spawn(Finished::Committed(name, None), async move {
+            tokio::time::sleep(after).await;
+            Finished::Committed(name, jobs::commit(&node, &statement).await)
+        });
+    }
+
+    fn on_finished(&mut self, finished: Finished) {
+        match finished {
+            Finished::Input(input) => self.step(Some(input)),
+            Finished::Subscribed(Some(bells)) => {
+                self.bells = Some(bells);
+                // Whatever rang before the subscription was missed.
+                self.step(Some(Input::BellsBroken));
+            }
+            Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
+            Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
+            Finished::Loaded(channel, asked, Some((head, theirs))) => {
+                let lacking = self.node.marks().lacking_in(channel, &theirs);
+                for mark in theirs {
+                    // A tag in the table has no position of its own; the head that it was loaded with is not older.
+                    let position = head.map(|head| (head.incarnation, head.position));
+                    self.node.apply_mark(mark, position);
+                }
+                self.lacking.insert(channel, lacking);
+                self.step(Some(Input::Loaded(channel, asked, Some(head))));
+            }
+            Finished::Committed(name, Some(committed)) => {
+                // The answer is as good as the bell, and earlier.
+                let opened = self.node.codec.open_entry(committed.entry);
+                self.step(Some(Input::Bell(opened)));
+                self.pending.committed(&name, committed.replicas);
+            }
+            Finished::Committed(name, None) => {
+                let Some(waiting) = self.pending.get_mut(&name) else {
+                    return;
+                };
+                if waiting.needs_commit() {
+                    waiting.attempts += 1;
+                    let after = waiting.backoff();
+                    self.commit(name, after);
+                } else {
+                    self.pending.committed(&name, 0);
+                }
+            }
+        }
+    }
+
+    /// One step of the follower: what came in, then everything that it wants done.
+    fn step(&mut self, input: Option<Input>) {
+        let node = Arc::clone(&self.node);
+        let now = node.now().boot;
+        let mut later = Vec::new();
+        {
+            // Held until everything is applied: nobody sees the watermark ahead of the fence.
+            let mut follower = node.follower();
+            match input {
+                Some(input) => follower.handle(now, input),
+                None => follower.tick(now),
+            }
+            while let Some(action) = follower.poll() {
+                match action {
+                    Action::Apply(statement, incarnation, position) => {
+                        let own = statement.name.origin == node.origin && self.pending.passed(&statement.name);
+                        node.apply(&statement.body, Some((incarnation, position)));
+                        if let Body::Drop(name) = &statement.body {
+                            node.l1.entries.invalidate(name);
+                            if own {
+                                node.has_position(name);
+                            }
+                        }
+                        node.counters.statements_applied.add();
+                    }
+                    Action::BumpChannel(channel) => node.fence.bump_channel(channel),
+                    other => later.push(other),
+                }
+            }
+            node.publish_lease(follower.coherent_until());
+        }
+        for action in later {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let node = Arc::clone(&self.node);
+        let asked = node.now().boot;
+        match action {
+            Action::ReadHeads => {
+                let lost = Finished::Input(Input::Heads(asked, None));
+                self.spawn(lost, async move { jobs::heads(&node, asked).await });
+            }
+            Action::ReadLog(channel, from) => {
+                let lost = Finished::Input(Input::Slice(channel, asked, None));
+                self.spawn(lost, async move { jobs::read(&node, channel, asked, from).await });
+            }
+            Action::Load(channel) => {
+                let lost = Finished::Loaded(channel, asked, None);
+                self.spawn(lost, async move { jobs::load(&node, channel, asked).await });
+            }
+            Action::Recommit(channel) => {
+                let lacking = self.lacking.remove(&channel).unwrap_or_default();
+                if lacking.is_empty() {
+                    self.step(Some(Input::Recommitted(channel, true)));
+                } else {
+                    let lost = Finished::Input(Input::Recommitted(channel, false));
+                    self.spawn(lost, async move { jobs::recommit(&node, channel, lacking).await });
+                }
+            }
+            Action::Mint(channel, expected) => {
+                let lost = Finished::Input(Input::Minted(channel));
+                self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
+            }
+            Action::Tell(event) => self.tell(event),
+            Action::Apply(..) | Action::BumpChannel(_) => {}
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        let counters = &self.node.counters;
+        match event {
+            Event::Suspect(channel) => {
+                counters.suspects.add();
+                tracing::debug!(%channel, "channel is suspect; reading its log");
+            }
+            Event::Adopted(channel) => {
+                counters.adoptions.add();
+                tracing::info!(%channel, "channel follows a new incarnation");
+            }
+            Event::Reloaded(channel) => tracing::info!(%channel, "log was trimmed past this node; marks loaded anew"),
+            Event::LostWrites(channel) => {
+                counters.lost_writes.add();
+                tracing::warn!(%channel, "the log lost writes that this node had applied; committing marks again");
+            }
+            Event::Refused(channel, why) => {
+                counters.unopened.add();
+                tracing::error!(
+                    target: "authmesh::audit", %channel, ?why,
+                    "a log entry was refused; this node claims no coherence until the log shows that nothing is missing"
+                );
+            }
+        }
+    }
+}
+
+async fn next(bells: &mut Option<BusStream>) -> Option<BusEvent> {
+    match bells {
+        Some(stream) => stream.next().await,
+        None => None,
+    }
+}

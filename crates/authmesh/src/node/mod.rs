@@ -1,0 +1,240 @@
+//! The node: what all parts of one mesh share, and the driver that keeps it coherent.
+//!
+//! The hot path touches [`Node`] only through atomics: the fence, the mark epoch and the coherence lease. Everything that
+//! waits for the world happens in the [`driver`], one task.
+
+mod codec;
+mod driver;
+mod jobs;
+mod members;
+mod outbox;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use authmesh_proto::crypto::{Namer, ScopeKind, Sealer};
+use authmesh_proto::follower::{Follower, FollowerConfig};
+use authmesh_proto::freshness::{Fence, MarkEpoch};
+use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position};
+use authmesh_proto::log::Head;
+use authmesh_proto::marks::Marks;
+use authmesh_proto::statement::{Body, Mark};
+use authmesh_proto::time::{Moment, Now};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ports::{Bus, Clock, Entropy, Log, Members, Store};
+use crate::telemetry::Counters;
+
+pub(crate) use codec::Codec;
+pub(crate) use driver::Driver;
+pub use members::Member;
+pub(crate) use outbox::{Done, SayError};
+use outbox::Outbox;
+
+/// The outside of a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Ports {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) members: Arc<dyn Members>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// What all parts of one mesh share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) origin: Origin,
+    pub(crate) ports: Ports,
+    pub(crate) codec: Codec,
+    pub(crate) fence: Fence,
+    pub(crate) epoch: MarkEpoch,
+    marks: RwLock<Marks>,
+    pub(crate) follower: Mutex<Follower>,
+    coherent_until: AtomicU64,
+    pub(crate) outbox: Outbox,
+    /// Drops that this node applied and that have no position yet: L2 reads of their keys are misses.
+    unpositioned: Mutex<BTreeMap<EntryName, u32>>,
+    pub(crate) counters: Counters,
+    pub(crate) seen: members::Seen,
+    pub(crate) l1: crate::l1::Stores,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) max_skew: Duration,
+}
+
+/// What a node is made of.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) ports: Ports,
+    pub(crate) namer: Namer,
+    pub(crate) sealer: Sealer,
+    pub(crate) follower: FollowerConfig,
+    pub(crate) mark_cap: usize,
+    pub(crate) l1: crate::l1::Stores,
+    pub(crate) max_skew: Duration,
+    /// A node without a cluster is its own authority: it is always coherent.
+    pub(crate) alone: bool,
+}
+
+/// Whether a node's answers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coherence {
+    /// It has applied everything, up to at most one lease ago.
+    Coherent,
+    /// It cannot prove that, for so long now.
+    Blind(Duration),
+    /// It never could, since its start.
+    NeverYet,
+}
+
+impl Coherence {
+    /// Whether the node is coherent.
+    #[must_use]
+    pub const fn is_coherent(self) -> bool {
+        matches!(self, Self::Coherent)
+    }
+}
+
+impl Node {
+    pub(crate) fn new(parts: Parts) -> (Arc<Self>, outbox::SaidReceiver) {
+        let mut origin = [0; 16];
+        parts.ports.entropy.fill(&mut origin);
+        let now = parts.ports.clock.now();
+        let (outbox, said) = Outbox::new();
+        let node = Self {
+            name: parts.name,
+            address: parts.address,
+            origin: Origin(origin),
+            codec: Codec::new(parts.namer, parts.sealer, Arc::clone(&parts.ports.entropy)),
+            ports: parts.ports,
+            fence: Fence::new(),
+            epoch: MarkEpoch::new(),
+            marks: RwLock::new(Marks::new(parts.mark_cap)),
+            follower: Mutex::new(Follower::new(parts.follower, now.boot)),
+            coherent_until: AtomicU64::new(if parts.alone { u64::MAX } else { 0 }),
+            outbox,
+            unpositioned: Mutex::new(BTreeMap::new()),
+            counters: Counters::default(),
+            seen: members::Seen::default(),
+            l1: parts.l1,
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            max_skew: parts.max_skew,
+        };
+        (Arc::new(node), said)
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.ports.clock.now()
+    }
+
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.ports.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// Whether the node is coherent at `now`.
+    pub(crate) fn coherence_at(&self, now: Moment) -> Coherence {
+        let until = self.coherent_until.load(Ordering::Acquire);
+        if now.as_nanos() < until {
+            Coherence::Coherent
+        } else if until == 0 {
+            Coherence::NeverYet
+        } else {
+            Coherence::Blind(now.since(Moment::from_nanos(until)))
+        }
+    }
+
+    pub(crate) fn coherence(&self) -> Coherence {
+        self.coherence_at(self.now().boot)
+    }
+
+    fn publish_lease(&self, until: Moment) {
+        if self.coherent_until.load(Ordering::Acquire) != u64::MAX {
+            self.coherent_until.store(until.as_nanos(), Ordering::Release);
+        }
+    }
+
+    pub(crate) fn marks(&self) -> RwLockReadGuard<'_, Marks> {
+        self.marks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn marks_mut(&self) -> RwLockWriteGuard<'_, Marks> {
+        self.marks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn follower(&self) -> MutexGuard<'_, Follower> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies a statement: the map first, then the bump (the order that [`authmesh_proto::freshness`] asks for).
+    pub(crate) fn apply(&self, body: &Body, position: Option<(Incarnation, Position)>) {
+        match body {
+            Body::Drop(name) => self.fence.bump(name.slot()),
+            Body::Mark(mark) => self.apply_mark(mark.clone(), position),
+        }
+    }
+
+    pub(crate) fn apply_mark(&self, mark: Mark, position: Option<(Incarnation, Position)>) {
+        let is_tag = mark.kind == ScopeKind::Tag;
+        let slot = mark.key.scope.slot();
+        let now = self.now();
+        let changed = self.marks_mut().apply(now, mark, position, &self.codec.namer);
+        if is_tag {
+            self.fence.bump(slot);
+        } else if changed {
+            self.epoch.bump();
+        }
+    }
+
+    fn unpositioned(&self) -> MutexGuard<'_, BTreeMap<EntryName, u32>> {
+        self.unpositioned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn await_position(&self, name: EntryName) {
+        *self.unpositioned().entry(name).or_insert(0) += 1;
+    }
+
+    fn has_position(&self, name: &EntryName) {
+        let mut waiting = self.unpositioned();
+        if let Some(count) = waiting.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(name);
+            }
+        }
+    }
+
+    /// Whether a value that L2 gave together with `head` may count: the node has applied what the head tells, the channel
+    /// is settled, and no drop of this key still waits for its position.
+    pub(crate) fn l2_counts(&self, name: &EntryName, head: &Head) -> bool {
+        let channel = name.slot().channel;
+        let follower = self.follower();
+        let settled = follower.settled(channel).is_some_and(|own| own.incarnation == head.incarnation);
+        settled && follower.knows(channel, &head.position) && !self.unpositioned().contains_key(name)
+    }
+
+    /// What this node has applied of a channel.
+    pub(crate) fn applied(&self, channel: ChannelId) -> Option<(Incarnation, Position)> {
+        self.follower()
+            .watermark(channel)
+            .map(|head| (head.incarnation, head.position))
+    }
+
+    pub(crate) fn verdict_count(&self) -> u64 {
+        self.l1.verdicts.entry_count()
+    }
+
+    pub(crate) fn verdict_bytes(&self) -> u64 {
+        self.l1.verdicts.weighted_size()
+    }
+}

@@ -1,0 +1,191 @@
+//! Policies: what a verification demands.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::BuildError;
+use crate::jose::AlgorithmSet;
+
+/// What a verification demands. Verdicts are cached under the policy's fingerprint: a verdict of one policy never answers
+/// for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The issuers that are accepted (`iss`, compared byte by byte), each with its rules.
+    pub issuers: BTreeMap<String, Rules>,
+    /// Longest token, in bytes. Default: 16 KiB.
+    pub max_token_bytes: usize,
+    /// How long a verdict may be served without verifying the signature again; never beyond `exp`. Default: 5 min.
+    pub max_verdict_age: Duration,
+    /// What to do while the node is blind. Default: serve for at most 5 min.
+    pub when_blind: WhenBlind,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            issuers: BTreeMap::new(),
+            max_token_bytes: 16 * 1024,
+            max_verdict_age: Duration::from_secs(300),
+            when_blind: WhenBlind::default(),
+        }
+    }
+}
+
+/// What is demanded of the tokens of one issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// One of these must be in `aud`. `None` accepts tokens meant for any service: only
+    /// [`Rules::danger_any_audience`] makes it so.
+    pub(crate) audiences: Option<Vec<String>>,
+    /// Accepted `alg`s. Default: all nine that are supported.
+    pub algorithms: AlgorithmSet,
+    /// Accepted `typ`s, compared as RFC 7515 section 4.1.9 says. Empty accepts any, and none. Default: empty.
+    pub types: Vec<String>,
+    /// How far the issuer's clock may be off. Default: 30 s. At most 5 min.
+    pub leeway: Duration,
+    /// The longest time between `iat` and `exp`. It bounds how long a revocation must be kept. Default: 24 h.
+    pub max_token_lifetime: Duration,
+    /// Claims that must be there, beside `iss`, `exp`, `iat` and (where audiences are named) `aud`. Default: none.
+    pub required_claims: Vec<String>,
+    /// Accept tokens without `iat`. See [`Rules::danger_without_issued_at`].
+    pub(crate) without_issued_at: bool,
+}
+
+impl Rules {
+    /// Rules for tokens meant for one of these audiences.
+    #[must_use]
+    pub fn for_audiences<S: Into<String>>(audiences: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            audiences: Some(audiences.into_iter().map(Into::into).collect()),
+            ..Self::danger_any_audience()
+        }
+    }
+
+    /// Rules that accept tokens meant for **any** service of the issuer: whoever holds a token for another service can use
+    /// it here.
+    #[must_use]
+    pub fn danger_any_audience() -> Self {
+        Self {
+            audiences: None,
+            algorithms: AlgorithmSet::ALL,
+            types: Vec::new(),
+            leeway: Duration::from_secs(30),
+            max_token_lifetime: Duration::from_secs(86_400),
+            required_claims: Vec::new(),
+            without_issued_at: false,
+        }
+    }
+
+    /// Accepts tokens without `iat`. Their age is unknown, and so is how long a revocation must be kept to cover them: one
+    /// that lives longer than [`Rules::max_token_lifetime`] can outlive the mark that voids it. While a mark is held, it
+    /// voids them whatever its time.
+    #[must_use]
+    pub fn danger_without_issued_at(mut self) -> Self {
+        self.without_issued_at = true;
+        self
+    }
+
+    /// The accepted audiences; `None` accepts any.
+    #[must_use]
+    pub fn audiences(&self) -> Option<&[String]> {
+        self.audiences.as_deref()
+    }
+}
+
+/// What to do while the node cannot prove that it knows every revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenBlind {
+    /// Refuse with 503.
+    Deny,
+    /// Go on answering, marked so, until the node has been blind for so long. A node that was never coherent since its
+    /// start answers nothing.
+    Serve {
+        /// How long.
+        at_most: Duration,
+    },
+}
+
+impl Default for WhenBlind {
+    fn default() -> Self {
+        Self::Serve {
+            at_most: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A policy that was checked, with its fingerprint.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) policy: Policy,
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl Compiled {
+    pub(crate) fn new(policy: Policy) -> Result<Self, BuildError> {
+        check(&policy)?;
+        let fingerprint = fingerprint(&policy);
+        Ok(Self { policy, fingerprint })
+    }
+}
+
+fn check(policy: &Policy) -> Result<(), BuildError> {
+    if policy.issuers.is_empty() {
+        return Err(BuildError::new("issuers", "a policy without issuers accepts no token; add one"));
+    }
+    if !(256..=1 << 20).contains(&policy.max_token_bytes) {
+        return Err(BuildError::new("max_token_bytes", "must be 256 bytes to 1 MiB"));
+    }
+    for (issuer, rules) in &policy.issuers {
+        let refuse = |setting, problem: &str| Err(BuildError::new(setting, format!("{issuer}: {problem}")));
+        if rules.audiences.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
+            return refuse(
+                "audience",
+                "is empty: a token for any service would be accepted. Name your audience, or use danger_any_audience",
+            );
+        }
+        if rules.algorithms.is_empty() {
+            return refuse("algorithms", "is empty: no token could be accepted. Name at least one");
+        }
+        if rules.leeway > Duration::from_secs(300) {
+            return refuse("leeway", "is over 5 minutes: an expired token would live on. Mend the clocks instead");
+        }
+        let lifetime = rules.max_token_lifetime;
+        if lifetime < Duration::from_secs(60) || lifetime > Duration::from_secs(7 * 86_400) {
+            return refuse("max_token_lifetime", "must be 1 minute to 7 days");
+        }
+    }
+    Ok(())
+}
+
+/// SHA-256 over everything that decides whether a token is accepted. `when_blind` and `max_verdict_age` do not: they are
+/// looked at on every call.
+fn fingerprint(policy: &Policy) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    let mut text = |value: &str| {
+        hasher.update((value.len() as u64).to_be_bytes());
+        hasher.update(value);
+    };
+    text("authmesh policy v1");
+    text(&policy.max_token_bytes.to_string());
+    for (issuer, rules) in &policy.issuers {
+        text(issuer);
+        for list in [rules.audiences.as_ref(), Some(&rules.types), Some(&rules.required_claims)] {
+            let sorted: std::collections::BTreeSet<&String> = list.into_iter().flatten().collect();
+            text(if list.is_some() { "list" } else { "any" });
+            text(&sorted.len().to_string());
+            sorted.into_iter().for_each(|value| text(value));
+        }
+        for algorithm in rules.algorithms.iter() {
+            text(algorithm.name());
+        }
+        text(&format!(
+            "{} {} {}",
+            rules.leeway.as_nanos(),
+            rules.max_token_lifetime.as_nanos(),
+            rules.without_issued_at
+        ));
+    }
+    hasher.finalize().into()
+}

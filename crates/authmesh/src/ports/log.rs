@@ -1,0 +1,125 @@
+//! The log: statements in an order that all nodes see, and the table of marks beside it.
+
+use std::fmt;
+
+use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Position};
+use authmesh_proto::log::{Head, LogEntry};
+
+use super::{BoxFuture, PortError};
+
+/// A capped log and a table of marks for each of the 64 channels.
+///
+/// Atomicity: each method acts on one channel and is atomic there, [`Log::heads`] apart, which reads 64 channels one by
+/// one. Reads come from primaries.
+///
+/// Cancel safety: a dropped read changes nothing; a dropped [`Log::commit`] or [`Log::mint`] may or may not be carried out.
+pub trait Log: fmt::Debug + Send + Sync {
+    /// Commits a statement: merges the mark into the table or deletes the L2 entry (or fill lease), **then** appends to the
+    /// log, **then** rings the bell.
+    ///
+    /// Where the channel has no log yet, the entry is its first, with the incarnation [`Commit::birth`].
+    ///
+    /// # Errors
+    /// [`PortError`], whose variant says whether the commit may have happened. Committing again is harmless: statements
+    /// are idempotent. Use a new nonce.
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, PortError>>;
+
+    /// The heads of all 64 channels, in order; `None` for a channel without a log.
+    ///
+    /// # Errors
+    /// When not every one could be read.
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<Option<Head>>, PortError>>;
+
+    /// The entries from `from` on (those whose stream ID is not less), oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the log could not be read.
+    fn read(&self, channel: ChannelId, from: Position, limit: usize) -> BoxFuture<'_, Result<LogSlice, PortError>>;
+
+    /// The head and all marks of a channel, as they stood at one instant.
+    ///
+    /// # Errors
+    /// When they could not be read whole.
+    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>>;
+
+    /// Appends an entry with a new incarnation, if the log's incarnation still is `expected` (`None`: if there is no log).
+    /// Returns whether it was appended. Rings the bell if so. The log is never truncated.
+    ///
+    /// # Errors
+    /// [`PortError`], whose variant says whether it may have happened.
+    fn mint(
+        &self,
+        channel: ChannelId,
+        expected: Option<Incarnation>,
+        incarnation: Incarnation,
+        nonce: Nonce,
+    ) -> BoxFuture<'_, Result<bool, PortError>>;
+}
+
+/// One commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The channel; the slot of everything in [`Commit::effect`].
+    pub channel: ChannelId,
+    /// Random, new for each attempt.
+    pub nonce: Nonce,
+    /// Incarnation of the log, should this be its first entry. Random.
+    pub birth: Incarnation,
+    /// What happens before the entry is appended.
+    pub effect: Effect,
+    /// The sealed statement, at most [`MAX_PAYLOAD`](authmesh_proto::log::MAX_PAYLOAD) bytes.
+    pub statement: Vec<u8>,
+}
+
+/// What a commit changes beside the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Deletes the L2 entry or fill lease of this name.
+    Drop(EntryName),
+    /// Merges a mark into the table.
+    Mark(StoredMark),
+}
+
+/// A mark as the table holds it. The table cannot read it; rank and digest let it merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMark {
+    /// The hour in which the mark expires, in hours since the Unix epoch. The bucket is this number modulo 32.
+    pub hour: u64,
+    /// Scope and exception: the field in the bucket.
+    pub field: [u8; 33],
+    /// Of two marks with the same field and hour the one with the greater rank stays.
+    pub rank: u64,
+    /// The element's contribution to the channel's root digest.
+    pub digest: Digest,
+    /// The sealed mark.
+    pub sealed: Vec<u8>,
+}
+
+/// A commit that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The entry that was appended, with its head.
+    pub entry: LogEntry,
+    /// How many replicas confirmed that they hold it. 0 where there are none, or where none answered in time.
+    pub replicas: u32,
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSlice {
+    /// The last entry's head; `None` without a log.
+    pub head: Option<Head>,
+    /// The oldest entry that is still there.
+    pub first: Option<Position>,
+    /// The entries asked for.
+    pub entries: Vec<LogEntry>,
+}
+
+/// A channel's marks at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkTable {
+    /// The head at that instant.
+    pub head: Option<Head>,
+    /// Every mark of the channel.
+    pub marks: Vec<StoredMark>,
+}

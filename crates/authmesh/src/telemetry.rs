@@ -1,0 +1,148 @@
+//! Counters, and how they reach OpenTelemetry.
+//!
+//! The hot path adds to plain atomics; OpenTelemetry reads them when it collects. So telemetry that nobody collects costs
+//! an addition.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
+
+use crate::node::Node;
+
+/// A counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident: $metric:literal $(, $label:literal = $value:literal)? ;)*) => {
+        /// Every counter of a node.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $field: Counter,)*
+        }
+
+        /// What a node counted since its start. The fields are the metrics of the same meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+        #[non_exhaustive]
+        pub struct Counts {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Counters {
+            pub(crate) fn read(&self) -> Counts {
+                Counts { $($field: self.$field.get(),)* }
+            }
+        }
+
+        impl Counts {
+            /// The counters as (metric, label, value of the label, count).
+            fn rows(&self) -> Vec<(&'static str, Option<(&'static str, &'static str)>, u64)> {
+                vec![$(($metric, counters!(@label $($label, $value)?), self.$field),)*]
+            }
+        }
+    };
+    (@label $label:literal, $value:literal) => { Some(($label, $value)) };
+    (@label) => { None };
+}
+
+counters! {
+    /// Tokens answered from L1.
+    hits: "authmesh.verify", "outcome" = "hit";
+    /// Tokens verified freshly.
+    verified: "authmesh.verify", "outcome" = "verified";
+    /// Answers given while the node was blind, inside `when_blind`.
+    blind: "authmesh.verify", "outcome" = "blind";
+    /// Tokens refused: the token's own fault.
+    refused: "authmesh.verify", "outcome" = "refused";
+    /// Tokens refused because a mark voids them.
+    revoked: "authmesh.verify", "outcome" = "revoked";
+    /// No answer: keys could not be asked for.
+    could_not_ask: "authmesh.verify", "outcome" = "could_not_ask";
+    /// No answer: the node was blind and the route does not allow it.
+    blind_denied: "authmesh.verify", "outcome" = "blind_denied";
+    /// L1 entries that a statement, a key removal or their age voided when they were looked up.
+    voided: "authmesh.l1.voided";
+    /// Key set fetches that brought a usable set.
+    key_fetches_ok: "authmesh.keys.fetches", "result" = "ok";
+    /// Key set fetches that failed.
+    key_fetches_failed: "authmesh.keys.fetches", "result" = "failed";
+    /// Keys of a set that were left out.
+    keys_skipped: "authmesh.keys.skipped";
+    /// Statements this node made.
+    statements_made: "authmesh.statements", "direction" = "made";
+    /// Statements applied from the log.
+    statements_applied: "authmesh.statements", "direction" = "applied";
+    /// Sealed values or statements that did not open: forged, moved, truncated, or under a foreign key.
+    unopened: "authmesh.unopened";
+    /// Bells that were no log entry of this version.
+    malformed_bells: "authmesh.bells.malformed";
+    /// Times a channel turned suspect.
+    suspects: "authmesh.channel.events", "event" = "suspect";
+    /// Times a channel followed a new incarnation.
+    adoptions: "authmesh.channel.events", "event" = "adopted";
+    /// Times a channel's log had lost writes.
+    lost_writes: "authmesh.channel.events", "event" = "lost_writes";
+    /// Cache reads answered from L1.
+    cache_hits: "authmesh.cache", "outcome" = "hit";
+    /// Cache reads answered from L2.
+    cache_l2: "authmesh.cache", "outcome" = "l2";
+    /// Cache reads that ran their loader.
+    cache_loads: "authmesh.cache", "outcome" = "loaded";
+    /// Loaders that failed.
+    cache_load_failures: "authmesh.cache", "outcome" = "load_failed";
+    /// L2 calls that failed; the loader was run instead.
+    cache_l2_failures: "authmesh.cache", "outcome" = "l2_failed";
+}
+
+/// Registers a node's metrics with a meter. They vanish from it when the node is gone.
+pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
+    let weak = Arc::downgrade(node);
+    let mut names: Vec<&'static str> = Counts::default().rows().iter().map(|row| row.0).collect();
+    names.dedup();
+    for name in names {
+        let node = Weak::clone(&weak);
+        meter
+            .u64_observable_counter(name)
+            .with_callback(move |observer| {
+                let Some(node) = node.upgrade() else { return };
+                for (metric, label, count) in node.counters.read().rows() {
+                    if metric == name {
+                        let mut labels = vec![KeyValue::new("node", node.name.clone())];
+                        labels.extend(label.map(|(key, value)| KeyValue::new(key, value)));
+                        observer.observe(count, &labels);
+                    }
+                }
+            })
+            .build();
+    }
+    type Gauge = (&'static str, fn(&Node) -> u64);
+    let gauges: [Gauge; 4] = [
+        ("authmesh.coherent", |node| u64::from(node.coherence().is_coherent())),
+        ("authmesh.marks", |node| node.marks().len() as u64),
+        ("authmesh.l1.verdicts", Node::verdict_count),
+        ("authmesh.l1.verdict_bytes", Node::verdict_bytes),
+    ];
+    for (name, read) in gauges {
+        let node = Weak::clone(&weak);
+        meter
+            .u64_observable_gauge(name)
+            .with_callback(move |observer| {
+                if let Some(node) = node.upgrade() {
+                    observer.observe(read(&node), &[KeyValue::new("node", node.name.clone())]);
+                }
+            })
+            .build();
+    }
+}

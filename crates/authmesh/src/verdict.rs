@@ -1,0 +1,203 @@
+//! Verdicts: the immutable results of verifications.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh_proto::time::Unix;
+use serde::de::DeserializeOwned;
+
+use crate::jose::KeyIdentity;
+
+/// The result of one verification of one token under one policy. Shared, never changed.
+///
+/// `Debug` names the issuer, the key and the times; no claim of the holder.
+pub struct Verdict {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) subject: Option<Box<str>>,
+    pub(crate) audiences: Box<[Box<str>]>,
+    pub(crate) client: Option<Box<str>>,
+    pub(crate) session: Option<Box<str>>,
+    pub(crate) jwt_id: Option<Box<str>>,
+    pub(crate) scopes: Box<[Box<str>]>,
+    pub(crate) issued_at: Option<Unix>,
+    pub(crate) expires_at: Unix,
+    pub(crate) claims: Box<[u8]>,
+    pub(crate) key: KeyIdentity,
+    pub(crate) key_generation: u64,
+}
+
+impl Verdict {
+    /// `iss` (RFC 7519 section 4.1.1).
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// `sub` (RFC 7519 section 4.1.2).
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// `aud` (RFC 7519 section 4.1.3); a single string is a list of one.
+    pub fn audiences(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.audiences.iter().map(|audience| &**audience)
+    }
+
+    /// `client_id` (RFC 8693 section 4.3), else `azp`.
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
+    /// `sid`: the session at the issuer.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// `jti` (RFC 7519 section 4.1.7).
+    #[must_use]
+    pub fn jwt_id(&self) -> Option<&str> {
+        self.jwt_id.as_deref()
+    }
+
+    /// `scope` (RFC 8693 section 4.2) split at its spaces, else `scp`.
+    pub fn scopes(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.scopes.iter().map(|scope| &**scope)
+    }
+
+    /// Whether a scope is among [`Verdict::scopes`].
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes().any(|own| own == scope)
+    }
+
+    /// `iat`, in seconds since the Unix epoch.
+    #[must_use]
+    pub const fn issued_at(&self) -> Option<Unix> {
+        self.issued_at
+    }
+
+    /// `exp`, in seconds since the Unix epoch.
+    #[must_use]
+    pub const fn expires_at(&self) -> Unix {
+        self.expires_at
+    }
+
+    /// All claims, read into a type of your own. Parses at each call; keep the result.
+    ///
+    /// # Errors
+    /// When the claims do not fit the type.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, ClaimsError> {
+        // serde_json's own message quotes the value that does not fit.
+        serde_json::from_slice(&self.claims).map_err(|error| ClaimsError {
+            line: error.line(),
+            column: error.column(),
+        })
+    }
+
+    /// The JWT claims set as the issuer wrote it.
+    #[must_use]
+    pub fn claims_json(&self) -> &[u8] {
+        &self.claims
+    }
+
+    /// The key that signed the token.
+    #[must_use]
+    pub const fn key(&self) -> &KeyIdentity {
+        &self.key
+    }
+
+    /// The generation of the issuer's key set in which the key was found.
+    #[must_use]
+    pub const fn key_generation(&self) -> u64 {
+        self.key_generation
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let text = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
+        let list = |values: &[Box<str>]| values.iter().map(|value| size_of::<Box<str>>() + value.len()).sum::<usize>();
+        size_of::<Self>()
+            + text(&self.subject)
+            + text(&self.client)
+            + text(&self.session)
+            + text(&self.jwt_id)
+            + list(&self.audiences)
+            + list(&self.scopes)
+            + self.claims.len()
+    }
+}
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verdict")
+            .field("issuer", &self.issuer)
+            .field("issued_at", &self.issued_at)
+            .field("expires_at", &self.expires_at)
+            .field("key", &self.key)
+            .field("key_generation", &self.key_generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The claims do not fit the type that was asked for. Names the place, not the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the claims do not fit the type (line {line}, column {column} of the claims set)")]
+pub struct ClaimsError {
+    /// Line in the claims set, from 1.
+    pub line: usize,
+    /// Column in the line, from 1.
+    pub column: usize,
+}
+
+/// How an answer was reached. The same words in code, metrics, headers and docs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The signature was verified for this call.
+    Verified,
+    /// From this node's memory, every check of a hit passed.
+    Hit,
+    /// From the shared second level.
+    L2,
+    /// From memory while the source was away, inside its bound.
+    Stale,
+    /// The node could not prove that it knows every revocation, and the route allows that for a while.
+    Blind,
+}
+
+impl Outcome {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Hit => "hit",
+            Self::L2 => "l2",
+            Self::Stale => "stale",
+            Self::Blind => "blind",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A verdict, and how it was reached this time.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The verdict.
+    pub verdict: Arc<Verdict>,
+    /// How it was reached.
+    pub outcome: Outcome,
+    /// How long ago the signature was verified.
+    pub age: Duration,
+    /// How long the node has been blind; `None` while it is coherent.
+    pub blind_for: Option<Duration>,
+}

@@ -1,0 +1,156 @@
+//! The claims: what RFC 7519 and the policy ask of them.
+
+use std::time::Duration;
+
+use authmesh_proto::time::Unix;
+use serde_json::{Map, Value};
+
+use crate::error::VerifyError;
+use crate::policy::Rules;
+
+/// No time beyond this is taken for one: the year 9999.
+const LATEST: f64 = 253_402_300_799.0;
+
+/// The registered claims of a token, checked.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    pub(crate) subject: Option<Box<str>>,
+    pub(crate) audiences: Box<[Box<str>]>,
+    pub(crate) client: Option<Box<str>>,
+    pub(crate) session: Option<Box<str>>,
+    pub(crate) jwt_id: Option<Box<str>>,
+    pub(crate) scopes: Box<[Box<str>]>,
+    pub(crate) issued_at: Option<Unix>,
+    pub(crate) expires_at: Unix,
+    /// The time window, leeway included.
+    pub(crate) from: Unix,
+    pub(crate) until: Unix,
+}
+
+/// `iss`: it says which keys to look in, so it is read before the signature is checked, and believed after.
+pub(crate) fn issuer(claims: &Map<String, Value>) -> Result<&str, VerifyError> {
+    match claims.get("iss") {
+        Some(Value::String(issuer)) => Ok(issuer),
+        Some(_) => Err(VerifyError::InvalidClaim("iss")),
+        None => Err(VerifyError::MissingClaim("iss".into())),
+    }
+}
+
+/// Checks the claims of a token whose signature holds.
+pub(crate) fn check(rules: &Rules, typ: Option<&str>, now: Unix, claims: &Map<String, Value>) -> Result<Claims, VerifyError> {
+    if !rules.types.is_empty() && !typ.is_some_and(|typ| rules.types.iter().any(|accepted| same_type(typ, accepted))) {
+        return Err(VerifyError::WrongType);
+    }
+    let leeway = rules.leeway.as_secs();
+    let expires_at = time(claims, "exp")?
+        .map(|exp| exp.floor() as Unix)
+        .ok_or_else(|| VerifyError::MissingClaim("exp".into()))?;
+    let not_before = time(claims, "nbf")?.map(|nbf| nbf.ceil() as Unix);
+    let issued_at = time(claims, "iat")?.map(|iat| iat.floor() as Unix);
+
+    let until = expires_at.saturating_add(leeway);
+    if now >= until {
+        return Err(VerifyError::Expired {
+            ago: Duration::from_secs(now - expires_at),
+        });
+    }
+    for (claim, at) in [("nbf", not_before), ("iat", issued_at)] {
+        if let Some(at) = at.filter(|at| *at > now.saturating_add(leeway)) {
+            return Err(VerifyError::NotYetValid {
+                claim,
+                ahead: Duration::from_secs(at - now),
+            });
+        }
+    }
+    let limit = rules.max_token_lifetime;
+    match issued_at {
+        // How long a revocation has to be kept is known only if the token's age is.
+        None if !rules.without_issued_at => return Err(VerifyError::MissingClaim("iat".into())),
+        issued_at => {
+            let since = issued_at.unwrap_or(now);
+            if expires_at.saturating_sub(since) > limit.as_secs() {
+                return Err(VerifyError::LifetimeTooLong { limit });
+            }
+        }
+    }
+
+    let audiences = strings(claims, "aud")?;
+    if let Some(accepted) = &rules.audiences {
+        let audiences = audiences.as_ref().ok_or_else(|| VerifyError::MissingClaim("aud".into()))?;
+        if !audiences.iter().any(|audience| accepted.iter().any(|own| **own == **audience)) {
+            return Err(VerifyError::WrongAudience);
+        }
+    }
+    if let Some(missing) = rules.required_claims.iter().find(|name| {
+        claims.get(name.as_str()).is_none_or(Value::is_null)
+    }) {
+        return Err(VerifyError::MissingClaim(missing.clone()));
+    }
+    let client = match text(claims, "client_id")? {
+        None => text(claims, "azp")?,
+        client => client,
+    };
+    Ok(Claims {
+        subject: text(claims, "sub")?,
+        audiences: audiences.unwrap_or_default(),
+        client,
+        session: text(claims, "sid")?,
+        jwt_id: text(claims, "jti")?,
+        scopes: scopes(claims)?,
+        issued_at,
+        expires_at,
+        from: not_before.unwrap_or(0).saturating_sub(leeway),
+        until,
+    })
+}
+
+/// `typ` compares without case, and `application/` may be left out (RFC 7515 section 4.1.9).
+fn same_type(typ: &str, accepted: &str) -> bool {
+    let short = |name: &str| name.to_ascii_lowercase().trim_start_matches("application/").to_owned();
+    short(typ) == short(accepted)
+}
+
+/// A `NumericDate` (RFC 7519 section 2): a JSON number, never a string.
+fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, VerifyError> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Number(number)) => number
+            .as_f64()
+            .filter(|seconds| (0.0..=LATEST).contains(seconds))
+            .map(Some)
+            .ok_or(VerifyError::InvalidClaim(name)),
+        Some(_) => Err(VerifyError::InvalidClaim(name)),
+    }
+}
+
+fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<str>>, VerifyError> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str().into())),
+        Some(_) => Err(VerifyError::InvalidClaim(name)),
+    }
+}
+
+/// A string, or a list of strings.
+fn strings(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<[Box<str>]>>, VerifyError> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(one)) => Ok(Some(Box::new([one.as_str().into()]))),
+        Some(Value::Array(list)) => list
+            .iter()
+            .map(|item| item.as_str().map(Into::into))
+            .collect::<Option<_>>()
+            .map(Some)
+            .ok_or(VerifyError::InvalidClaim(name)),
+        Some(_) => Err(VerifyError::InvalidClaim(name)),
+    }
+}
+
+fn scopes(claims: &Map<String, Value>) -> Result<Box<[Box<str>]>, VerifyError> {
+    let name = if claims.contains_key("scope") { "scope" } else { "scp" };
+    let list = strings(claims, name)?.unwrap_or_default();
+    Ok(match &*list {
+        [one] => one.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect(),
+        _ => list,
+    })
+}

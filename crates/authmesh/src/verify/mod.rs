@@ -1,0 +1,387 @@
+//! Verification: digest, L1, checks of a hit, and the fresh check behind a miss.
+//!
+//! ```text
+//! size -> digest -> L1 --hit--> time, lease, trust age, fence, marks, key generation --> answer
+//!                    |
+//!                    miss -> parse -> issuer -> keys -> capture -> signature -> claims -> marks -> insert -> answer
+//! ```
+
+pub(crate) mod claims;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use authmesh_proto::crypto::ScopeKind;
+use authmesh_proto::ident::{ScopeId, Slot};
+use authmesh_proto::marks::TokenScopes;
+use authmesh_proto::time::{Moment, Now};
+
+use crate::error::{BuildError, VerifyError};
+use crate::issuer::{Issuer, Keys};
+use crate::jose::{self, CompactJws, JwsError, VerificationKey};
+use crate::l1::{Digester, TokenDigest, VerdictEntry};
+use crate::node::{Coherence, Node};
+use crate::policy::{Compiled, Policy, Rules, WhenBlind};
+use crate::verdict::{Answer, Outcome, Verdict};
+
+/// Verifies tokens under one policy. Cheap to clone; clones share everything.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    shared: Arc<Shared>,
+    policy: Arc<Compiled>,
+    when_blind: WhenBlind,
+    max_age: Duration,
+}
+
+/// What the verifiers of a mesh share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) node: Arc<Node>,
+    pub(crate) issuers: BTreeMap<Arc<str>, Arc<Issuer>>,
+    pub(crate) digester: Digester,
+    /// The tag that every verdict carries: `clear` voids it.
+    pub(crate) all_verdicts: ScopeId,
+}
+
+/// Namespace of the names of verdicts.
+pub(crate) const VERDICTS: &str = "authmesh/verdict";
+
+impl Verifier {
+    pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Result<Self, BuildError> {
+        if let Some(unknown) = policy.issuers.keys().find(|issuer| !shared.issuers.contains_key(issuer.as_str())) {
+            return Err(BuildError::new(
+                "issuers",
+                format!("{unknown} is not one of the mesh's issuers; add it to the builder first"),
+            ));
+        }
+        let (when_blind, max_age) = (policy.when_blind, policy.max_verdict_age);
+        Ok(Self {
+            shared,
+            policy: Arc::new(Compiled::new(policy)?),
+            when_blind,
+            max_age,
+        })
+    }
+
+    /// The same verifier for routes that demand proof of freshness: it refuses while the node is blind.
+    #[must_use]
+    pub fn sensitive(mut self) -> Self {
+        self.when_blind = WhenBlind::Deny;
+        self
+    }
+
+    /// The same verifier with another rule for blindness.
+    #[must_use]
+    pub fn when_blind(mut self, rule: WhenBlind) -> Self {
+        self.when_blind = rule;
+        self
+    }
+
+    /// The same verifier that verifies the signature again when it was verified longer ago than this. Zero verifies at
+    /// every call. Never longer than the policy's `max_verdict_age`.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age.min(self.policy.policy.max_verdict_age);
+        self
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy.policy
+    }
+
+    /// Verifies a token: the verdict of a valid one, shared.
+    ///
+    /// Cancel safety: dropping the future loses nothing; a key fetch that it caused goes on for the others.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; its [`fault`](VerifyError::fault) says whether the token is refused or nothing could be told.
+    pub async fn verify(&self, token: impl AsRef<[u8]>) -> Result<Arc<Verdict>, VerifyError> {
+        self.answer(token).await.map(|answer| answer.verdict)
+    }
+
+    /// Verifies a token and tells how the answer was reached.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    pub async fn answer(&self, token: impl AsRef<[u8]>) -> Result<Answer, VerifyError> {
+        let token = token.as_ref();
+        let answer = match self.try_hit(token) {
+            Some(answer) => return answer,
+            None => self.verify_freshly(token).await,
+        };
+        self.count(&answer);
+        answer
+    }
+
+    /// The answer from this node's memory, without waiting: `None` when the token has to be verified.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], for what memory alone can tell: too large, expired, revoked, blind.
+    pub fn try_hit(&self, token: impl AsRef<[u8]>) -> Option<Result<Answer, VerifyError>> {
+        let token = token.as_ref();
+        let answer = self.check_size(token).map_or_else(|error| Some(Err(error)), |()| {
+            let digest = self.digest(token);
+            let entry = self.shared.node.l1.verdicts.get(&digest)?;
+            self.check_hit(&digest, &entry).transpose()
+        })?;
+        self.count(&answer);
+        Some(answer)
+    }
+
+    /// Forgets the verdict of a token on every node. The token stays valid; it is verified again. `false` when the
+    /// statement could not be committed in time; it will be.
+    ///
+    /// # Errors
+    /// When too many statements wait, or the node is shutting down.
+    pub async fn invalidate(&self, token: impl AsRef<[u8]>) -> Result<bool, crate::error::RevokeError> {
+        let token = token.as_ref();
+        let node = &self.shared.node;
+        node.l1.verdicts.invalidate(&self.digest(token));
+        let name = node.codec.namer.entry(VERDICTS, token);
+        crate::revoke::say_and_wait(node, authmesh_proto::statement::Body::Drop(name))
+            .await
+            .map(|done| done.is_some())
+    }
+
+    fn digest(&self, token: &[u8]) -> TokenDigest {
+        self.shared.digester.digest(&self.policy.fingerprint, token)
+    }
+
+    fn check_size(&self, token: &[u8]) -> Result<(), VerifyError> {
+        let limit = self.policy.policy.max_token_bytes;
+        if token.len() > limit {
+            return Err(VerifyError::TooLarge {
+                bytes: token.len(),
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// Every check that stands between an entry in memory and an answer. `None`: the entry does not count any more.
+    fn check_hit(&self, digest: &TokenDigest, entry: &VerdictEntry) -> Result<Option<Answer>, VerifyError> {
+        let node = &self.shared.node;
+        let now = node.now();
+        let age = now.boot.since(entry.verified_at);
+        if age >= self.max_age && age >= self.policy.policy.max_verdict_age {
+            node.counters.voided.add();
+            node.l1.verdicts.invalidate(digest);
+            return Ok(None);
+        }
+        if age >= self.max_age || now.wall < entry.from {
+            return Ok(None);
+        }
+        if now.wall >= entry.until {
+            return Err(VerifyError::Expired {
+                ago: Duration::from_secs(now.wall.saturating_sub(entry.verdict.expires_at)),
+            });
+        }
+        let fresh = node.fence.all_current(&entry.stamps) && entry.issuer.is_trusted(now.boot) && self.key_stands(entry);
+        if !fresh {
+            node.counters.voided.add();
+            node.l1.verdicts.invalidate(digest);
+            return Ok(None);
+        }
+        // The epoch is loaded first: a mark that is applied during the check leaves an older stamp behind.
+        let epoch = node.epoch.load();
+        if entry.mark_epoch.load(Ordering::Acquire) != epoch {
+            self.check_marks(&entry.scopes)?;
+            entry.mark_epoch.store(epoch, Ordering::Release);
+        }
+        let blind_for = self.admit(now)?;
+        Ok(Some(Answer {
+            verdict: Arc::clone(&entry.verdict),
+            outcome: if blind_for.is_some() { Outcome::Blind } else { Outcome::Hit },
+            age,
+            blind_for,
+        }))
+    }
+
+    /// Whether the signing key still is in the issuer's set.
+    fn key_stands(&self, entry: &VerdictEntry) -> bool {
+        let generation = entry.issuer.generation();
+        if entry.key_generation.load(Ordering::Acquire) == generation {
+            return true;
+        }
+        let keys = entry.issuer.trusted(self.shared.node.now().boot);
+        let stands = keys.as_ref().is_some_and(|keys| keys.set.contains(&entry.verdict.key));
+        if let (true, Some(keys)) = (stands, keys) {
+            entry.key_generation.store(keys.generation, Ordering::Release);
+        }
+        stands
+    }
+
+    fn check_marks(&self, scopes: &TokenScopes) -> Result<(), VerifyError> {
+        match self.shared.node.marks().check(scopes) {
+            Some(voided) => Err(VerifyError::Revoked(voided.kind)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the node may answer now: it is coherent, or inside the rule for blindness.
+    fn admit(&self, now: Now) -> Result<Option<Duration>, VerifyError> {
+        match (self.shared.node.coherence_at(now.boot), self.when_blind) {
+            (Coherence::Coherent, _) => Ok(None),
+            (Coherence::Blind(since), WhenBlind::Serve { at_most }) if since <= at_most => Ok(Some(since)),
+            (Coherence::Blind(since), _) => Err(VerifyError::Blind { blind_for: Some(since) }),
+            (Coherence::NeverYet, _) => Err(VerifyError::Blind { blind_for: None }),
+        }
+    }
+
+    async fn verify_freshly(&self, token: &[u8]) -> Result<Answer, VerifyError> {
+        let jws = CompactJws::parse(token)?;
+        let claims = jose::json::parse_object(jws.payload())
+            .map_err(|_| VerifyError::Malformed("its payload is not a JSON object without duplicate members"))?;
+        // Chosen by `iss` before anything is fetched: no other issuer is ever asked.
+        let issuer_url = claims::issuer(&claims)?;
+        let (Some(rules), Some(issuer)) = (
+            self.policy.policy.issuers.get(issuer_url),
+            self.shared.issuers.get(issuer_url),
+        ) else {
+            return Err(VerifyError::WrongIssuer);
+        };
+        if !rules.algorithms.contains(jws.header().algorithm()) {
+            return Err(JwsError::AlgorithmNotAllowed(jws.header().algorithm()).into());
+        }
+
+        let node = &self.shared.node;
+        let keys = self.keys_for(issuer, &jws).await?;
+        // Captured before the sources of this answer are read: the marks, and the clock.
+        let name = node.codec.namer.entry(VERDICTS, token);
+        let stamps = [name.slot(), self.shared.all_verdicts.slot()].map(|slot: Slot| node.fence.capture(slot));
+        let epoch = node.epoch.load();
+        let asked = node.now();
+
+        let key = check_signature(&keys, &jws, rules)?;
+        let checked = claims::check(rules, jws.header().typ(), asked.wall, &claims)?;
+        let identity = key
+            .identity(jws.header().algorithm())
+            .ok_or(VerifyError::Unsupported("the key that its kid names is not for its alg"))?;
+
+        let input = jws.signing_input_sha256();
+        let present = [
+            (ScopeKind::Token, Some(input.as_slice())),
+            (ScopeKind::SigningKey, Some(identity.thumbprint.as_slice())),
+            (ScopeKind::Subject, checked.subject.as_deref().map(str::as_bytes)),
+            (ScopeKind::Client, checked.client.as_deref().map(str::as_bytes)),
+            (ScopeKind::Session, checked.session.as_deref().map(str::as_bytes)),
+            (ScopeKind::JwtId, checked.jwt_id.as_deref().map(str::as_bytes)),
+        ];
+        let values = present.into_iter().filter_map(|(kind, value)| Some((kind, value?)));
+        let scopes = TokenScopes::new(&node.codec.namer, &issuer.url, checked.issued_at, values);
+        self.check_marks(&scopes)?;
+
+        if let Some(iat) = checked.issued_at {
+            issuer.saw_issued_at(iat);
+        }
+        let verdict = Arc::new(Verdict {
+            issuer: Arc::clone(&issuer.url),
+            subject: checked.subject,
+            audiences: checked.audiences,
+            client: checked.client,
+            session: checked.session,
+            jwt_id: checked.jwt_id,
+            scopes: checked.scopes,
+            issued_at: checked.issued_at,
+            expires_at: checked.expires_at,
+            claims: jws.payload().into(),
+            key: identity,
+            key_generation: keys.generation,
+        });
+        let entry = VerdictEntry {
+            verdict: Arc::clone(&verdict),
+            issuer: Arc::clone(issuer),
+            stamps,
+            scopes,
+            mark_epoch: AtomicU64::new(epoch),
+            key_generation: AtomicU64::new(keys.generation),
+            verified_at: asked.boot,
+            from: checked.from,
+            until: checked.until,
+        };
+        // Insertion is harmless whatever happened meanwhile: the stamps are from before.
+        node.l1.verdicts.insert(self.digest(token), Arc::new(entry));
+        let blind_for = self.admit(node.now())?;
+        Ok(Answer {
+            verdict,
+            outcome: if blind_for.is_some() { Outcome::Blind } else { Outcome::Verified },
+            age: Duration::ZERO,
+            blind_for,
+        })
+    }
+
+    /// The issuer's keys, such that the token's key is among them if the issuer has it.
+    async fn keys_for(&self, issuer: &Arc<Issuer>, jws: &CompactJws<'_>) -> Result<Arc<Keys>, VerifyError> {
+        let node = &self.shared.node;
+        let keys = match issuer.trusted(node.now().boot) {
+            Some(keys) => keys,
+            None => issuer.any_keys(node).await?,
+        };
+        match keys.set.candidates(jws.header()) {
+            Ok(_) => return Ok(keys),
+            Err(JwsError::UnknownKey) => {}
+            Err(other) => return Err(other.into()),
+        }
+        let kid = jws.header().kid().map_or("", |kid| kid);
+        let newer = match issuer.newer_keys(node, kid, keys.generation).await {
+            Err(VerifyError::UnknownKey) => {
+                issuer.is_absent(node.now().boot, kid);
+                return Err(VerifyError::UnknownKey);
+            }
+            newer => newer?,
+        };
+        match newer.set.candidates(jws.header()) {
+            Ok(_) => Ok(newer),
+            Err(JwsError::UnknownKey) => {
+                issuer.is_absent(node.now().boot, kid);
+                Err(VerifyError::UnknownKey)
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn count(&self, answer: &Result<Answer, VerifyError>) {
+        let counters = &self.shared.node.counters;
+        match answer {
+            Ok(answer) => match answer.outcome {
+                Outcome::Hit => counters.hits.add(),
+                Outcome::Blind => counters.blind.add(),
+                _ => counters.verified.add(),
+            },
+            Err(VerifyError::Revoked(_)) => counters.revoked.add(),
+            Err(VerifyError::CouldNotAsk { .. }) => counters.could_not_ask.add(),
+            Err(VerifyError::Blind { .. }) => counters.blind_denied.add(),
+            Err(_) => counters.refused.add(),
+        }
+    }
+}
+
+/// The key whose signature the token bears.
+fn check_signature(keys: &Keys, jws: &CompactJws<'_>, rules: &Rules) -> Result<Arc<VerificationKey>, VerifyError> {
+    let mut refusal = JwsError::UnknownKey;
+    for key in keys.set.candidates(jws.header())? {
+        match key.verify(jws, rules.algorithms) {
+            Ok(_) => return Ok(Arc::clone(key)),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal.into())
+}
+
+impl Shared {
+    /// Fetches an issuer's keys now.
+    pub(crate) async fn refresh(&self, issuer: &str) -> Option<Result<(), VerifyError>> {
+        let issuer = self.issuers.get(issuer)?;
+        Some(issuer.refresh(&self.node).await.map(|_| ()))
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.node.now().boot
+    }
+}

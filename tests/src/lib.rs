@@ -1,0 +1,36 @@
+//! Harness of authmesh's end-to-end tests: real programs on loopback ports, supervised, and torn down with the test.
+//!
+//! | module | what it gives |
+//! | --- | --- |
+//! | [`ports`] | loopback ports that nobody else takes while a test runs |
+//! | [`process`] | a supervised child process: bounded log, readiness, death with the test |
+//! | [`tools`] | where nginx, node and the npm packages are, and a plain sentence when they are not |
+//! | [`idp`] | `oidc-provider`, a certified identity provider, with rotation, faults and counters |
+//! | [`upstream`] | a service that answers with the headers it received |
+//! | [`nginx`] | nginx, running the snippet that the documentation publishes |
+//! | [`authmesh`] | the binary under test, from a configuration file |
+//! | [`dev`] | the binary under test in development mode, and the commands that it prints |
+//! | [`stack`] | all of them in a row: client, nginx, authmesh, identity provider, service |
+//! | [`client`] | HTTP as a well-behaved client speaks it |
+//! | [`raw`] | HTTP as an attacker speaks it |
+//! | [`forge`] | tokens that no identity provider would sign |
+//!
+//! Everything here panics on failure, with a sentence that says what was wrong: it is test code, and a panic is how a
+//! test fails. A failing test prints the logs of its processes.
+
+#![forbid(unsafe_code)]
+// A harness has no caller that could handle an error better than a failed test does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod authmesh;
+pub mod client;
+pub mod dev;
+pub mod forge;
+pub mod idp;
+pub mod nginx;
+pub mod ports;
+pub mod process;
+pub mod raw;
+pub mod stack;
+pub mod tools;
+pub mod upstream;

@@ -1,0 +1,13 @@
+//! End to end, with real programs only: authmesh as a process, `oidc-provider`, nginx, curl.
+//!
+//! Each test starts its own set, on its own ports, so tests run side by side and in any order.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod abuse;
+mod dev_mode;
+mod forward_auth;
+mod offline;
+mod outages;
+mod revocation;
+mod rotation;
