@@ -168,6 +168,18 @@ impl AuthMesh {
         self.0.shared.refresh(issuer).await
     }
 
+    /// Waits until every issuer has a trusted key set, at most `at_most`. Returns whether every one has. A node answers
+    /// without it too; the first tokens of an issuer then wait for its keys.
+    pub async fn wait_for_keys(&self, at_most: Duration) -> bool {
+        let issuers = self.0.shared.issuers.values();
+        let all = async {
+            for issuer in issuers {
+                issuer.wait_until_trusted(self.node()).await;
+            }
+        };
+        tokio::time::timeout(at_most, all).await.is_ok()
+    }
+
     /// What the node did, and what it holds.
     #[must_use]
     pub fn stats(&self) -> Stats {

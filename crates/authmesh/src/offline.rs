@@ -1,7 +1,7 @@
 //! Verification without a node: a token, a key set, the rules, a point in time.
 //!
 //! For tools and for questions after the fact ("was this token good at noon?"). Pure: no I/O, no clock, no cache. It
-//! knows of no revocation; only a [node](crate) does.
+//! knows of no revocation; only a node does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub struct Offline {
 /// `max_token_lifetime` (1 min to 7 days) are not enforced.
 ///
 /// # Errors
-/// [`VerifyError`], always with [`Fault::Token`](crate::error::Fault::Token). A token with several faults is refused for
+/// [`VerifyError`], always with [`Fault::Token`](crate::Fault::Token). A token with several faults is refused for
 /// the one that a node would name.
 pub fn check(
     token: &[u8],

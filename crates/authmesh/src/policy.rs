@@ -41,7 +41,8 @@ pub struct Rules {
     pub(crate) audiences: Option<Vec<String>>,
     /// Accepted `alg`s. Default: all nine that are supported.
     pub algorithms: AlgorithmSet,
-    /// Accepted `typ`s, compared as RFC 7515 section 4.1.9 says. Empty accepts any, and none. Default: empty.
+    /// Accepted `typ`s, compared as RFC 7515 section 4.1.9 says. Empty accepts `JWT`, `at+jwt` (RFC 9068) and none at all, so
+    /// that a logout token or any other special token never passes for an access token. Default: empty.
     pub types: Vec<String>,
     /// How far the issuer's clock may be off. Default: 30 s. At most 5 min.
     pub leeway: Duration,
@@ -85,6 +86,15 @@ impl Rules {
     pub fn danger_without_issued_at(mut self) -> Self {
         self.without_issued_at = true;
         self
+    }
+
+    /// The same rules for other audiences.
+    #[must_use]
+    pub fn with_audiences<S: Into<String>>(&self, audiences: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            audiences: Some(audiences.into_iter().map(Into::into).collect()),
+            ..self.clone()
+        }
     }
 
     /// The accepted audiences; `None` accepts any.

@@ -2,12 +2,12 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`test`] | the test command: which steps run, in which order |
+//! | [`mod@test`] | the test command: which steps run, in which order |
 //! | [`tools`] | what a fresh machine needs, and its installation |
 //! | [`deny`] | dependency rules, licences, advisories |
 //! | [`probe`] | the proof that `authmesh-proto` needs no std |
 //! | [`rules`] | rules about the repository's own files |
-//! | [`bench`] | builds, runs and merges the benchmarks |
+//! | [`mod@bench`] | builds, runs and merges the benchmarks |
 //! | [`report`] | what a benchmark says, and how it is printed |
 //! | [`machine`] | what a measurement must say about its machine |
 //! | [`steps`], [`table`], [`shell`], [`workspace`] | small parts that the others share |

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn relative_paths_and_urls_are_no_paths_of_one_machine() {
         for root in PRIVATE_ROOTS {
-            let text = format!("docs{root}x ./{root} ${{HERE}}{root}x https://example.com{root}x ~{root}x");
+            let text = format!("docs{root}x .{root}x ..{root}x ${{HERE}}{root}x https://example.com{root}x ~{root}x");
             assert_eq!(lines("docs/a.md", &text), [0_usize; 0], "{root}");
         }
     }

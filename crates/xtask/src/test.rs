@@ -157,10 +157,15 @@ fn dependencies(workspace: &Workspace, tools: &Tools, steps: &mut Steps) {
 }
 
 fn docs(workspace: &Workspace, tools: &Tools) -> Result<()> {
-    let mut doc = tools.cargo(workspace);
-    doc.env("RUSTDOCFLAGS", "-D warnings")
-        .args(["doc", "--workspace", "--no-deps"]);
-    call(&mut doc)
+    // Apart, because the program `authmesh` and the SDK write the same file. The SDK comes last: its pages are read.
+    let document = |what: &str| {
+        let mut doc = tools.cargo(workspace);
+        doc.env("RUSTDOCFLAGS", "-D warnings")
+            .args(["doc", "--workspace", "--no-deps", what]);
+        call(&mut doc)
+    };
+    let programs = document("--bins");
+    programs.and(document("--lib"))
 }
 
 /// Builds the server and returns its program, which the end-to-end tests start.

@@ -18,7 +18,7 @@ impl Secret {
     pub const MAX_BYTES: usize = 4096;
 
     /// Checks a secret. The error never repeats any of it.
-    pub(super) fn new(text: &str) -> Result<Self, String> {
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty: give a random credential, such as the output of `openssl rand -hex 32`".into());
         }

@@ -122,6 +122,15 @@ impl Issuer {
         self.wait_for(node, |machine, now| machine.want_kid(now, kid), newer).await
     }
 
+    /// Waits until a fetch has brought a set that is trusted, however many fail before.
+    pub(crate) async fn wait_until_trusted(&self, node: &Node) {
+        let mut ended = self.ended.subscribe();
+        while !self.is_trusted(node.now().boot) {
+            // The sender lives as long as `self`.
+            let _ = ended.changed().await;
+        }
+    }
+
     /// Fetches now, for an operator.
     pub(crate) async fn refresh(self: &Arc<Self>, node: &Arc<Node>) -> Result<Arc<Keys>, VerifyError> {
         let before = *self.ended.borrow();

@@ -38,7 +38,12 @@ pub(crate) fn issuer(claims: &Map<String, Value>) -> Result<&str, VerifyError> {
 
 /// Checks the claims of a token whose signature holds.
 pub(crate) fn check(rules: &Rules, typ: Option<&str>, now: Unix, claims: &Map<String, Value>) -> Result<Claims, VerifyError> {
-    if !rules.types.is_empty() && !typ.is_some_and(|typ| rules.types.iter().any(|accepted| same_type(typ, accepted))) {
+    let type_accepted = match typ {
+        Some(typ) if rules.types.is_empty() => ["JWT", "at+jwt"].iter().any(|accepted| same_type(typ, accepted)),
+        Some(typ) => rules.types.iter().any(|accepted| same_type(typ, accepted)),
+        None => rules.types.is_empty(),
+    };
+    if !type_accepted {
         return Err(VerifyError::WrongType);
     }
     let leeway = rules.leeway.as_secs();

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod claims;
+mod explain;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,8 @@ use crate::l1::{Digester, TokenDigest, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
 use crate::verdict::{Answer, Outcome, Verdict};
+
+pub use explain::{Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation};
 
 /// Verifies tokens under one policy. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -264,17 +267,7 @@ impl Verifier {
             .identity(jws.header().algorithm())
             .ok_or(VerifyError::Unsupported("the key that its kid names is not for its alg"))?;
 
-        let input = jws.signing_input_sha256();
-        let present = [
-            (ScopeKind::Token, Some(input.as_slice())),
-            (ScopeKind::SigningKey, Some(identity.thumbprint.as_slice())),
-            (ScopeKind::Subject, checked.subject.as_deref().map(str::as_bytes)),
-            (ScopeKind::Client, checked.client.as_deref().map(str::as_bytes)),
-            (ScopeKind::Session, checked.session.as_deref().map(str::as_bytes)),
-            (ScopeKind::JwtId, checked.jwt_id.as_deref().map(str::as_bytes)),
-        ];
-        let values = present.into_iter().filter_map(|(kind, value)| Some((kind, value?)));
-        let scopes = TokenScopes::new(&node.codec.namer, &issuer.url, checked.issued_at, values);
+        let scopes = scopes_of(node, &issuer.url, &jws, &key, &checked);
         self.check_marks(&scopes)?;
 
         if let Some(iat) = checked.issued_at {
@@ -372,6 +365,27 @@ fn check_signature(keys: &Keys, jws: &CompactJws<'_>, rules: &Rules) -> Result<A
         }
     }
     Err(refusal.into())
+}
+
+/// The scopes of a token whose signature holds.
+fn scopes_of(
+    node: &Node,
+    issuer: &str,
+    jws: &CompactJws<'_>,
+    key: &VerificationKey,
+    checked: &claims::Claims,
+) -> TokenScopes {
+    let (input, thumbprint) = (jws.signing_input_sha256(), key.thumbprint());
+    let present = [
+        (ScopeKind::Token, Some(input.as_slice())),
+        (ScopeKind::SigningKey, Some(thumbprint.as_slice())),
+        (ScopeKind::Subject, checked.subject.as_deref().map(str::as_bytes)),
+        (ScopeKind::Client, checked.client.as_deref().map(str::as_bytes)),
+        (ScopeKind::Session, checked.session.as_deref().map(str::as_bytes)),
+        (ScopeKind::JwtId, checked.jwt_id.as_deref().map(str::as_bytes)),
+    ];
+    let values = present.into_iter().filter_map(|(kind, value)| Some((kind, value?)));
+    TokenScopes::new(&node.codec.namer, issuer, checked.issued_at, values)
 }
 
 impl Shared {

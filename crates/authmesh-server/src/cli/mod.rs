@@ -1,0 +1,99 @@
+//! The commands of the `authmesh` binary.
+//!
+//! | command | exit code 0 | 1 | 2 |
+//! | --- | --- | --- | --- |
+//! | `serve` | ended in good order | - | did not start, or failed |
+//! | `token verify`, `token explain` | accepted | refused | could not tell |
+//! | `revoke` | committed | refused | unconfirmed, or the node could not be asked |
+//! | `status` | all is well | the node is degraded or blind | the node could not be asked |
+//! | `config` | fine | problems | no such file |
+//!
+//! Wrong usage is 2 everywhere. Rules of the whole module:
+//! - A token and a credential never come from an argument: the process list shows arguments to everybody.
+//! - No output repeats a token, a credential, or an argument that might be one.
+//! - Text that came from outside is made fit for a terminal before it is printed ([`text::plain`]).
+//! - Every command takes its streams, its environment and the time from [`Io`], so that tests run it in their process.
+
+mod args;
+mod client;
+mod config;
+mod io;
+mod jwks;
+mod revoke;
+mod rules;
+mod status;
+mod text;
+mod token;
+mod usage;
+
+
+
+
+use std::process::ExitCode;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+use self::io::{Exit, Io};
+use crate::serve::{self, ServeArgs};
+
+const EXAMPLES: &str = "\
+Examples:
+  authmesh serve --dev --nodes 3
+  authmesh token verify --jwks keys.json --audience orders-api - < token.txt
+  authmesh token explain < token.txt
+  authmesh revoke --subject alice --why \"password changed\"
+  authmesh status
+
+A token is read from standard input and a credential from AUTHMESH_ADMIN_TOKEN or a file, never from an argument.";
+
+/// A cluster-aware auth cache: verify once, trust everywhere, revoke everywhere.
+#[derive(Parser)]
+#[command(name = "authmesh", version, color = ColorChoice::Never, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node: forward auth, and the admin API.
+    Serve(ServeArgs),
+    #[command(flatten)]
+    Tool(Tool),
+}
+
+/// The commands that end by themselves.
+#[derive(Subcommand)]
+enum Tool {
+    /// Check a token, or ask what becomes of it and why.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    Revoke(revoke::RevokeArgs),
+    Status(status::StatusArgs),
+    /// Check, print or write a configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Parses the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let command = match usage::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(answer) => return answer.print().into(),
+    };
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Tool(tool) => Io::with_process(|io| run(tool, io)).into(),
+    }
+}
+
+/// Runs one command to its end.
+fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
+    let ended = match tool {
+        Tool::Token(command) => token::run(&command, io),
+        Tool::Revoke(args) => revoke::run(&args, io),
+        Tool::Status(args) => status::run(&args, io),
+        Tool::Config(command) => config::run(&command, io),
+    };
+    io.finish(ended)
+}

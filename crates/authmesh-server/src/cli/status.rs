@@ -1,0 +1,255 @@
+//! `authmesh status`: how a node and its cluster are.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Admin, Answer, ClientArgs};
+use super::io::{Exit, Failure, Io};
+use super::text::{Table, count, plain, row, size, span, thousands};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 all is well; 1 the node is degraded or blind; 2 wrong usage, or the node could not be asked.
+
+The credential is read from AUTHMESH_ADMIN_TOKEN or --token-file.
+
+Examples:
+  authmesh status
+  authmesh status --admin-url https://authmesh-0.prod.example:8500 --token-file /run/secrets/authmesh-admin
+  authmesh status --json | jq .health.issuers";
+
+/// Show how a node, its issuers and the members of its cluster are
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct StatusArgs {
+    /// Print one JSON object with the node's answers: stats, health, members
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) fn run(args: &StatusArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let admin = Admin::new(&args.client, io)?;
+    let [stats, health, members] = admin.get_all(["v1/stats", "v1/health", "v1/members"])?;
+    for answer in [&stats, &members] {
+        succeeded(answer)?;
+    }
+    // A node that is not well may say so by its status code, too.
+    if health.status != 503 {
+        succeeded(&health)?;
+    }
+    let state: Health = health.read()?;
+    if args.json {
+        let all = json!({
+            "stats": stats.read::<Value>()?,
+            "health": health.read::<Value>()?,
+            "members": members.read::<Value>()?.get("members"),
+        });
+        writeln!(io.stdout, "{all}")?;
+    } else {
+        print(io.stdout, &stats.read()?, &state, &members.read()?)?;
+    }
+    Ok(if state.status == "ok" { Exit::Yes } else { Exit::No })
+}
+
+fn succeeded(answer: &Answer) -> Result<(), Failure> {
+    match answer.status {
+        200 => Ok(()),
+        _ => Err(Failure::said(answer.problem(&[]))),
+    }
+}
+
+/// The answer of `GET /v1/stats`. What a node of another version lacks counts as nothing.
+#[derive(Deserialize)]
+struct Stats {
+    node: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    uptime_seconds: u64,
+    #[serde(default)]
+    counts: Counts,
+    hit_rate: Option<f64>,
+    #[serde(default)]
+    verdicts: u64,
+    #[serde(default)]
+    verdict_bytes: u64,
+    #[serde(default)]
+    entries: u64,
+    #[serde(default)]
+    entry_bytes: u64,
+    #[serde(default)]
+    marks: u64,
+    #[serde(default)]
+    outbox: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Counts {
+    hits: u64,
+    verified: u64,
+    blind: u64,
+    refused: u64,
+    revoked: u64,
+    could_not_ask: u64,
+}
+
+/// The answer of `GET /v1/health`.
+#[derive(Deserialize)]
+struct Health {
+    status: String,
+    coherent: bool,
+    blind_for_seconds: Option<u64>,
+    #[serde(default)]
+    ready: bool,
+    #[serde(default)]
+    issuers: Vec<IssuerHealth>,
+}
+
+#[derive(Deserialize)]
+struct IssuerHealth {
+    issuer: String,
+    #[serde(default)]
+    keys: u64,
+    #[serde(default)]
+    skipped: Vec<Value>,
+    generation: Option<u64>,
+    age_seconds: Option<u64>,
+    #[serde(default)]
+    trusted: bool,
+    #[serde(default)]
+    failures: u64,
+    trouble: Option<String>,
+}
+
+/// The answer of `GET /v1/members`.
+#[derive(Deserialize)]
+struct Members {
+    members: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    node: String,
+    address: Option<String>,
+    version: Option<String>,
+    age_seconds: Option<u64>,
+    #[serde(default)]
+    live: bool,
+    #[serde(default)]
+    this: bool,
+}
+
+fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: &Members) -> io::Result<()> {
+    let coherence = match (health.coherent, health.blind_for_seconds) {
+        (true, _) => "coherent".to_owned(),
+        (false, Some(seconds)) => format!("blind for {}", span(seconds)),
+        (false, None) => "blind since its start".to_owned(),
+    };
+    let live = members.members.iter().filter(|member| member.live).count();
+    let trusted = health.issuers.iter().filter(|issuer| issuer.trusted).count();
+    writeln!(
+        out,
+        "node {}   {}, {coherence}, {}   {live} of {} live   issuers {trusted} of {} ok",
+        plain(&stats.node),
+        plain(&health.status),
+        if health.ready { "ready" } else { "not ready" },
+        count(members.members.len() as u64, "node", "nodes"),
+        health.issuers.len(),
+    )?;
+    let counts = &stats.counts;
+    let answers = format!(
+        "{}, {} verified, {} refused, {} revoked, {} while blind, {} without an answer of the issuer",
+        count(counts.hits, "hit", "hits"),
+        thousands(counts.verified),
+        thousands(counts.refused),
+        thousands(counts.revoked),
+        thousands(counts.blind),
+        thousands(counts.could_not_ask),
+    );
+    let memory = format!(
+        "{} ({}), {} ({}), {}",
+        count(stats.verdicts, "verdict", "verdicts"),
+        size(stats.verdict_bytes),
+        count(stats.entries, "entry", "entries"),
+        size(stats.entry_bytes),
+        count(stats.marks, "mark", "marks"),
+    );
+    row(out, "up", &format!("{}, version {}", span(stats.uptime_seconds), plain(&stats.version)))?;
+    row(out, "hit rate", &percent(stats.hit_rate))?;
+    row(out, "answers", &answers)?;
+    row(out, "memory", &memory)?;
+    if stats.outbox > 0 {
+        let waiting = count(stats.outbox, "statement waits", "statements wait");
+        row(out, "outbox", &format!("{waiting} for its commit"))?;
+    }
+
+    if !members.members.is_empty() {
+        writeln!(out)?;
+        members_table(&members.members).print(out)?;
+    }
+    if !health.issuers.is_empty() {
+        writeln!(out)?;
+        issuers_table(&health.issuers).print(out)?;
+    }
+    for issuer in &health.issuers {
+        if let Some(trouble) = &issuer.trouble {
+            row(out, "trouble", &format!("{}: {}", plain(&issuer.issuer), plain(trouble)))?;
+        }
+    }
+    Ok(())
+}
+
+fn members_table(members: &[Member]) -> Table<5> {
+    let mut table = Table::new(["node", "live", "seen", "version", "address"]);
+    for member in members {
+        let seen = match member.age_seconds {
+            _ if member.this => "this node".to_owned(),
+            Some(age) => format!("{} ago", span(age)),
+            None => "-".to_owned(),
+        };
+        table.row([
+            member.node.clone(),
+            yes_or_no(member.live),
+            seen,
+            or_dash(member.version.as_ref()),
+            or_dash(member.address.as_ref()),
+        ]);
+    }
+    table
+}
+
+fn issuers_table(issuers: &[IssuerHealth]) -> Table<7> {
+    let mut table = Table::new(["issuer", "trusted", "keys", "left out", "keys age", "generation", "failures"]);
+    for issuer in issuers {
+        table.row([
+            issuer.issuer.clone(),
+            yes_or_no(issuer.trusted),
+            thousands(issuer.keys),
+            thousands(issuer.skipped.len() as u64),
+            or_dash(issuer.age_seconds.map(span).as_ref()),
+            or_dash(issuer.generation.map(|number| number.to_string()).as_ref()),
+            thousands(issuer.failures),
+        ]);
+    }
+    table
+}
+
+fn percent(rate: Option<f64>) -> String {
+    match rate {
+        Some(rate) if (0.0..=1.0).contains(&rate) => format!("{:.1} %", rate * 100.0),
+        _ => "-".to_owned(),
+    }
+}
+
+fn yes_or_no(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
+
+fn or_dash(text: Option<&String>) -> String {
+    text.map_or_else(|| "-".to_owned(), Clone::clone)
+}

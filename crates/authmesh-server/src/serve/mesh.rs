@@ -1,0 +1,79 @@
+//! From configuration to a running node.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh::jose::{Algorithm, AlgorithmSet};
+use authmesh::{AuthMesh, KeyPolicy, Policy, Rules};
+use authmesh_oidc::{HttpClient, HttpKeySource};
+
+use super::{Metrics, ServeError, keyring};
+use crate::config::{Config, Issuer};
+
+/// Starts the node that a configuration describes.
+pub(super) async fn start(config: &Config, address: SocketAddr, metrics: &Metrics) -> Result<AuthMesh, ServeError> {
+    let mut builder = AuthMesh::builder()
+        .name(&config.cluster.node)
+        .cluster(&config.cluster.name)
+        .address(address.to_string())
+        .verdict_bytes(config.cache.verdict_bytes)
+        .entry_bytes(config.cache.entry_bytes)
+        .policy(Policy {
+            max_token_bytes: config.cache.max_token_bytes,
+            max_verdict_age: config.cache.max_verdict_age,
+            ..Policy::default()
+        })
+        .meter(metrics.meter());
+    if let Some(path) = &config.cluster.key_ring_file {
+        builder = builder.key_ring(keyring::read(path)?);
+    }
+    for issuer in &config.issuers {
+        let source = key_source(issuer, config.danger.allow_http)?;
+        let keys = KeyPolicy {
+            soft_lifetime: issuer.keys.soft_lifetime,
+            max_trust_age: issuer.keys.max_trust_age,
+            ..KeyPolicy::default()
+        };
+        builder = builder.issuer_with(&issuer.url, Arc::new(source), keys, rules(issuer)?);
+    }
+    let mesh = builder.start().await.map_err(ServeError::new)?;
+    if !mesh.wait_for_keys(Duration::from_secs(3)).await {
+        tracing::warn!("not every issuer's keys could be fetched yet; tokens of those get 503 until they are");
+    }
+    Ok(mesh)
+}
+
+fn key_source(issuer: &Issuer, allow_http: bool) -> Result<HttpKeySource, ServeError> {
+    let refuse = |error: &dyn std::fmt::Display| ServeError::new(format!("issuer {}: {error}", issuer.url));
+    let mut http = HttpClient::builder()
+        .connect_timeout(issuer.http.connect_timeout)
+        .request_timeout(issuer.http.total_timeout)
+        .danger_allow_http(allow_http);
+    if let Some(path) = &issuer.http.ca_file {
+        let pem = std::fs::read(path).map_err(|error| refuse(&format!("{}: {error}", path.display())))?;
+        http = http.extra_roots_pem(pem);
+    }
+    let http = http.build().map_err(|error| refuse(&error))?;
+    match &issuer.jwks_url {
+        Some(url) => HttpKeySource::jwks_url(url, &http),
+        None => HttpKeySource::discover(&issuer.url, &http),
+    }
+    .map_err(|error| refuse(&error))
+}
+
+fn rules(issuer: &Issuer) -> Result<Rules, ServeError> {
+    let algorithms: Result<Vec<Algorithm>, _> = issuer.algorithms.iter().map(|name| name.parse()).collect();
+    let base = if issuer.audience.is_empty() {
+        Rules::danger_any_audience()
+    } else {
+        Rules::for_audiences(&issuer.audience)
+    };
+    let mut rules = base;
+    rules.algorithms = AlgorithmSet::of(&algorithms.map_err(|_| ServeError::new("an algorithm is not supported"))?);
+    rules.types = issuer.typ.clone();
+    rules.leeway = issuer.leeway;
+    rules.max_token_lifetime = issuer.max_token_lifetime;
+    rules.required_claims = issuer.required_claims.clone();
+    Ok(rules)
+}

@@ -1,0 +1,222 @@
+//! `authmesh serve`: forward auth and the admin API on top of the SDK.
+
+mod admin;
+mod forward;
+mod keyring;
+mod listener;
+mod mesh;
+mod original;
+mod routes;
+mod telemetry;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh::AuthMesh;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Secret};
+use crate::dev;
+
+pub use forward::Settings as ForwardSettings;
+pub use telemetry::Metrics;
+
+/// Runs a node: forward auth, admin API, metrics.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML). Every setting can also come from an AUTHMESH_... variable.
+    #[arg(long, value_name = "FILE", env = "AUTHMESH_CONFIG", conflicts_with = "dev")]
+    pub config: Option<PathBuf>,
+    /// Development mode: an embedded identity provider, in-memory cluster, throw-away keys, loopback only.
+    #[arg(long)]
+    pub dev: bool,
+    /// How many nodes to run in this process (development mode only).
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=26), requires = "dev")]
+    pub nodes: u16,
+    /// First port (development mode only): nodes from here, admin APIs from 100 above, the issuer 200 above. 0 takes any
+    /// free ports.
+    #[arg(long, value_name = "PORT", default_value_t = 8400, requires = "dev")]
+    pub port_base: u16,
+}
+
+/// Why a server did not start, in one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ServeError(pub String);
+
+impl ServeError {
+    pub(crate) fn new(what: impl std::fmt::Display) -> Self {
+        Self(what.to_string())
+    }
+}
+
+/// Runs `authmesh serve` to its end.
+#[must_use]
+pub fn run(args: &ServeArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("authmesh: the runtime could not be started: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let served = runtime.block_on(async {
+        if args.dev {
+            telemetry::log_for_dev();
+            return dev::run(args.nodes, args.port_base).await;
+        }
+        let loaded = Config::load(args.config.as_deref(), config::process_environment()).map_err(ServeError::new)?;
+        telemetry::log(&loaded.config.log);
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        serve(loaded.config).await
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("authmesh: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), ServeError> {
+    let metrics = Metrics::new()?;
+    let listener = bind(config.server.listen).await?;
+    let address = listener.local_addr().map_err(ServeError::new)?;
+    let admin_listener = match (&config.admin.listen, &config.admin.token) {
+        (Some(address), Some(_)) => Some(bind(*address).await?),
+        (Some(_), None) => {
+            tracing::warn!("no admin credential is set (AUTHMESH_ADMIN_TOKEN or admin.token_file): the admin API is off");
+            None
+        }
+        (None, _) => None,
+    };
+    let mesh = mesh::start(&config, address, &metrics).await?;
+    let settings = ForwardSettings::from_config(&config, &mesh)?;
+    let node = RunningNode::start(
+        mesh,
+        metrics,
+        listener,
+        settings,
+        admin_listener.zip(config.admin.token.clone()),
+        Limits {
+            connections: config.server.max_connections,
+            request: config.server.request_timeout,
+            header_bytes: config.cache.max_token_bytes,
+            drain: config.server.drain,
+        },
+    );
+    tracing::info!(
+        %address, admin = ?node.admin, cluster = %config.cluster.name, node = %config.cluster.node,
+        issuers = config.issuers.len(), "authmesh {} is serving", env!("CARGO_PKG_VERSION")
+    );
+    stop_signal().await;
+    tracing::info!("stopping: open requests may end");
+    node.stop().await;
+    Ok(())
+}
+
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        ServeError::new(format!(
+            "cannot listen on {address}: {error}. Stop what uses it, or choose another address"
+        ))
+    })
+}
+
+/// Resolves when the process is asked to stop: SIGINT (Ctrl-C) or SIGTERM.
+pub(crate) async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+/// Limits of a node's listeners.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at one time; further ones wait.
+    pub connections: usize,
+    /// Time for one request.
+    pub request: Duration,
+    /// The longest token: it sizes the buffer for request headers.
+    pub header_bytes: usize,
+    /// How long open requests may take to end at a stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            request: Duration::from_secs(10),
+            header_bytes: 16 << 10,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A node with its listeners.
+#[derive(Debug)]
+pub struct RunningNode {
+    /// The node.
+    pub mesh: AuthMesh,
+    /// Address of the admin API, if it is on.
+    pub admin: Option<SocketAddr>,
+    stop: CancellationToken,
+    listeners: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl RunningNode {
+    /// Starts to answer. Listeners are bound already, so nothing can fail any more.
+    pub fn start(
+        mesh: AuthMesh,
+        metrics: Metrics,
+        forward: TcpListener,
+        settings: ForwardSettings,
+        admin: Option<(TcpListener, Secret)>,
+        limits: Limits,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let app = forward::router(mesh.clone(), settings, metrics, limits);
+        let mut listeners = vec![tokio::spawn(listener::serve(forward, app, limits, stop.clone()))];
+        let admin_address = admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        if let Some((listener, credential)) = admin {
+            let app = admin::router(mesh.clone(), Arc::new(credential), limits);
+            listeners.push(tokio::spawn(listener::serve(listener, app, limits, stop.clone())));
+        }
+        Self {
+            mesh,
+            admin: admin_address,
+            stop,
+            listeners,
+        }
+    }
+
+    /// Stops: no new connections, open requests end within the drain time, then the node leaves its cluster.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for listener in self.listeners {
+            let _ = listener.await;
+        }
+        self.mesh.shutdown().await;
+    }
+}

@@ -1,0 +1,173 @@
+//! What would happen to a token, and why: for people.
+
+use authmesh_proto::time::Unix;
+use serde::Serialize;
+
+use super::{Verifier, check_signature, claims, scopes_of};
+use crate::error::{Fault, VerifyError};
+use crate::jose::{self, CompactJws};
+
+/// What would happen to a token now, and everything that is known of why. Holds no claim of the holder.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// What would happen.
+    pub decision: Decision,
+    /// The stable word for the refusal.
+    pub code: Option<&'static str>,
+    /// The refusal in words, or "accepted".
+    pub reason: String,
+    /// How the answer was reached, of an accepted token.
+    pub outcome: Option<&'static str>,
+    /// Its issuer, as the token names it, if that is one of the policy's.
+    pub issuer: Option<ExplainedIssuer>,
+    /// Its key.
+    pub key: Option<ExplainedKey>,
+    /// Its times. Believe them only if the signature holds.
+    pub time: Option<ExplainedTime>,
+    /// The mark that voids it.
+    pub revoked: Option<ExplainedMark>,
+}
+
+/// What would happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It is valid.
+    Accepted,
+    /// It is not.
+    Refused,
+    /// The keys could not be asked for, or the node is blind.
+    CouldNotTell,
+}
+
+/// The issuer of an explained token.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExplainedIssuer {
+    /// Its URL.
+    pub url: String,
+    /// Whether the policy accepts it.
+    pub known: bool,
+    /// Seconds since its key set was fetched.
+    pub keys_age_seconds: Option<u64>,
+    /// Generation of its key set.
+    pub generation: Option<u64>,
+}
+
+/// The key of an explained token.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExplainedKey {
+    /// `kid` of the header.
+    pub kid: Option<String>,
+    /// `alg` of the header.
+    pub alg: &'static str,
+    /// Whether the current set holds such a key.
+    pub in_current_set: bool,
+}
+
+/// The times of an explained token, in seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ExplainedTime {
+    /// `iat`.
+    pub issued_at: Option<Unix>,
+    /// `exp`.
+    pub expires_at: Option<Unix>,
+    /// The node's wall clock.
+    pub now: Unix,
+}
+
+/// The mark that voids a token.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExplainedMark {
+    /// What was revoked: token, jti, session, subject, client, key, issuer.
+    pub scope: &'static str,
+    /// When, by the wall clock of the node that did.
+    pub at: Unix,
+    /// Who did.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// Tokens issued up to this second are void.
+    pub not_before: Unix,
+}
+
+impl Verifier {
+    /// Tells what would happen to a token, and why. Verifies it as any call does, keys fetched where needed.
+    pub async fn explain(&self, token: impl AsRef<[u8]>) -> Explanation {
+        let token = token.as_ref();
+        let answer = self.answer(token).await;
+        let (decision, code, reason, outcome) = match &answer {
+            Ok(answer) => (Decision::Accepted, None, "accepted".to_owned(), Some(answer.outcome.as_str())),
+            Err(error) => {
+                let decision = match error.fault() {
+                    Fault::Token => Decision::Refused,
+                    Fault::Service => Decision::CouldNotTell,
+                };
+                (decision, Some(error.code()), error.to_string(), None)
+            }
+        };
+        let mut explanation = Explanation {
+            decision,
+            code,
+            reason,
+            outcome,
+            issuer: None,
+            key: None,
+            time: None,
+            revoked: None,
+        };
+        if self.check_size(token).is_ok() {
+            self.add_details(token, matches!(answer, Err(VerifyError::Revoked(_))), &mut explanation);
+        }
+        explanation
+    }
+
+    fn add_details(&self, token: &[u8], revoked: bool, explanation: &mut Explanation) {
+        let Ok(jws) = CompactJws::parse(token) else { return };
+        let now = self.shared.node.now();
+        let mut key = ExplainedKey {
+            kid: jws.header().kid().map(ToString::to_string),
+            alg: jws.header().algorithm().name(),
+            in_current_set: false,
+        };
+        let Ok(payload) = jose::json::parse_object(jws.payload()) else {
+            explanation.key = Some(key);
+            return;
+        };
+        let seconds = |name: &str| payload.get(name).and_then(serde_json::Value::as_f64).map(|at| at as Unix);
+        explanation.time = Some(ExplainedTime {
+            issued_at: seconds("iat"),
+            expires_at: seconds("exp"),
+            now: now.wall,
+        });
+        if let Ok(url) = claims::issuer(&payload)
+            && let Some(rules) = self.policy.policy.issuers.get(url)
+            && let Some(issuer) = self.shared.issuers.get(url)
+        {
+            let status = issuer.status(now.boot);
+            explanation.issuer = Some(ExplainedIssuer {
+                url: url.to_owned(),
+                known: true,
+                keys_age_seconds: status.age_seconds,
+                generation: Some(status.generation),
+            });
+            if let Some(keys) = issuer.trusted(now.boot) {
+                key.in_current_set = keys.set.candidates(jws.header()).is_ok();
+                if revoked
+                    && let Ok(found) = check_signature(&keys, &jws, rules)
+                    && let Ok(checked) = claims::check(rules, jws.header().typ(), now.wall, &payload)
+                {
+                    let scopes = scopes_of(&self.shared.node, url, &jws, &found, &checked);
+                    explanation.revoked = self.shared.node.marks().check(&scopes).map(|voided| ExplainedMark {
+                        scope: voided.kind.as_str(),
+                        at: voided.note.at,
+                        by: voided.note.by,
+                        why: voided.note.why,
+                        not_before: voided.not_before,
+                    });
+                }
+            }
+        }
+        explanation.key = Some(key);
+    }
+}
