@@ -14,6 +14,7 @@
 //! | [`client`] | HTTP as a well-behaved client speaks it |
 //! | [`raw`] | HTTP as an attacker speaks it |
 //! | [`forge`] | tokens that no identity provider would sign |
+//! | [`conformance`] | one suite per port, for every adapter of it |
 //!
 //! Everything here panics on failure, with a sentence that says what was wrong: it is test code, and a panic is how a
 //! test fails. A failing test prints the logs of its processes.
@@ -24,6 +25,7 @@
 
 pub mod authmesh;
 pub mod client;
+pub mod conformance;
 pub mod dev;
 pub mod forge;
 pub mod idp;

@@ -106,15 +106,27 @@ counters! {
     cache_l2_failures: "authmesh.cache", "outcome" = "l2_failed";
 }
 
+/// What each metric means, as collectors show it.
+const DESCRIPTIONS: [(&str, &str); 9] = [
+    ("authmesh.verify", "Answers about tokens, by outcome"),
+    ("authmesh.l1.voided", "Entries of L1 found void when they were looked up"),
+    ("authmesh.keys.fetches", "Key set fetches, by result"),
+    ("authmesh.keys.skipped", "Keys of fetched sets that were left out"),
+    ("authmesh.statements", "Statements made and applied"),
+    ("authmesh.unopened", "Sealed values that did not open: altered, moved, or of a foreign key"),
+    ("authmesh.bells.malformed", "Bells that were no log entry of this version"),
+    ("authmesh.channel.events", "Repairs of channels, by event"),
+    ("authmesh.cache", "Reads of the generic cache, by outcome"),
+];
+
 /// Registers a node's metrics with a meter. They vanish from it when the node is gone.
 pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
     let weak = Arc::downgrade(node);
-    let mut names: Vec<&'static str> = Counts::default().rows().iter().map(|row| row.0).collect();
-    names.dedup();
-    for name in names {
+    for (name, description) in DESCRIPTIONS {
         let node = Weak::clone(&weak);
         meter
             .u64_observable_counter(name)
+            .with_description(description)
             .with_callback(move |observer| {
                 let Some(node) = node.upgrade() else { return };
                 for (metric, label, count) in node.counters.read().rows() {
@@ -127,22 +139,37 @@ pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
             })
             .build();
     }
-    type Gauge = (&'static str, fn(&Node) -> u64);
+    type Gauge = (&'static str, &'static str, fn(&Node) -> u64);
     let gauges: [Gauge; 4] = [
-        ("authmesh.coherent", |node| u64::from(node.coherence().is_coherent())),
-        ("authmesh.marks", |node| node.marks().len() as u64),
-        ("authmesh.l1.verdicts", Node::verdict_count),
-        ("authmesh.l1.verdict_bytes", Node::verdict_bytes),
+        ("authmesh.coherent", "1 while the node can prove that it knows every revocation", |node| {
+            u64::from(node.coherence().is_coherent())
+        }),
+        ("authmesh.marks", "Marks held", |node| node.marks().len() as u64),
+        ("authmesh.l1.verdicts", "Verdicts in L1, about", Node::verdict_count),
+        ("authmesh.l1.verdict_bytes", "Weight of the verdicts in L1 in bytes, about", Node::verdict_bytes),
     ];
-    for (name, read) in gauges {
+    for (name, description, read) in gauges {
         let node = Weak::clone(&weak);
         meter
             .u64_observable_gauge(name)
+            .with_description(description)
             .with_callback(move |observer| {
                 if let Some(node) = node.upgrade() {
                     observer.observe(read(&node), &[KeyValue::new("node", node.name.clone())]);
                 }
             })
             .build();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_belongs_to_a_described_metric_and_the_other_way_round() {
+        let rows = Counts::default().rows();
+        assert!(rows.iter().all(|(metric, ..)| DESCRIPTIONS.iter().any(|(name, _)| name == metric)));
+        assert!(DESCRIPTIONS.iter().all(|(name, _)| rows.iter().any(|(metric, ..)| metric == name)));
     }
 }

@@ -12,8 +12,7 @@ const UNITS: [(&str, u64); 3] = [("h", 3_600), ("m", 60), ("s", 1)];
 /// The word that stands for standard input.
 const STDIN: &str = "-";
 
-const NOT_AN_ARGUMENT: &str =
-    "the token is read from standard input, never from an argument: it would be visible in the process list. \
+const NOT_AN_ARGUMENT: &str = "the token is read from standard input, never from an argument: it would be visible in the process list. \
      Write `-` and give the token like this: `... - < token.txt`";
 
 /// `-`, and nothing else. Takes whatever stands there, so that the parser does not repeat it in an error.
@@ -95,7 +94,19 @@ mod tests {
         for (text, seconds) in [("0s", 0), ("30s", 30), ("5m", 300), ("2h", 7_200)] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "s", "30", "+1s", "-1s", "1.5h", "1h30m", "5 s", "5S", "99999999999999999999s", "9999999999999999999h"] {
+        for text in [
+            "",
+            "s",
+            "30",
+            "+1s",
+            "-1s",
+            "1.5h",
+            "1h30m",
+            "5 s",
+            "5S",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
             assert_eq!(duration(text), None, "{text:?}");
         }
     }

@@ -91,10 +91,12 @@ impl Admin {
             .retry(reqwest::retry::never())
             .build()
             .map_err(|error| Failure::said(format!("the HTTP client could not be made: {}", root_cause(&error))))?;
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::said(format!("the runtime could not be started: {}", plain(&error.to_string()))))?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Failure::said(format!(
+                "the runtime could not be started: {}",
+                plain(&error.to_string())
+            ))
+        })?;
         Ok(Self {
             base: url,
             bearer,
@@ -107,7 +109,9 @@ impl Admin {
     /// `POST` with a JSON body.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
         let mut request = self.request(Method::POST, path)?;
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(body.to_string().into());
         self.runtime.block_on(self.send(request))
     }
@@ -152,7 +156,10 @@ impl Admin {
         let url = plain(self.base.as_str());
         let cause = root_cause(error);
         if error.is_timeout() {
-            return format!("{url} did not answer within {} s: check that the node runs and is not overloaded", TIMEOUT.as_secs());
+            return format!(
+                "{url} did not answer within {} s: check that the node runs and is not overloaded",
+                TIMEOUT.as_secs()
+            );
         }
         if error.is_connect() {
             return format!(
@@ -227,7 +234,8 @@ impl Answer {
 
 /// Address and credential from a node's own configuration.
 fn from_config(path: &Path, io: &Io<'_>) -> Result<(Url, Option<String>), Failure> {
-    let loaded = Config::load(Some(path), io.env.iter().cloned()).map_err(|problems| Failure::said(problems.to_string()))?;
+    let loaded =
+        Config::load(Some(path), io.env.iter().cloned()).map_err(|problems| Failure::said(problems.to_string()))?;
     let admin = loaded.config.admin;
     let (Some(listen), Some(token)) = (admin.listen, admin.token) else {
         return Err(Failure::said(format!(
@@ -279,9 +287,14 @@ fn from_file(path: &Path) -> Result<String, Failure> {
     let name = plain(&path.display().to_string());
     let limit = Secret::MAX_BYTES as u64;
     // One byte more for each of the characters that may end the line.
-    let bytes = File::open(path).and_then(|file| read(file, limit + 3)).map_err(|error| {
-        Failure::said(format!("{name}: the credential cannot be read: {}", plain(&error.to_string())))
-    })?;
+    let bytes = File::open(path)
+        .and_then(|file| read(file, limit + 3))
+        .map_err(|error| {
+            Failure::said(format!(
+                "{name}: the credential cannot be read: {}",
+                plain(&error.to_string())
+            ))
+        })?;
     let text = std::str::from_utf8(bytes.trim_ascii()).unwrap_or_default();
     if text.is_empty() || text.len() as u64 > limit {
         return Err(Failure::said(format!(

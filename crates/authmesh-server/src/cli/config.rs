@@ -44,7 +44,11 @@ pub(super) struct FileArgs {
 pub(super) fn run(command: &ConfigCommand, io: &mut Io<'_>) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Check(args) => load(args, io, |loaded, io| {
-            let settings = loaded.effective.iter().filter(|setting| setting.value.is_some()).count();
+            let settings = loaded
+                .effective
+                .iter()
+                .filter(|setting| setting.value.is_some())
+                .count();
             writeln!(io.stdout, "no problems: {settings} settings are in effect")
         }),
         ConfigCommand::Print(args) => load(args, io, |loaded, io| io.stdout.write_all(loaded.print().as_bytes())),

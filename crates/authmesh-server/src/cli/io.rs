@@ -121,7 +121,9 @@ impl Io<'_> {
     pub(super) fn read_token(&mut self) -> Result<Result<Token, Refusal>, Failure> {
         if self.interactive {
             // The line discipline of a terminal drops what goes beyond 4,095 bytes, and the token would look malformed.
-            self.note("type or paste the token, then press Enter and Ctrl-D. Use a file for more than 4,000 characters.")?;
+            self.note(
+                "type or paste the token, then press Enter and Ctrl-D. Use a file for more than 4,000 characters.",
+            )?;
         }
         let bytes = match read(&mut *self.stdin, MAX_INPUT_BYTES + 1) {
             Ok(bytes) => bytes,

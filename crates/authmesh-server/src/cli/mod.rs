@@ -26,8 +26,8 @@ mod text;
 mod token;
 mod usage;
 
-
-
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 
@@ -54,6 +54,8 @@ struct Cli {
     command: Command,
 }
 
+// Made once in the life of the process.
+#[allow(clippy::large_enum_variant)]
 #[derive(Subcommand)]
 enum Command {
     /// Run a node: forward auth, and the admin API.

@@ -95,7 +95,10 @@ pub(super) fn run(args: &RevokeArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let mut body = args.body();
     let mut secret = String::new();
     if args.scope.token.is_some() {
-        let text = io.read_token()?.ok().and_then(|token| token.as_text().map(str::to_owned));
+        let text = io
+            .read_token()?
+            .ok()
+            .and_then(|token| token.as_text().map(str::to_owned));
         let Some(text) = text.filter(|text| !text.is_empty()) else {
             writeln!(io.stdout, "refused")?;
             row(io.stdout, "reason", "standard input holds no token")?;
@@ -125,10 +128,14 @@ impl RevokeArgs {
             None => "the node's issuer".to_owned(),
         };
         if self.scope.whole_issuer {
-            return Some(format!("This voids every token of {issuer}, on every node: everybody has to sign in again."));
+            return Some(format!(
+                "This voids every token of {issuer}, on every node: everybody has to sign in again."
+            ));
         }
         let client = plain(self.scope.client.as_deref()?);
-        Some(format!("This voids every token of the client {client} from {issuer}, on every node."))
+        Some(format!(
+            "This voids every token of the client {client} from {issuer}, on every node."
+        ))
     }
 
     fn body(&self) -> Map<String, Value> {

@@ -63,7 +63,12 @@ impl RuleArgs {
     }
 
     /// Checks a token. What is not compared is said on standard error: silence would read as a pass.
-    pub(super) fn check(&self, token: &Token, keys: &KeySet, io: &mut Io<'_>) -> std::io::Result<Result<Offline, Refusal>> {
+    pub(super) fn check(
+        &self,
+        token: &Token,
+        keys: &KeySet,
+        io: &mut Io<'_>,
+    ) -> std::io::Result<Result<Offline, Refusal>> {
         for (given, option, what) in [
             (!self.issuer.is_empty(), "--issuer", "the issuer"),
             (!self.audience.is_empty(), "--audience", "the audience"),

@@ -179,7 +179,11 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: &Members)
         size(stats.entry_bytes),
         count(stats.marks, "mark", "marks"),
     );
-    row(out, "up", &format!("{}, version {}", span(stats.uptime_seconds), plain(&stats.version)))?;
+    row(
+        out,
+        "up",
+        &format!("{}, version {}", span(stats.uptime_seconds), plain(&stats.version)),
+    )?;
     row(out, "hit rate", &percent(stats.hit_rate))?;
     row(out, "answers", &answers)?;
     row(out, "memory", &memory)?;
@@ -198,7 +202,11 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: &Members)
     }
     for issuer in &health.issuers {
         if let Some(trouble) = &issuer.trouble {
-            row(out, "trouble", &format!("{}: {}", plain(&issuer.issuer), plain(trouble)))?;
+            row(
+                out,
+                "trouble",
+                &format!("{}: {}", plain(&issuer.issuer), plain(trouble)),
+            )?;
         }
     }
     Ok(())
@@ -224,7 +232,15 @@ fn members_table(members: &[Member]) -> Table<5> {
 }
 
 fn issuers_table(issuers: &[IssuerHealth]) -> Table<7> {
-    let mut table = Table::new(["issuer", "trusted", "keys", "left out", "keys age", "generation", "failures"]);
+    let mut table = Table::new([
+        "issuer",
+        "trusted",
+        "keys",
+        "left out",
+        "keys age",
+        "generation",
+        "failures",
+    ]);
     for issuer in issuers {
         table.row([
             issuer.issuer.clone(),

@@ -59,7 +59,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -85,10 +89,17 @@ pub(super) fn relative(at: Unix, now: Unix) -> String {
 
 /// The window of a token: `issued 12:01:40, valid until 13:01:40 UTC (in 31 min)`.
 pub(super) fn window(issued_at: Option<Unix>, expires_at: Option<Unix>, now: Unix) -> String {
-    let issued = issued_at.map_or_else(|| "issued at an unknown time".to_owned(), |at| format!("issued {}", clock(at, now)));
+    let issued = issued_at.map_or_else(
+        || "issued at an unknown time".to_owned(),
+        |at| format!("issued {}", clock(at, now)),
+    );
     match expires_at {
         Some(at) if at > now => format!("{issued}, valid until {} UTC ({})", clock(at, now), relative(at, now)),
-        Some(at) => format!("{issued}, was valid until {} UTC ({})", clock(at, now), relative(at, now)),
+        Some(at) => format!(
+            "{issued}, was valid until {} UTC ({})",
+            clock(at, now),
+            relative(at, now)
+        ),
         None => format!("{issued} UTC, without an end"),
     }
 }
@@ -231,8 +242,16 @@ mod tests {
         for (number, words) in [(0, "0"), (999, "999"), (1_204, "1,204"), (1_000_000, "1,000,000")] {
             assert_eq!(thousands(number), words);
         }
-        assert_eq!((count(1, "key", "keys"), count(0, "key", "keys")), ("1 key".into(), "0 keys".into()));
-        for (bytes, words) in [(1_023, "1023 B"), (1_024, "1.0 KiB"), (1_572_864, "1.5 MiB"), (u64::MAX, "17,179,869,183.9 GiB")] {
+        assert_eq!(
+            (count(1, "key", "keys"), count(0, "key", "keys")),
+            ("1 key".into(), "0 keys".into())
+        );
+        for (bytes, words) in [
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (u64::MAX, "17,179,869,183.9 GiB"),
+        ] {
             assert_eq!(size(bytes), words);
         }
     }

@@ -44,10 +44,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     };
     let text = error.render().to_string();
     Err(match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Answer {
-            text,
-            exit: Exit::Yes,
-        },
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Answer { text, exit: Exit::Yes },
         _ => Answer {
             text: hide(text, &args),
             exit: Exit::Unknown,

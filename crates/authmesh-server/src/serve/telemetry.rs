@@ -24,6 +24,7 @@ impl Metrics {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
+            .scope_info_enabled(false)
             .build()
             .map_err(ServeError::new)?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();

@@ -45,7 +45,11 @@ fn print_holder(out: &mut dyn io::Write, accepted: &Offline, now: Unix) -> io::R
     row(out, "issuer", &shown(accepted.issuer.as_deref()))?;
     row(out, "subject", &shown(accepted.subject.as_deref()))?;
     row(out, "audience", &plain(&accepted.audiences.join(", ")))?;
-    row(out, "key", &key_name(accepted.kid.as_deref(), accepted.algorithm.name()))?;
+    row(
+        out,
+        "key",
+        &key_name(accepted.kid.as_deref(), accepted.algorithm.name()),
+    )?;
     row(
         out,
         "time",

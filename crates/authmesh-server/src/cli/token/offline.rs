@@ -1,6 +1,5 @@
 //! What a token says of itself, what a key set makes of it, and which check fails.
 
-
 use authmesh::jose::{CompactJws, JwsError, KeySet, json, verify_jws};
 use authmesh::proto::time::Unix;
 use serde_json::{Map, Value};

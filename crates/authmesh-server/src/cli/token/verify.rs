@@ -67,8 +67,9 @@ pub(super) fn run(args: &VerifyArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
         });
         writeln!(io.stdout, "{answer}")?;
     } else {
+        let now = args.rules.now(io);
         writeln!(io.stdout, "accepted")?;
-        print_holder(io.stdout, &accepted, args.rules.now(io))?;
+        print_holder(io.stdout, &accepted, now)?;
     }
     Ok(Exit::Yes)
 }

@@ -1,0 +1,155 @@
+//! `authmesh status`.
+
+use serde_json::{Value, json};
+
+use super::stub::Stub;
+use super::{CREDENTIAL, authmesh};
+use crate::cli::io::Exit;
+
+fn stats() -> Value {
+    json!({
+        "node": "orders-5d", "version": "0.4.1", "uptime_seconds": 7_300,
+        "counts": { "hits": 98_700, "verified": 1_204, "blind": 3, "refused": 12, "revoked": 1, "could_not_ask": 0, "more": 1 },
+        "hit_rate": 0.987, "verdicts": 1_000, "verdict_bytes": 1_572_864, "entries": 0, "entry_bytes": 0, "marks": 1,
+        "outbox": 0,
+    })
+}
+
+fn health() -> Value {
+    json!({
+        "status": "ok", "coherent": true, "blind_for_seconds": null, "ready": true,
+        "issuers": [
+            { "issuer": "https://login.example.com", "keys": 3, "skipped": ["keys[3]: use is not sig"], "generation": 17,
+              "age_seconds": 245, "trusted": true, "failures": 0, "trouble": null },
+        ],
+    })
+}
+
+fn members() -> Value {
+    json!({ "members": [
+        { "node": "orders-5d", "incarnation": "a1", "address": null, "version": "0.4.1", "age_seconds": 0, "live": true, "this": true },
+        { "node": "orders-7\u{1b}", "incarnation": "b2", "address": "10.0.0.7:7946", "version": "0.4.1", "age_seconds": 12,
+          "live": false, "this": false },
+    ] })
+}
+
+fn node(stats: (u16, &Value), health: (u16, &Value), members: (u16, &Value)) -> Stub {
+    Stub::start(&[
+        ("/v1/stats", stats.0, stats.1.to_string()),
+        ("/v1/health", health.0, health.1.to_string()),
+        ("/v1/members", members.0, members.1.to_string()),
+    ])
+}
+
+#[test]
+fn a_node_in_good_order() {
+    let stub = node((200, &stats()), (200, &health()), (200, &members()));
+    authmesh(&["status"]).at(&stub.url).run().says(
+        Exit::Yes,
+        "node orders-5d   ok, coherent, ready   1 of 2 nodes live   issuers 1 of 1 ok\n\
+         \x20 up       2 h, version 0.4.1\n\
+         \x20 hit rate 98.7 %\n\
+         \x20 answers  98,700 hits, 1,204 verified, 12 refused, 1 revoked, 3 while blind, 0 without an answer of the issuer\n\
+         \x20 memory   1,000 verdicts (1.5 MiB), 0 entries (0 B), 1 mark\n\
+         \n\
+         node        live   seen        version   address\n\
+         orders-5d   yes    this node   0.4.1     -\n\
+         orders-7?   no     12 s ago    0.4.1     10.0.0.7:7946\n\
+         \n\
+         issuer                      trusted   keys   left out   keys age   generation   failures\n\
+         https://login.example.com   yes       3      1          4 min      17           0\n",
+    );
+    let seen = stub.seen();
+    let targets: Vec<_> = seen
+        .iter()
+        .map(|seen| (seen.method.as_str(), seen.target.as_str()))
+        .collect();
+    assert_eq!(
+        targets,
+        [("GET", "/v1/health"), ("GET", "/v1/members"), ("GET", "/v1/stats")]
+    );
+    assert!(seen.iter().all(|seen| seen.bearer == format!("Bearer {CREDENTIAL}")));
+}
+
+#[test]
+fn a_node_in_trouble_is_1() {
+    let mut ill = health();
+    ill["status"] = "blind".into();
+    ill["coherent"] = false.into();
+    ill["ready"] = false.into();
+    ill["blind_for_seconds"] = 90.into();
+    ill["issuers"][0]["trusted"] = false.into();
+    ill["issuers"][0]["trouble"] = "connection refused".into();
+    let mut late = stats();
+    late["outbox"] = 2.into();
+    late["hit_rate"] = Value::Null;
+    for status in [200, 503] {
+        let stub = node((200, &late), (status, &ill), (200, &members()));
+        let ran = authmesh(&["status"]).at(&stub.url).run();
+        assert_eq!(ran.exit, Exit::No, "{ran:?}");
+        for says in [
+            "blind, blind for 1 min, not ready",
+            "issuers 0 of 1 ok",
+            "  hit rate -\n",
+            "  outbox   2 statements wait for its commit\n",
+            "  trouble  https://login.example.com: connection refused\n",
+        ] {
+            assert!(ran.stdout.contains(says), "{says}: {ran:?}");
+        }
+    }
+    ill["blind_for_seconds"] = Value::Null;
+    let stub = node((200, &late), (200, &ill), (200, &members()));
+    assert!(
+        authmesh(&["status"])
+            .at(&stub.url)
+            .run()
+            .stdout
+            .contains("blind since its start")
+    );
+}
+
+#[test]
+fn json_is_the_three_answers() {
+    let stub = node((200, &stats()), (200, &health()), (200, &members()));
+    let ran = authmesh(&["status", "--json"]).at(&stub.url).run();
+    assert_eq!(ran.exit, Exit::Yes, "{ran:?}");
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        answer,
+        json!({ "stats": stats(), "health": health(), "members": members()["members"] })
+    );
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_2() {
+    let problem = json!({ "title": "Unauthorized" });
+    for (stats, health, members) in [
+        ((401, &problem), (200, &health()), (200, &members())),
+        ((200, &stats()), (401, &problem), (200, &members())),
+        ((200, &stats()), (200, &health()), (500, &problem)),
+    ] {
+        let stub = node(stats, health, members);
+        authmesh(&["status"]).at(&stub.url).run().fails("Unauthorized");
+    }
+    let stub = node((200, &stats()), (503, &problem), (200, &members()));
+    authmesh(&["status"])
+        .at(&stub.url)
+        .run()
+        .fails("something else than this command expects");
+    authmesh(&["status"])
+        .at("http://127.0.0.1:1")
+        .run()
+        .fails("could not be reached");
+}
+
+#[test]
+fn plain_http_to_another_machine_is_warned_of() {
+    // A name that is reserved, so that it leads nowhere (RFC 6761 section 6.4).
+    let ran = authmesh(&["status"]).at("http://node.invalid:8500").run();
+    ran.fails("warning: node.invalid is asked over plain http")
+        .fails("could not be reached");
+    for url in ["http://localhost:1", "http://127.9.9.9:1", "http://[::1]:1"] {
+        let ran = authmesh(&["status"]).at(url).run();
+        assert!(!ran.stderr.contains("warning"), "{ran:?}");
+    }
+}

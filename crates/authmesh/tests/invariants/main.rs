@@ -1,0 +1,19 @@
+//! The invariants of the design, on nodes of one process that share an in-memory cluster. One module per invariant, named
+//! after it. `docs/invariant-tests.md` says how each test was seen red.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod an_outage_is_never_a_verdict;
+mod bounded_blindness;
+mod bounded_everything;
+mod clocks_never_decide_order;
+mod garbage_cannot_push_out_truth;
+mod graceful_shutdown;
+mod marks_survive;
+mod no_lost_statement_is_silent;
+mod no_stale_fill;
+mod redis_is_hostile;
+mod revoked_is_never_served;

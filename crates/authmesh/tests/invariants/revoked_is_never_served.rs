@@ -1,0 +1,276 @@
+//! Invariant 1: once a node has applied a mark, no path on that node yields an answer that the mark voids.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh::memory::Cluster;
+use authmesh::proto::crypto::ScopeKind;
+use authmesh::{AuthMesh, Client, JwtId, Outcome, RevokeError, Session, Subject, Target, Token, VerifyError, WholeIssuer};
+use serde_json::json;
+
+use crate::support::{
+    BlockedKeys, TestIssuer, Wire, builder, cluster_with, eventually, manual_clock, node, node_through, poll_once, ring, soon,
+    twin,
+};
+
+async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
+    matches!(mesh.verifier().verify(token).await, Err(VerifyError::Revoked(_)))
+}
+
+/// From memory, with a fresh signature check, and for a sensitive route.
+async fn assert_refused_on_every_path(mesh: &AuthMesh, token: &str, kind: ScopeKind) {
+    let verifier = mesh.verifier();
+    let refused = VerifyError::Revoked(kind);
+    assert_eq!(verifier.verify(token).await.unwrap_err(), refused, "as it stands");
+    let fresh = verifier.clone().max_age(Duration::ZERO);
+    assert_eq!(fresh.verify(token).await.unwrap_err(), refused, "checked freshly");
+    assert_eq!(verifier.sensitive().verify(token).await.unwrap_err(), refused, "sensitive");
+}
+
+async fn assert_hit(mesh: &AuthMesh, token: &str) {
+    mesh.verifier().verify(token).await.unwrap();
+    assert_eq!(mesh.verifier().answer(token).await.unwrap().outcome, Outcome::Hit);
+}
+
+/// Three nodes that know two issuers.
+async fn three(cluster: &Cluster, issuer: &TestIssuer, other: &TestIssuer) -> [AuthMesh; 3] {
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        let node = builder(name, issuer).issuer(other.url(), other.source(), other.rules());
+        nodes.push(node.join(Arc::new(cluster.clone())).start().await.unwrap());
+    }
+    nodes.try_into().unwrap()
+}
+
+/// Revokes on one node what three hold in memory, and looks on all of them. The other issuer's token with the same claims
+/// stays good: a scope is a value *of an issuer*.
+async fn revokes_everywhere(kind: ScopeKind, target: impl FnOnce(&TestIssuer, &str) -> Target) {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let other = issuer.other();
+    let nodes = three(&cluster, &issuer, &other).await;
+    let more = json!({"jti": "j1", "sid": "s1", "client_id": "app"});
+    let (token, spared) = (issuer.token(more.clone()), other.token(more));
+    for node in &nodes {
+        assert_hit(node, &token).await;
+        assert_hit(node, &spared).await;
+    }
+
+    nodes[0].revoke(target(&issuer, &token)).await.unwrap();
+
+    assert_refused_on_every_path(&nodes[0], &token, kind).await;
+    for node in &nodes[1..] {
+        eventually("the mark reaches every node", || is_revoked(node, &token)).await;
+        assert_refused_on_every_path(node, &token, kind).await;
+    }
+    for node in &nodes {
+        assert_hit(node, &spared).await;
+        node.verifier().max_age(Duration::ZERO).verify(&spared).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn by_token() {
+    revokes_everywhere(ScopeKind::Token, |_, token| Token::new(token).into()).await;
+}
+
+#[tokio::test]
+async fn by_jti() {
+    revokes_everywhere(ScopeKind::JwtId, |issuer, _| JwtId::new(issuer.url(), "j1").into()).await;
+}
+
+#[tokio::test]
+async fn by_session() {
+    revokes_everywhere(ScopeKind::Session, |issuer, _| Session::new(issuer.url(), "s1").into()).await;
+}
+
+#[tokio::test]
+async fn by_subject() {
+    revokes_everywhere(ScopeKind::Subject, |issuer, _| Subject::new(issuer.url(), "alice").into()).await;
+}
+
+#[tokio::test]
+async fn by_client() {
+    revokes_everywhere(ScopeKind::Client, |issuer, _| Client::new(issuer.url(), "app").into()).await;
+}
+
+#[tokio::test]
+async fn by_issuer() {
+    revokes_everywhere(ScopeKind::Issuer, |issuer, _| WholeIssuer::new(issuer.url()).into()).await;
+}
+
+#[tokio::test]
+async fn and_nobody_else_is() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let bob = issuer.token(json!({"sub": "bob", "sid": "s2", "jti": "j2", "azp": "other"}));
+    assert_hit(&mesh, &bob).await;
+
+    mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+    mesh.revoke(Session::new(issuer.url(), "s1")).await.unwrap();
+    mesh.revoke(JwtId::new(issuer.url(), "j1")).await.unwrap();
+    mesh.revoke(Client::new(issuer.url(), "app")).await.unwrap();
+    mesh.revoke(Token::new(issuer.token(json!({"sub": "bob"})))).await.unwrap();
+
+    assert_hit(&mesh, &bob).await;
+}
+
+#[tokio::test]
+async fn not_after_clear_or_invalidate() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
+    let token = issuer.token(json!({}));
+    assert_hit(&a, &token).await;
+    assert_hit(&b, &token).await;
+    a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+    eventually("b has the mark", || is_revoked(&b, &token)).await;
+
+    a.clear().await.unwrap();
+    assert_refused_on_every_path(&a, &token, ScopeKind::Subject).await;
+    a.verifier().invalidate(&token).await.unwrap();
+    assert_refused_on_every_path(&a, &token, ScopeKind::Subject).await;
+    let applied = b.stats().counts.statements_applied;
+    b.clear().await.unwrap();
+    assert!(b.stats().counts.statements_applied > applied, "b has applied the clear");
+    assert_refused_on_every_path(&b, &token, ScopeKind::Subject).await;
+}
+
+#[tokio::test]
+async fn not_from_memory_after_a_rotation() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let token = issuer.token(json!({}));
+    assert_hit(&mesh, &token).await;
+    mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+
+    issuer.new_key();
+    issuer.publish();
+    mesh.refresh_keys(issuer.url()).await.unwrap().unwrap();
+    // The new set is in use: it verifies what only the new key signs.
+    mesh.verifier().verify(issuer.token(json!({"sub": "bob"}))).await.unwrap();
+    assert_refused_on_every_path(&mesh, &token, ScopeKind::Subject).await;
+}
+
+#[tokio::test]
+async fn not_while_blind() {
+    let clock = manual_clock();
+    let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
+    let mesh = node("a", &cluster, &issuer).await;
+    let before = issuer.token(json!({}));
+    let during = issuer.token(json!({"sub": "bob"}));
+    let kept = issuer.token(json!({"sub": "carol"}));
+    for token in [&before, &during, &kept] {
+        assert_hit(&mesh, token).await;
+    }
+    mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+
+    cluster.set_up(false);
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(mesh.verifier().answer(&kept).await.unwrap().outcome, Outcome::Blind, "the allowance is in use");
+    let refused = |kind| VerifyError::Revoked(kind);
+    assert_eq!(mesh.verifier().verify(&before).await.unwrap_err(), refused(ScopeKind::Subject));
+    let fresh = mesh.verifier().max_age(Duration::ZERO);
+    assert_eq!(fresh.verify(&before).await.unwrap_err(), refused(ScopeKind::Subject));
+
+    // One that cannot be committed is in force here from its first poll.
+    assert!(poll_once(std::future::IntoFuture::into_future(mesh.revoke(Subject::new(issuer.url(), "bob")))).await.is_none());
+    assert_eq!(mesh.verifier().verify(&during).await.unwrap_err(), refused(ScopeKind::Subject));
+    assert_eq!(fresh.verify(&during).await.unwrap_err(), refused(ScopeKind::Subject));
+}
+
+/// Trap 9.
+#[tokio::test]
+async fn not_by_the_twin_of_its_signature() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::es256());
+    let mesh = node("a", &cluster, &issuer).await;
+    let token = issuer.token(json!({}));
+    let twin = twin(&token);
+    assert_ne!(token, twin);
+    assert_hit(&mesh, &token).await;
+    assert_hit(&mesh, &twin).await;
+
+    mesh.revoke(Token::new(&*token)).await.unwrap();
+    assert_refused_on_every_path(&mesh, &token, ScopeKind::Token).await;
+    assert_refused_on_every_path(&mesh, &twin, ScopeKind::Token).await;
+}
+
+/// Trap 8.
+#[tokio::test]
+async fn an_exception_spares_one_session_and_no_more() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let session = |sid| issuer.token(json!({"sid": sid}));
+    let (kept, lost, none) = (session("s1"), session("s2"), issuer.token(json!({})));
+    for token in [&kept, &lost, &none] {
+        assert_hit(&mesh, token).await;
+    }
+    let subject = || Subject::new(issuer.url(), "alice");
+
+    mesh.revoke(subject()).except_session("s1").await.unwrap();
+    assert_hit(&mesh, &kept).await;
+    assert_refused_on_every_path(&mesh, &lost, ScopeKind::Subject).await;
+    assert_refused_on_every_path(&mesh, &none, ScopeKind::Subject).await;
+
+    // An earlier "all" stands beside a later "all but s1": any mark that voids, voids.
+    mesh.revoke(subject()).not_before(issuer.now() - 60).await.unwrap();
+    let old = issuer.token(json!({"sid": "s1", "iat": issuer.now() - 90}));
+    assert_refused_on_every_path(&mesh, &old, ScopeKind::Subject).await;
+    assert_hit(&mesh, &kept).await;
+
+    mesh.revoke(subject()).await.unwrap();
+    assert_refused_on_every_path(&mesh, &kept, ScopeKind::Subject).await;
+}
+
+#[tokio::test]
+async fn not_by_a_verification_that_began_before() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let keys = BlockedKeys::new(issuer.source());
+    let mesh = authmesh::AuthMesh::builder()
+        .key_ring(ring())
+        .issuer(issuer.url(), Arc::clone(&keys) as _, issuer.rules())
+        .join(Arc::new(cluster))
+        .start()
+        .await
+        .unwrap();
+    let (alice, bob) = (issuer.token(json!({})), issuer.token(json!({"sub": "bob"})));
+    let verify = |token: &String| {
+        let (verifier, token) = (mesh.verifier(), token.clone());
+        tokio::spawn(async move { verifier.verify(token).await })
+    };
+    let (revoked, control) = (verify(&alice), verify(&bob));
+    keys.asked().await;
+
+    mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+    keys.open();
+
+    let refused = soon("the verification ends", revoked).await.unwrap().unwrap_err();
+    assert_eq!(refused, VerifyError::Revoked(ScopeKind::Subject));
+    soon("the other one ends", control).await.unwrap().unwrap();
+    assert_refused_on_every_path(&mesh, &alice, ScopeKind::Subject).await;
+}
+
+/// What is revoked, or cannot be judged because the node is blind, can be revoked: the signature held.
+#[tokio::test]
+async fn a_revoked_token_can_be_revoked_again_and_a_blind_node_can_revoke() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let mesh = node_through("a", &wire, &issuer).await;
+    let token = issuer.token(json!({"jti": "j1"}));
+    mesh.revoke(JwtId::new(issuer.url(), "j1")).await.unwrap();
+    let receipt = mesh.revoke(Token::new(&*token)).await.unwrap();
+    assert_eq!(receipt.scope, "token");
+
+    let never = Wire::new(&cluster);
+    never.cut(true);
+    let blind = node_through("b", &never, &issuer).await;
+    let other = issuer.token(json!({"sub": "bob"}));
+    assert_eq!(blind.verifier().verify(&other).await.unwrap_err(), VerifyError::Blind { blind_for: None });
+    let revoking = blind.clone();
+    let revoked = tokio::spawn(async move { revoking.revoke(Token::new(other)).await });
+    eventually("the blind node holds the mark", || async { blind.stats().marks == 1 }).await;
+    never.cut(false);
+    soon("it is committed", revoked).await.unwrap().unwrap();
+    // And only what verifies.
+    let forged = issuer.token(json!({}));
+    let garbage = blind.revoke(Token::new(&forged[..forged.len() - 8])).await.unwrap_err();
+    assert!(matches!(garbage, RevokeError::Token(_)), "{garbage:?}");
+}

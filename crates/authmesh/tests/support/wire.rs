@@ -1,0 +1,330 @@
+//! One node's way to the cluster, with faults: cuts, held and refused commits, lost, doubled and reordered bells. It keeps
+//! what it carried.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use authmesh::memory::Cluster;
+use authmesh::ports::{
+    BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, LeaseOutcome, Log, LogSlice, MarkTable, MemberEntry,
+    Members, PortError, Store, StoreRead,
+};
+use authmesh::proto::ident::{ChannelId, EntryName, Incarnation, Nonce, Position};
+use authmesh::proto::log::Head;
+use futures_core::Stream;
+use tokio::sync::watch;
+
+/// What becomes of bells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bells {
+    /// All arrive, once, in order.
+    All,
+    /// None arrives.
+    None,
+    /// Every other one is lost.
+    Half,
+    /// Each arrives twice.
+    Twice,
+    /// Each pair arrives the wrong way round.
+    Swapped,
+}
+
+#[derive(Debug)]
+struct State {
+    cut: bool,
+    refuse_commits: bool,
+    bells: Bells,
+    carried: Vec<Vec<u8>>,
+}
+
+/// Ports over a shared [`Cluster`], with faults of their own.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    cluster: Cluster,
+    state: Arc<Mutex<State>>,
+    hold_commits: watch::Sender<bool>,
+    held: watch::Sender<usize>,
+}
+
+impl Wire {
+    pub(crate) fn new(cluster: &Cluster) -> Arc<Self> {
+        Arc::new(Self {
+            cluster: cluster.clone(),
+            state: Arc::new(Mutex::new(State {
+                cut: false,
+                refuse_commits: false,
+                bells: Bells::All,
+                carried: Vec::new(),
+            })),
+            hold_commits: watch::Sender::new(false),
+            held: watch::Sender::new(0),
+        })
+    }
+
+    /// While cut, every call fails and no bell arrives.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.state().cut = cut;
+    }
+
+    /// While refused, commits fail; everything else works.
+    pub(crate) fn refuse_commits(&self, refuse: bool) {
+        self.state().refuse_commits = refuse;
+    }
+
+    pub(crate) fn bells(&self, bells: Bells) {
+        self.state().bells = bells;
+    }
+
+    /// While held, commits wait on their way to the cluster.
+    pub(crate) fn hold_commits(&self, hold: bool) {
+        self.hold_commits.send_replace(hold);
+    }
+
+    /// Waits until a commit is held.
+    pub(crate) async fn holds_one(&self) {
+        let mut held = self.held.subscribe();
+        super::soon("a commit is held", held.wait_for(|n| *n > 0)).await.unwrap();
+    }
+
+    /// Everything that passed towards the cluster.
+    pub(crate) fn carried(&self) -> Vec<Vec<u8>> {
+        self.state().carried.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn up(&self) -> Result<(), PortError> {
+        if self.state().cut {
+            return Err(PortError::Unavailable("the wire is cut".into()));
+        }
+        Ok(())
+    }
+
+    fn note(&self, bytes: &[u8]) {
+        self.state().carried.push(bytes.to_vec());
+    }
+}
+
+impl Log for Wire {
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, PortError>> {
+        Box::pin(async move {
+            if *self.hold_commits.borrow() {
+                self.held.send_modify(|n| *n += 1);
+                self.hold_commits.subscribe().wait_for(|hold| !hold).await.unwrap();
+                self.held.send_modify(|n| *n -= 1);
+            }
+            self.up()?;
+            if self.state().refuse_commits {
+                return Err(PortError::Unavailable("commits are refused".into()));
+            }
+            self.note(&commit.statement);
+            match &commit.effect {
+                Effect::Drop(name) => self.note(name.as_bytes()),
+                Effect::Mark(mark) => {
+                    self.note(&mark.field);
+                    self.note(&mark.sealed);
+                }
+            }
+            self.cluster.commit(commit).await
+        })
+    }
+
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<Option<Head>>, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.heads().await
+        })
+    }
+
+    fn read(&self, channel: ChannelId, from: Position, limit: usize) -> BoxFuture<'_, Result<LogSlice, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            Log::read(&self.cluster, channel, from, limit).await
+        })
+    }
+
+    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.load(channel).await
+        })
+    }
+
+    fn mint(
+        &self,
+        channel: ChannelId,
+        expected: Option<Incarnation>,
+        incarnation: Incarnation,
+        nonce: Nonce,
+    ) -> BoxFuture<'_, Result<bool, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.mint(channel, expected, incarnation, nonce).await
+        })
+    }
+}
+
+impl Bus for Wire {
+    fn subscribe(&self) -> BoxFuture<'_, Result<BusStream, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            let bells = Faulty {
+                inner: self.cluster.subscribe().await?,
+                state: Arc::clone(&self.state),
+                queue: VecDeque::new(),
+                kept: None,
+                count: 0,
+            };
+            Ok(Box::pin(bells) as BusStream)
+        })
+    }
+}
+
+struct Faulty {
+    inner: BusStream,
+    state: Arc<Mutex<State>>,
+    queue: VecDeque<BusEvent>,
+    kept: Option<BusEvent>,
+    count: u64,
+}
+
+impl Faulty {
+    fn take_in(&mut self, event: BusEvent) {
+        let (cut, bells) = {
+            let state = self.state.lock().unwrap();
+            (state.cut, state.bells)
+        };
+        self.count += 1;
+        match bells {
+            _ if cut => {}
+            Bells::All => self.queue.push_back(event),
+            Bells::None => {}
+            Bells::Half if self.count.is_multiple_of(2) => self.queue.push_back(event),
+            Bells::Half => {}
+            Bells::Twice => self.queue.extend([event.clone(), event]),
+            Bells::Swapped => match self.kept.take() {
+                None => self.kept = Some(event),
+                Some(earlier) => self.queue.extend([event, earlier]),
+            },
+        }
+    }
+}
+
+impl Stream for Faulty {
+    type Item = BusEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<BusEvent>> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Poll::Ready(Some(event));
+            }
+            match self.inner.as_mut().poll_next(context) {
+                Poll::Ready(Some(event)) => self.take_in(event),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Store for Wire {
+    fn read(&self, name: EntryName) -> BoxFuture<'_, Result<StoreRead, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            Store::read(&self.cluster, name).await
+        })
+    }
+
+    fn lease(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<LeaseOutcome, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.note(name.as_bytes());
+            self.cluster.lease(name, nonce, ttl).await
+        })
+    }
+
+    fn renew(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<bool, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.renew(name, nonce, ttl).await
+        })
+    }
+
+    fn store(
+        &self,
+        name: EntryName,
+        nonce: Nonce,
+        value: Vec<u8>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<bool, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.note(&value);
+            self.cluster.store(name, nonce, value, ttl).await
+        })
+    }
+
+    fn release(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.release(name, nonce).await
+        })
+    }
+
+    fn gone(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.gone(name, nonce).await
+        })
+    }
+
+    fn insert_if_absent(
+        &self,
+        name: EntryName,
+        value: Vec<u8>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<bool, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.note(&value);
+            self.cluster.insert_if_absent(name, value, ttl).await
+        })
+    }
+
+    fn increment(&self, name: EntryName, by: i64, ttl: Duration) -> BoxFuture<'_, Result<i64, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.increment(name, by, ttl).await
+        })
+    }
+}
+
+impl Members for Wire {
+    fn announce(&self, id: Vec<u8>, sealed: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.note(&id);
+            self.note(&sealed);
+            self.cluster.announce(id, sealed).await
+        })
+    }
+
+    fn forget(&self, id: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.forget(id).await
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<MemberEntry>, PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.list().await
+        })
+    }
+}
