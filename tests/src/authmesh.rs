@@ -105,7 +105,8 @@ impl Authmesh {
 
     /// Asks the forward-auth listener about a GET of `/` with this bearer token.
     pub async fn verify(&self, token: &str) -> Answer {
-        send(self.http.get(self.listen.url("/verify")).bearer_auth(token)).await
+        let request = self.http.get(self.listen.url("/verify")).header("X-Forwarded-Uri", "/");
+        send(request.bearer_auth(token)).await
     }
 
     /// GET of a path on the forward-auth listener, without a credential.

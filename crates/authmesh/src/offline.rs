@@ -96,8 +96,7 @@ pub fn check(
     })
 }
 
-const NOT_CLAIMS: VerifyError =
-    VerifyError::Malformed("its payload is not a JSON object without duplicate members");
+const NOT_CLAIMS: VerifyError = VerifyError::Malformed("its payload is not a JSON object without duplicate members");
 
 impl fmt::Debug for Offline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,5 +106,138 @@ impl fmt::Debug for Offline {
             .field("algorithm", &self.algorithm)
             .field("kid", &self.kid)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+    use crate::Fault;
+    use crate::jose::{AlgorithmSet, KeySetLimits};
+
+    const NOW: Unix = 1_800_000_000;
+    const ISSUER: &str = "https://login.example.com";
+
+    fn key() -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
+    }
+
+    fn keys() -> KeySet {
+        let x = URL_SAFE_NO_PAD.encode(key().public_key().as_ref());
+        let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": x }] });
+        KeySet::parse(set.to_string().as_bytes(), &KeySetLimits::default()).unwrap()
+    }
+
+    fn token(kid: &str, claims: &Value) -> String {
+        let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "kid": kid }).to_string());
+        let input = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(key().sign(input.as_bytes())))
+    }
+
+    fn claims() -> Value {
+        json!({ "iss": ISSUER, "aud": ["a", "b"], "sub": "alice", "azp": "c1", "sid": "s1", "jti": "j1",
+                "iat": NOW - 10, "exp": NOW + 10, "own": [1, { "x": null }] })
+    }
+
+    fn check_at(token: &str, issuers: Option<&[&str]>, now: Unix) -> Result<Offline, VerifyError> {
+        let issuers: Option<Vec<String>> = issuers.map(|list| list.iter().map(ToString::to_string).collect());
+        let rules = Rules::for_audiences(["b"]);
+        check(token.as_bytes(), &keys(), issuers.as_deref(), &rules, now)
+    }
+
+    #[test]
+    fn what_an_accepted_token_said_is_all_there() {
+        let said = check_at(&token("k1", &claims()), Some(&["https://x", ISSUER]), NOW).unwrap();
+        assert_eq!(Value::Object(said.claims.clone()), claims());
+        assert_eq!(said.issuer.as_deref(), Some(ISSUER));
+        assert_eq!(said.subject.as_deref(), Some("alice"));
+        assert_eq!(said.audiences, ["a", "b"]);
+        assert_eq!(
+            (said.client.as_deref(), said.session.as_deref()),
+            (Some("c1"), Some("s1"))
+        );
+        assert_eq!(said.jwt_id.as_deref(), Some("j1"));
+        assert_eq!((said.issued_at, said.expires_at), (Some(NOW - 10), NOW + 10));
+        assert_eq!((said.algorithm, said.kid.as_deref()), (Algorithm::EdDSA, Some("k1")));
+        let shown = format!("{said:?}");
+        assert!(!shown.contains("alice") && shown.contains("k1"), "{shown}");
+    }
+
+    #[test]
+    fn the_issuer_is_compared_where_one_is_demanded() {
+        let good = token("k1", &claims());
+        for near in ["https://login.example.com/", "https://LOGIN.example.com", ""] {
+            assert_eq!(check_at(&good, Some(&[near]), NOW), Err(VerifyError::WrongIssuer));
+        }
+        assert_eq!(check_at(&good, Some(&[]), NOW), Err(VerifyError::WrongIssuer));
+        assert!(check_at(&good, None, NOW).is_ok());
+
+        let mut without = claims();
+        without.as_object_mut().unwrap().remove("iss");
+        let without = token("k1", &without);
+        assert_eq!(
+            check_at(&without, Some(&[ISSUER]), NOW),
+            Err(VerifyError::MissingClaim("iss".into()))
+        );
+        assert_eq!(check_at(&without, None, NOW).unwrap().issuer, None);
+
+        let mut odd = claims();
+        odd["iss"] = json!([ISSUER]);
+        for issuers in [None, Some([ISSUER].as_slice())] {
+            assert_eq!(
+                check_at(&token("k1", &odd), issuers, NOW),
+                Err(VerifyError::InvalidClaim("iss"))
+            );
+        }
+    }
+
+    #[test]
+    fn time_is_an_argument() {
+        let good = token("k1", &claims());
+        assert!(check_at(&good, None, NOW + 39).is_ok());
+        assert!(matches!(
+            check_at(&good, None, NOW + 40),
+            Err(VerifyError::Expired { .. })
+        ));
+        assert!(check_at(&good, None, NOW - 40).is_ok());
+        assert!(matches!(
+            check_at(&good, None, NOW - 41),
+            Err(VerifyError::NotYetValid { claim: "iat", .. })
+        ));
+    }
+
+    #[test]
+    fn every_refusal_is_the_fault_of_the_token() {
+        let good = token("k1", &claims());
+        let mut forged: Vec<&str> = good.split('.').collect();
+        let other = URL_SAFE_NO_PAD.encode(json!({ "iss": ISSUER, "sub": "root" }).to_string());
+        forged[1] = &other;
+        let mut elsewhere = claims();
+        elsewhere["aud"] = json!("c");
+        for (token, refusal) in [
+            (forged.join("."), VerifyError::BadSignature),
+            (token("k2", &claims()), VerifyError::UnknownKey),
+            (token("k1", &elsewhere), VerifyError::WrongAudience),
+            (token("k1", &json!("text")), NOT_CLAIMS),
+            (
+                String::new(),
+                VerifyError::Malformed("not three parts with dots between"),
+            ),
+        ] {
+            let refused = check_at(&token, Some(&[ISSUER]), NOW).unwrap_err();
+            assert_eq!((refused.fault(), &refused), (Fault::Token, &refusal));
+        }
+        // What the policy does not allow is never looked for among the keys.
+        let mut rules = Rules::danger_any_audience();
+        rules.algorithms = AlgorithmSet::of(&[Algorithm::RS256]);
+        let refused = check(token("k2", &claims()).as_bytes(), &keys(), None, &rules, NOW).unwrap_err();
+        assert_eq!(refused.code(), "unsupported");
     }
 }

@@ -13,8 +13,8 @@ const RECENT: usize = 128;
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) watermark: Option<Head>,
-    /// The newest positions applied, the watermark last.
-    recent: VecDeque<Position>,
+    /// The newest positions applied, each with the instant when it was, the watermark last.
+    recent: VecDeque<(Position, Moment)>,
     pub(super) phase: Phase,
     /// The instant before the newest read that proved the watermark current.
     pub(super) proven: Option<Moment>,
@@ -22,6 +22,11 @@ pub(super) struct Channel {
     pub(super) last_mint: Option<Moment>,
     /// The entry after the watermark cannot be applied by this node.
     pub(super) refused: bool,
+    /// Recommits that were asked for and not answered yet. One from an adoption may still run when the next begins.
+    recommits: u32,
+    recommit_failed: bool,
+    /// When to load again because marks could not be committed after an adoption.
+    reload_at: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +67,16 @@ impl Channel {
             next_repair: now,
             last_mint: None,
             refused: false,
+            recommits: 0,
+            recommit_failed: false,
+            reload_at: None,
         }
     }
 
     pub(super) fn due(&self) -> Option<Moment> {
         match self.phase {
             Phase::Suspect { due } => Some(due),
+            Phase::Current => self.reload_at,
             _ => None,
         }
     }
@@ -80,7 +89,7 @@ impl Channel {
     }
 
     pub(super) fn knows(&self, position: &Position) -> bool {
-        self.recent.contains(position)
+        self.recent.iter().any(|(known, _)| known == position)
     }
 
     /// Whether an entry comes right after the watermark.
@@ -90,28 +99,68 @@ impl Channel {
         })
     }
 
-    /// Whether a head that was read proves that nothing is missing: this node has applied it, or what came after it.
-    pub(super) fn proves(&self, head: &Head) -> bool {
-        self.watermark.is_some_and(|watermark| watermark.incarnation == head.incarnation) && self.knows(&head.position)
+    /// Whether a head that was read proves that nothing is missing: it is the watermark, or bells were faster than the
+    /// read. `asked` is the instant before the read.
+    ///
+    /// An older head is no proof where its successor was applied before the read was even sent: a log that goes back has
+    /// lost writes.
+    pub(super) fn proves(&self, head: &Head, asked: Moment) -> bool {
+        if self.watermark.is_none_or(|watermark| watermark.incarnation != head.incarnation) {
+            return false;
+        }
+        let Some(at) = self.recent.iter().position(|(known, _)| *known == head.position) else {
+            return false;
+        };
+        self.recent.get(at + 1).is_none_or(|(_, applied)| *applied >= asked)
+    }
+
+    /// Whether something was applied since `asked`: what was read then says nothing about the watermark of now.
+    pub(super) fn moved_since(&self, asked: Moment) -> bool {
+        self.recent.back().is_some_and(|(_, applied)| *applied >= asked)
     }
 
     pub(super) fn prove(&mut self, asked: Moment) {
         self.proven = self.proven.max(Some(asked));
     }
 
-    pub(super) fn advance(&mut self, head: Head) {
+    pub(super) fn advance(&mut self, now: Moment, head: Head) {
         self.refused = false;
         self.watermark = Some(head);
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back(head.position);
+        self.recent.push_back((head.position, now));
     }
 
-    pub(super) fn adopt(&mut self, head: Head) {
+    pub(super) fn adopt(&mut self, now: Moment, head: Head) {
         self.recent.clear();
-        self.advance(head);
+        self.advance(now, head);
         self.phase = Phase::Current;
+    }
+
+    pub(super) fn recommit(&mut self, id: ChannelId) -> Action {
+        if self.recommits == 0 {
+            self.recommit_failed = false;
+        }
+        self.recommits += 1;
+        Action::Recommit(id)
+    }
+
+    /// A recommit was answered. `Some` once none is under way any more: whether all of them succeeded.
+    pub(super) fn recommitted(&mut self, all: bool) -> Option<bool> {
+        self.recommits = self.recommits.saturating_sub(1);
+        self.recommit_failed |= !all;
+        (self.recommits == 0).then_some(!self.recommit_failed)
+    }
+
+    pub(super) fn reload_at(&mut self, at: Moment) {
+        self.reload_at = Some(at);
+    }
+
+    pub(super) fn load(&mut self, id: ChannelId, purpose: Purpose) -> Action {
+        self.reload_at = None;
+        self.phase = Phase::Loading(purpose);
+        Action::Load(id)
     }
 
     pub(super) fn retry(&mut self, now: Moment, config: &FollowerConfig) {
@@ -123,10 +172,9 @@ impl Channel {
     pub(super) fn repair(&mut self, id: ChannelId, now: Moment, config: &FollowerConfig) -> Action {
         self.next_repair = now.plus(config.repair_period);
         match self.watermark {
-            None => {
-                self.phase = Phase::Loading(Purpose::Join);
-                Action::Load(id)
-            }
+            None => self.load(id, Purpose::Join),
+            // Nothing is missing here; the log still lacks marks.
+            Some(_) if self.phase == Phase::Current => self.load(id, Purpose::Reload),
             Some(watermark) => {
                 self.phase = Phase::Reading;
                 Action::ReadLog(id, watermark.position)

@@ -196,6 +196,13 @@ impl Follower {
         matches!(channel.phase, Phase::Current).then_some(channel.watermark).flatten()
     }
 
+    /// Whether a head that was read shows that nothing is missing: it is the watermark, or was so recently that the read
+    /// may have been slower than a bell. `asked` is the instant before the read.
+    #[must_use]
+    pub fn proves(&self, channel: ChannelId, head: &Head, asked: Moment) -> bool {
+        self.channels[channel.index()].proves(head, asked)
+    }
+
     /// Whether `position` is the watermark of a channel or was recently.
     #[must_use]
     pub fn knows(&self, channel: ChannelId, position: &Position) -> bool {
@@ -291,7 +298,7 @@ impl Follower {
         };
         for (id, head) in ChannelId::all().zip(heads) {
             let channel = &mut self.channels[id.index()];
-            let proves = head.is_some_and(|head| channel.proves(&head));
+            let proves = head.is_some_and(|head| channel.proves(&head, asked));
             if proves && !channel.refused {
                 channel.prove(asked);
                 if matches!(channel.phase, Phase::Suspect { .. }) {
@@ -336,7 +343,8 @@ impl Follower {
                 self.caught_up(now, id, asked, &head);
             }
             // Bells were faster than the read.
-            None if self.channels[id.index()].knows(&head.position) => self.caught_up(now, id, asked, &head),
+            None if self.channels[id.index()].proves(&head, asked) => self.caught_up(now, id, asked, &head),
+            None if self.channels[id.index()].moved_since(asked) => self.suspect_again(now, id),
             None if slice.first.is_some_and(|first| first.id > watermark.position.id) => self.load(id, Purpose::Reload),
             None => self.lost_writes(now, id),
         }
@@ -344,13 +352,21 @@ impl Follower {
 
     fn caught_up(&mut self, now: Moment, id: ChannelId, asked: Moment, head: &Head) {
         let channel = &mut self.channels[id.index()];
-        if channel.proves(head) {
+        if channel.proves(head, asked) {
             channel.phase = Phase::Current;
             channel.prove(asked);
         } else {
             // The log goes on beyond what one read brings.
             channel.phase = Phase::Suspect { due: now };
         }
+    }
+
+    /// Bells outran the read so far that it tells nothing: read again.
+    fn suspect_again(&mut self, now: Moment, id: ChannelId) {
+        let channel = &mut self.channels[id.index()];
+        channel.phase = Phase::Suspect {
+            due: channel.next_repair.max(now),
+        };
     }
 
     fn on_loaded(&mut self, now: Moment, id: ChannelId, asked: Moment, head: Option<Option<Head>>) {
@@ -367,10 +383,10 @@ impl Follower {
                 channel.phase = Phase::Recommitting {
                     expected: head.map(|head| head.incarnation),
                 };
-                self.actions.push_back(Action::Recommit(id));
+                self.actions.push_back(channel.recommit(id));
             }
             (purpose, Some(head)) => {
-                channel.adopt(head);
+                channel.adopt(now, head);
                 channel.prove(asked);
                 // After the marks are in the map: what was filled between the first bump and the load is void too.
                 self.actions.push_back(Action::BumpChannel(id));
@@ -380,7 +396,8 @@ impl Follower {
                     Purpose::Adopt | Purpose::BeforeMint => self.actions.push_back(Action::Tell(Event::Adopted(id))),
                 }
                 if purpose != Purpose::Join {
-                    self.actions.push_back(Action::Recommit(id));
+                    let recommit = self.channels[id.index()].recommit(id);
+                    self.actions.push_back(recommit);
                 }
             }
         }
@@ -388,6 +405,10 @@ impl Follower {
 
     fn on_recommitted(&mut self, now: Moment, id: ChannelId, all: bool) {
         let channel = &mut self.channels[id.index()];
+        // An earlier recommit that still runs is waited for: its answer says nothing about the later one.
+        let Some(all) = channel.recommitted(all) else {
+            return;
+        };
         match channel.phase {
             Phase::Recommitting { expected } if all => {
                 channel.phase = Phase::Minting;
@@ -395,7 +416,9 @@ impl Follower {
                 self.actions.push_back(Action::Mint(id, expected));
             }
             Phase::Recommitting { .. } => channel.retry(now, &self.config),
-            // A recommit after an adoption: what failed is found again when digests are compared.
+            // After an adoption. What the log still lacks is found by loading again; no oftener than a mint, since a log that
+            // takes no writes must not cost the channel its cache four times a second.
+            _ if !all => channel.reload_at(now.plus(self.config.mint_period)),
             _ => {}
         }
     }
@@ -416,9 +439,9 @@ impl Follower {
     }
 
     fn load(&mut self, id: ChannelId, purpose: Purpose) {
-        self.channels[id.index()].phase = Phase::Loading(purpose);
+        let load = self.channels[id.index()].load(id, purpose);
         self.actions.push_back(Action::BumpChannel(id));
-        self.actions.push_back(Action::Load(id));
+        self.actions.push_back(load);
     }
 
     fn apply(&mut self, now: Moment, entry: OpenedEntry) -> bool {
@@ -443,7 +466,7 @@ impl Follower {
             }
             OpenedPayload::Nothing => {}
         }
-        self.channels[id.index()].advance(entry.head);
+        self.channels[id.index()].advance(now, entry.head);
         true
     }
 

@@ -267,3 +267,105 @@ fn a_statement_that_does_not_open_is_not_a_miss() {
     assert_eq!(applied(&read_slice(&mut follower, ms(1_100), slice)), [6], "until it opens");
     assert!(follower.settled(C).is_some());
 }
+
+#[test]
+fn no_lost_statement_is_silent_a_head_that_went_back_is_lost_writes_though_it_is_known() {
+    // A failover lost the newest entry, and nobody writes: only the head tells.
+    let mut follower = joined();
+    follower.handle(ms(10), Input::Bell(entry(1, 6)));
+    follower.handle(ms(1_100), Input::Heads(ms(1_001), heads(Some(head(1, 5)))));
+    assert_eq!(follower.coherent_until(), ms(3_000), "it proves nothing");
+    assert!(follower.settled(C).is_none(), "what the lost entry deleted is back in L2");
+    let behind = Slice {
+        head: Some(head(1, 5)),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    assert!(drain(&mut follower).contains(&Action::ReadLog(C, position(6, 1))));
+    follower.handle(ms(1_110), Input::Slice(C, ms(1_100), Some(behind)));
+    assert!(drain(&mut follower).contains(&Action::Tell(Event::LostWrites(C))));
+}
+
+#[test]
+fn a_head_that_was_read_before_the_next_bell_came_still_proves() {
+    let mut follower = joined();
+    follower.handle(ms(1_010), Input::Bell(entry(1, 6)));
+    follower.handle(ms(1_020), Input::Heads(ms(1_001), heads(Some(head(1, 5)))));
+    assert!(follower.settled(C).is_some());
+    assert_eq!(follower.coherent_until(), ms(4_001));
+    assert!(follower.proves(C, &head(1, 5), ms(1_001)));
+    assert!(!follower.proves(C, &head(1, 5), ms(1_011)), "a later read must show the later entry");
+    assert!(follower.proves(C, &head(1, 6), ms(9_000)));
+}
+
+#[test]
+fn a_read_that_bells_outran_by_far_is_repeated_and_mints_nothing() {
+    let mut follower = joined();
+    follower.handle(ms(100), Input::BellsBroken);
+    follower.handle(ms(101), Input::Heads(ms(100), heads(Some(head(1, 6)))));
+    assert!(drain(&mut follower).contains(&Action::ReadLog(C, position(5, 1))));
+    let stale = Slice {
+        head: Some(head(1, 6)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(1, 5), entry(1, 6)],
+    };
+    // More bells than positions are remembered.
+    (6..=306).for_each(|n| follower.handle(ms(110), Input::Bell(entry(1, n))));
+    drain(&mut follower);
+    follower.handle(ms(120), Input::Slice(C, ms(101), Some(stale)));
+    assert_eq!(drain(&mut follower), [], "what was read is no news, and no loss");
+    follower.tick(ms(200));
+    assert_eq!(drain(&mut follower), [Action::ReadLog(C, position(306, 1))]);
+}
+
+/// A follower that adopted incarnation 2 at 103 ms; its recommit is under way.
+fn adopted() -> Follower {
+    let mut follower = joined();
+    follower.handle(ms(100), Input::Heads(ms(99), heads(Some(head(2, 1)))));
+    let slice = Slice {
+        head: Some(head(2, 1)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(2, 1)],
+    };
+    follower.handle(ms(102), Input::Slice(C, ms(101), Some(slice)));
+    follower.handle(ms(103), Input::Loaded(C, ms(102), Some(Some(head(2, 1)))));
+    assert!(drain(&mut follower).contains(&Action::Recommit(C)));
+    follower
+}
+
+#[test]
+fn marks_survive_redis_a_recommit_that_failed_after_an_adoption_is_tried_again() {
+    let mut follower = adopted();
+    follower.handle(ms(200), Input::Recommitted(C, false));
+    assert!(follower.settled(C).is_some(), "this node lacks nothing");
+    follower.tick(ms(10_199));
+    assert!(!drain(&mut follower).contains(&Action::Load(C)));
+    assert!(follower.poll_timeout() <= ms(10_200));
+    follower.tick(ms(10_200));
+    assert!(drain(&mut follower).contains(&Action::Load(C)));
+    follower.handle(ms(10_201), Input::Loaded(C, ms(10_200), Some(Some(head(2, 1)))));
+    assert!(drain(&mut follower).contains(&Action::Recommit(C)));
+    follower.handle(ms(10_202), Input::Recommitted(C, true));
+    follower.tick(ms(30_000));
+    assert!(!drain(&mut follower).contains(&Action::Load(C)), "once is enough");
+}
+
+#[test]
+fn marks_survive_redis_an_earlier_recommit_does_not_stand_for_the_one_before_a_mint() {
+    // Trap 42: marks first, mint last.
+    let mut follower = adopted();
+    follower.handle(ms(200), Input::Heads(ms(199), heads(None)));
+    follower.tick(ms(200));
+    let empty = Slice {
+        head: None,
+        first: None,
+        entries: vec![],
+    };
+    follower.handle(ms(201), Input::Slice(C, ms(200), Some(empty)));
+    follower.handle(ms(202), Input::Loaded(C, ms(201), Some(None)));
+    assert!(drain(&mut follower).contains(&Action::Recommit(C)));
+    follower.handle(ms(203), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [], "one of two: it may be the earlier one");
+    follower.handle(ms(204), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [Action::Mint(C, None)]);
+}

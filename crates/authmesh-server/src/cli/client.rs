@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 use super::io::{Failure, Io, read};
-use super::text::plain;
+use super::text::{HIDDEN, path_name, plain};
 use crate::config::{Config, Secret};
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8500";
@@ -204,7 +204,7 @@ impl Answer {
 
     /// Whether the answer is about the request itself, not about the node or the credential.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.status, 400 | 404 | 409 | 413 | 422) && self.reported().is_some()
+        matches!(self.status, 400 | 409 | 413 | 422 | 507) && self.reported().is_some()
     }
 
     /// What is wrong, in words. `hide` must not show up in it, whatever the node says.
@@ -217,7 +217,7 @@ impl Answer {
         let secrets = hide.iter().copied().chain([self.credential.as_str()]);
         let said = secrets
             .filter(|secret| !secret.is_empty())
-            .fold(said, |said, secret| said.replace(secret, "(not shown)"));
+            .fold(said, |said, secret| said.replace(secret, HIDDEN));
         let advice = match self.status {
             401 | 403 => format!(". Check the credential in {TOKEN_VARIABLE} or --token-file"),
             404 | 405 => ". Check that the URL is that of the admin API".to_owned(),
@@ -240,7 +240,7 @@ fn from_config(path: &Path, io: &Io<'_>) -> Result<(Url, Option<String>), Failur
     let (Some(listen), Some(token)) = (admin.listen, admin.token) else {
         return Err(Failure::said(format!(
             "{}: the admin API is off, since it has no credential: set admin.token_file or {TOKEN_VARIABLE}",
-            plain(&path.display().to_string())
+            path_name(path)
         )));
     };
     let ip = match listen.ip() {
@@ -283,22 +283,22 @@ fn is_loopback(url: &Url) -> bool {
     ip.map_or(host == "localhost", |ip| ip.to_canonical().is_loopback())
 }
 
+/// Never names the file: somebody may have given the credential itself.
 fn from_file(path: &Path) -> Result<String, Failure> {
-    let name = plain(&path.display().to_string());
     let limit = Secret::MAX_BYTES as u64;
     // One byte more for each of the characters that may end the line.
     let bytes = File::open(path)
         .and_then(|file| read(file, limit + 3))
         .map_err(|error| {
             Failure::said(format!(
-                "{name}: the credential cannot be read: {}",
+                "--token-file: the file cannot be read: {}. Name a file that holds the admin credential",
                 plain(&error.to_string())
             ))
         })?;
     let text = std::str::from_utf8(bytes.trim_ascii()).unwrap_or_default();
     if text.is_empty() || text.len() as u64 > limit {
         return Err(Failure::said(format!(
-            "{name}: the file must hold the admin credential and nothing else, at most {limit} bytes"
+            "--token-file: the file must hold the admin credential and nothing else, at most {limit} bytes"
         )));
     }
     Ok(text.to_owned())

@@ -6,7 +6,7 @@ use std::path::Path;
 use authmesh::jose::{KeySet, KeySetError, KeySetLimits};
 
 use super::io::{Failure, Io, read};
-use super::text::plain;
+use super::text::{path_name, plain};
 
 /// How many keys that are left out are named; the rest is counted.
 const MAX_NAMED: usize = 8;
@@ -15,7 +15,7 @@ const MAX_NAMED: usize = 8;
 pub(super) fn load(path: &Path, io: &mut Io<'_>) -> Result<KeySet, Failure> {
     let limits = KeySetLimits::default();
     let limit = limits.max_document_bytes as u64;
-    let name = plain(&path.display().to_string());
+    let name = path_name(path);
 
     let document = File::open(path).and_then(|file| read(file, limit + 1));
     let document = document.map_err(|error| {

@@ -54,8 +54,7 @@ struct Cli {
     command: Command,
 }
 
-// Made once in the life of the process.
-#[allow(clippy::large_enum_variant)]
+#[allow(clippy::large_enum_variant, reason = "made once in the life of the process")]
 #[derive(Subcommand)]
 enum Command {
     /// Run a node: forward auth, and the admin API.
@@ -84,7 +83,7 @@ pub(crate) fn main() -> ExitCode {
         Err(answer) => return answer.print().into(),
     };
     match command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(&args),
         Command::Tool(tool) => Io::with_process(|io| run(tool, io)).into(),
     }
 }

@@ -267,5 +267,6 @@ fn yes_or_no(is: bool) -> String {
 }
 
 fn or_dash(text: Option<&String>) -> String {
-    text.map_or_else(|| "-".to_owned(), Clone::clone)
+    text.filter(|text| !text.is_empty())
+        .map_or_else(|| "-".to_owned(), Clone::clone)
 }

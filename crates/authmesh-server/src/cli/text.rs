@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::path::Path;
 
 use authmesh::proto::time::Unix;
 
@@ -24,6 +25,24 @@ pub(super) fn plain(text: &str) -> String {
         out.push_str("...");
     }
     out
+}
+
+/// What stands in place of an argument that might be a secret.
+pub(super) const HIDDEN: &str = "(not shown)";
+
+/// Whether text could be a token: the base64url of `{"` is the beginning of every header.
+pub(super) fn looks_like_token(text: &str) -> bool {
+    text.contains("eyJ")
+}
+
+/// The path of a file, for a message; but not a token that was given where a path belongs.
+pub(super) fn path_name(path: &Path) -> String {
+    let name = path.display().to_string();
+    if looks_like_token(&name) {
+        HIDDEN.to_owned()
+    } else {
+        plain(&name)
+    }
 }
 
 /// Line and paragraph separators, zero-width characters, and the controls of the bidirectional algorithm.

@@ -7,10 +7,8 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use super::io::Exit;
+use super::text::{HIDDEN, looks_like_token};
 use super::{Cli, Command};
-
-/// What stands in place of an argument that might be a secret.
-const HIDDEN: &str = "(not shown)";
 
 /// Longer arguments are hidden: names of options and commands, where a typing error is worth showing, are shorter.
 const MAX_SHOWN_BYTES: usize = 48;
@@ -59,7 +57,7 @@ fn hide(mut text: String, args: &[OsString]) -> String {
         let arg = arg.to_string_lossy();
         let value = arg.split_once('=').map(|(_, value)| value);
         for part in [Some(&*arg), value].into_iter().flatten() {
-            if part.len() > MAX_SHOWN_BYTES || part.contains("eyJ") {
+            if part.len() > MAX_SHOWN_BYTES || looks_like_token(part) {
                 text = text.replace(part, HIDDEN);
             }
         }

@@ -151,11 +151,11 @@ async fn l2_does_not_answer_for_a_key_whose_drop_is_on_its_way() {
     let b = node("b", &cluster, &issuer).await;
     for statement in [Statement::Remove, Statement::Tag, Statement::Clear] {
         fill_l2(&b).await;
-        wire.hold_commits(true);
+        wire.commits().close();
         let (cache_a, saying) = (cache(&a), cache(&a));
         assert_eq!(cache_a.get(KEY).await.as_deref().map(String::as_str), Some("old"), "L2 has it");
         let said = tokio::spawn(async move { statement.say(&saying).await });
-        wire.holds_one().await;
+        wire.commits().holds(1).await;
         if statement != Statement::Remove {
             // An older statement of the same kind, from elsewhere, lands meanwhile; and the value of L2 is newer than that.
             let applied = a.stats().counts.statements_applied;
@@ -167,7 +167,7 @@ async fn l2_does_not_answer_for_a_key_whose_drop_is_on_its_way() {
         }
         assert_eq!(cache_a.get(KEY).await, None, "in force here from the start");
         assert_eq!(read(&cache_a).await, "new");
-        wire.hold_commits(false);
+        wire.commits().open();
         soon("it is committed", said).await.unwrap();
         assert_ne!(cache_a.get(KEY).await.as_deref().map(String::as_str), Some("old"));
         cache(&b).remove(KEY).await.unwrap();

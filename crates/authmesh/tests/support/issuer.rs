@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-pub(crate) const AUDIENCE: &str = "api";
+const AUDIENCE: &str = "api";
 
 enum Pair {
     Ed(Ed25519KeyPair),

@@ -19,7 +19,7 @@ use authmesh::proto::time::{Moment, Now, Unix};
 use authmesh::{AuthMesh, Builder, KeyRing, Load};
 use tokio::sync::oneshot;
 
-pub(crate) use issuer::{AUDIENCE, TestIssuer, twin};
+pub(crate) use issuer::{TestIssuer, twin};
 pub(crate) use sources::{BlockedKeys, DatedKeys};
 pub(crate) use wire::{Bells, Wire};
 

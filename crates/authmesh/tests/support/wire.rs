@@ -45,8 +45,47 @@ struct State {
 pub(crate) struct Wire {
     cluster: Cluster,
     state: Arc<Mutex<State>>,
-    hold_commits: watch::Sender<bool>,
+    commits: Gate,
+    loads: Gate,
+}
+
+/// Holds calls up while it is closed.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    closed: watch::Sender<bool>,
     held: watch::Sender<usize>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            closed: watch::Sender::new(false),
+            held: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    pub(crate) fn open(&self) {
+        self.closed.send_replace(false);
+    }
+
+    /// Waits until so many calls are held.
+    pub(crate) async fn holds(&self, count: usize) {
+        let mut held = self.held.subscribe();
+        super::soon("calls are held", held.wait_for(|n| *n >= count)).await.unwrap();
+    }
+
+    async fn pass(&self) {
+        let mut closed = self.closed.subscribe();
+        if *closed.borrow() {
+            self.held.send_modify(|n| *n += 1);
+            closed.wait_for(|closed| !closed).await.unwrap();
+            self.held.send_modify(|n| *n -= 1);
+        }
+    }
 }
 
 impl Wire {
@@ -59,8 +98,8 @@ impl Wire {
                 bells: Bells::All,
                 carried: Vec::new(),
             })),
-            hold_commits: watch::Sender::new(false),
-            held: watch::Sender::new(0),
+            commits: Gate::new(),
+            loads: Gate::new(),
         })
     }
 
@@ -78,15 +117,14 @@ impl Wire {
         self.state().bells = bells;
     }
 
-    /// While held, commits wait on their way to the cluster.
-    pub(crate) fn hold_commits(&self, hold: bool) {
-        self.hold_commits.send_replace(hold);
+    /// Commits, on their way to the cluster.
+    pub(crate) fn commits(&self) -> &Gate {
+        &self.commits
     }
 
-    /// Waits until a commit is held.
-    pub(crate) async fn holds_one(&self) {
-        let mut held = self.held.subscribe();
-        super::soon("a commit is held", held.wait_for(|n| *n > 0)).await.unwrap();
+    /// Loads of marks, on their way to the cluster.
+    pub(crate) fn loads(&self) -> &Gate {
+        &self.loads
     }
 
     /// Everything that passed towards the cluster.
@@ -113,11 +151,7 @@ impl Wire {
 impl Log for Wire {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, PortError>> {
         Box::pin(async move {
-            if *self.hold_commits.borrow() {
-                self.held.send_modify(|n| *n += 1);
-                self.hold_commits.subscribe().wait_for(|hold| !hold).await.unwrap();
-                self.held.send_modify(|n| *n -= 1);
-            }
+            self.commits.pass().await;
             self.up()?;
             if self.state().refuse_commits {
                 return Err(PortError::Unavailable("commits are refused".into()));
@@ -150,6 +184,7 @@ impl Log for Wire {
 
     fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
         Box::pin(async move {
+            self.loads.pass().await;
             self.up()?;
             self.cluster.load(channel).await
         })

@@ -47,7 +47,7 @@ fn a_node_explains_in_words() {
 fn the_decision_is_the_exit_code() {
     for (answer, exit, head) in [
         (
-            json!({ "decision": "accepted", "reason": "", "outcome": "hit" }),
+            json!({ "decision": "accepted", "reason": "accepted", "outcome": "hit" }),
             Exit::Yes,
             "accepted: hit\n",
         ),
@@ -197,7 +197,11 @@ fn the_credential_comes_from_a_file_or_a_variable() {
         .fails("set AUTHMESH_ADMIN_TOKEN, or name a file with --token-file");
     authmesh(&["token", "explain", "--token-file", "no-such-file"])
         .run()
-        .fails("no-such-file: the credential cannot be read");
+        .fails("--token-file: the file cannot be read");
+    authmesh(&["token", "explain", "--token-file", CREDENTIAL])
+        .run()
+        .fails("--token-file")
+        .hides(CREDENTIAL);
     for content in [String::new(), "\n".to_owned(), "x".repeat(4_097), "x".repeat(1 << 20)] {
         let (_folder, path) = file("credential", content);
         authmesh(&["token", "explain", "--token-file", &path])

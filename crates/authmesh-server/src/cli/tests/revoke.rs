@@ -150,6 +150,13 @@ fn a_refusal_is_told_from_an_outage() {
             "(not shown) does not verify",
         ),
         (409, problem("full"), Exit::No, "full"),
+        (507, problem("too many marks"), Exit::No, "too many marks"),
+        (
+            404,
+            problem("there is nothing at this path"),
+            Exit::Unknown,
+            "Check that the URL",
+        ),
         (404, String::new(), Exit::Unknown, "HTTP status 404"),
         (401, problem("no"), Exit::Unknown, "Check the credential"),
         (429, problem("slower"), Exit::Unknown, "slower"),

@@ -27,7 +27,7 @@ fn health() -> Value {
 
 fn members() -> Value {
     json!({ "members": [
-        { "node": "orders-5d", "incarnation": "a1", "address": null, "version": "0.4.1", "age_seconds": 0, "live": true, "this": true },
+        { "node": "orders-5d", "incarnation": "a1", "address": "", "version": "0.4.1", "age_seconds": 0, "live": true, "this": true },
         { "node": "orders-7\u{1b}", "incarnation": "b2", "address": "10.0.0.7:7946", "version": "0.4.1", "age_seconds": 12,
           "live": false, "this": false },
     ] })
@@ -144,12 +144,24 @@ fn a_node_that_does_not_answer_is_2() {
 
 #[test]
 fn plain_http_to_another_machine_is_warned_of() {
-    // A name that is reserved, so that it leads nowhere (RFC 6761 section 6.4).
-    let ran = authmesh(&["status"]).at("http://node.invalid:8500").run();
-    ran.fails("warning: node.invalid is asked over plain http")
-        .fails("could not be reached");
-    for url in ["http://localhost:1", "http://127.9.9.9:1", "http://[::1]:1"] {
-        let ran = authmesh(&["status"]).at(url).run();
+    // Ends before anything is sent: there is nobody to ask.
+    let revoke = |url: &str| authmesh(&["revoke", "--whole-issuer"]).at(url).run();
+    for url in [
+        "http://node.example:8500",
+        "http://10.0.0.7:8500",
+        "http://localhost.example",
+        "http://[2001:db8::1]",
+    ] {
+        revoke(url).fails("is asked over plain http").fails("add --yes");
+    }
+    for url in [
+        "http://localhost:8500",
+        "http://127.9.9.9",
+        "http://[::1]:8500",
+        "https://node.example",
+    ] {
+        let ran = revoke(url);
+        ran.fails("add --yes");
         assert!(!ran.stderr.contains("warning"), "{ran:?}");
     }
 }

@@ -155,7 +155,8 @@ impl Explanation {
         if let Some(revoked) = &self.revoked {
             row(io.stdout, "revoked", &revoked.words(now))?;
         }
-        if !self.reason.is_empty() {
+        // An accepted token has no reason but that.
+        if !matches!(self.decision, Decision::Accepted) && !self.reason.is_empty() {
             row(io.stdout, "reason", &plain(&self.reason))?;
         }
         Ok(exit)

@@ -1,0 +1,93 @@
+//! Invariant 10: every queue, map and message has a limit; what is past it is refused loudly.
+
+use std::future::IntoFuture as _;
+use std::sync::Arc;
+
+use authmesh::memory::Cluster;
+use authmesh::{Policy, RevokeError, Subject, VerifyError};
+use serde_json::json;
+
+use crate::support::{TestIssuer, Wire, builder, eventually, node_through, poll_once};
+
+#[tokio::test]
+async fn marks_are_refused_at_the_cap_and_never_evicted() {
+    const CAP: usize = 10;
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = builder("a", &issuer).mark_cap(CAP).join(Arc::new(cluster)).start().await.unwrap();
+    let user = |n: usize| Subject::new(issuer.url(), format!("user-{n}"));
+    for n in 0..CAP {
+        mesh.revoke(user(n)).await.unwrap();
+    }
+    for _ in 0..3 {
+        assert_eq!(mesh.revoke(user(CAP)).await.unwrap_err(), RevokeError::Full { cap: CAP });
+    }
+    assert!(mesh.stats().outbox == 0, "a refused statement waits for nothing");
+    // One that is held can be renewed.
+    let later = issuer.now() + 20;
+    let receipt = mesh.revoke(user(0)).not_before(later).await.unwrap();
+    assert_eq!(receipt.not_before, Some(later));
+    assert_eq!(mesh.stats().marks, CAP);
+    for n in 0..=CAP {
+        let token = issuer.token(json!({"sub": format!("user-{n}")}));
+        assert_eq!(mesh.verifier().verify(&token).await.is_err(), n < CAP, "user-{n}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_refused_past_their_size() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let policy = Policy {
+        max_token_bytes: 1000,
+        ..Policy::default()
+    };
+    let mesh = builder("a", &issuer).policy(policy).join(Arc::new(cluster)).start().await.unwrap();
+    let sized = |length: usize| issuer.token(json!({"pad": "x".repeat(length)}));
+    let fits = (1..1000).map(sized).take_while(|token| token.len() <= 1000).last().unwrap();
+    mesh.verifier().verify(&fits).await.unwrap();
+    let long = sized(2000);
+    let refused = VerifyError::TooLarge {
+        bytes: long.len(),
+        limit: 1000,
+    };
+    assert_eq!(mesh.verifier().verify(&long).await.unwrap_err(), refused);
+    assert_eq!(mesh.verifier().try_hit(&long).unwrap().unwrap_err(), refused);
+}
+
+#[tokio::test]
+async fn names_and_notes_are_refused_past_their_size() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = builder("a", &issuer).join(Arc::new(cluster)).start().await.unwrap();
+    let subject = |length: usize| mesh.revoke(Subject::new(issuer.url(), "x".repeat(length)));
+    for refused in [subject(0), subject(1025), subject(5).why("y".repeat(257)), subject(5).by("y".repeat(257))] {
+        assert!(matches!(refused.await, Err(RevokeError::BadValue(_))));
+    }
+    let far = mesh.revoke(Subject::new(issuer.url(), "x")).not_before(issuer.now() + 3600);
+    assert!(matches!(far.await, Err(RevokeError::AbsurdTime { .. })));
+    let unknown = mesh.revoke(Subject::new("https://elsewhere.test", "x")).await;
+    assert_eq!(unknown.unwrap_err(), RevokeError::UnknownIssuer);
+    assert_eq!(mesh.stats().marks, 0);
+    subject(1024).why("y".repeat(256)).by("z".repeat(256)).await.unwrap();
+}
+
+/// The same statement again and again, so that what is counted is the outbox and not the marks.
+#[tokio::test]
+async fn statements_are_refused_while_too_many_wait_for_their_commit() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let mesh = node_through("a", &wire, &issuer).await;
+    wire.commits().close();
+    let mut accepted = 0;
+    let refused = loop {
+        match poll_once(mesh.revoke(Subject::new(issuer.url(), "alice")).into_future()).await {
+            None => accepted += 1,
+            Some(result) => break result.unwrap_err(),
+        }
+        assert!(accepted <= 8192, "no bound");
+    };
+    assert_eq!((refused, accepted), (RevokeError::Busy, 8192));
+    assert_eq!(mesh.stats().outbox, 8192);
+
+    wire.commits().open();
+    eventually("all are committed", || async { mesh.stats().outbox == 0 }).await;
+    mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+}

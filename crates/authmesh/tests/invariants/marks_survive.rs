@@ -1,0 +1,133 @@
+//! Invariant 5: losing all of Redis loses no live mark while one coherent node lives.
+
+use std::time::Duration;
+
+use authmesh::memory::Cluster;
+use authmesh::proto::ident::ChannelId;
+use authmesh::{AuthMesh, CommitState, JwtId, Session, Subject, VerifyError};
+use serde_json::json;
+
+use crate::support::{TestIssuer, Wire, eventually, node, node_through, poll_once};
+
+const COUNT: usize = 40;
+
+fn user(n: usize) -> String {
+    format!("user-{n}")
+}
+
+async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
+    matches!(mesh.verifier().verify(token).await, Err(VerifyError::Revoked(_)))
+}
+
+async fn revoke_some(mesh: &AuthMesh, issuer: &TestIssuer) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for n in 0..COUNT {
+        tokens.push(issuer.token(json!({"sub": user(n), "sid": "s1"})));
+        let receipt = mesh.revoke(Subject::new(issuer.url(), user(n))).await.unwrap();
+        assert_eq!(receipt.state, CommitState::Committed);
+    }
+    tokens
+}
+
+/// Whoever joins afterwards knows every mark, even when every node from before is gone by then.
+async fn all_are_back(survivor: AuthMesh, cluster: &Cluster, issuer: &TestIssuer, tokens: &[String]) {
+    let joiner = node("joiner", cluster, issuer).await;
+    for token in tokens {
+        eventually("the joiner has the mark", || is_revoked(&joiner, token)).await;
+        assert!(is_revoked(&survivor, token).await);
+    }
+    survivor.shutdown().await;
+    joiner.shutdown().await;
+    let heir = node("heir", cluster, issuer).await;
+    for token in tokens {
+        assert!(is_revoked(&heir, token).await, "it stands in the table again");
+    }
+}
+
+#[tokio::test]
+async fn everything_is_emptied_while_one_node_lives() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
+    let tokens = revoke_some(&a, &issuer).await;
+    for token in &tokens {
+        eventually("b has the mark", || is_revoked(&b, token)).await;
+    }
+    // The one that made them is gone; the one that heard of them lives.
+    a.shutdown().await;
+    cluster.wipe();
+    all_are_back(b, &cluster, &issuer, &tokens).await;
+}
+
+#[tokio::test]
+async fn exceptions_and_kinds_come_back_as_they_were() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let a = node("a", &cluster, &issuer).await;
+    a.revoke(Subject::new(issuer.url(), "alice")).except_session("s1").await.unwrap();
+    a.revoke(Session::new(issuer.url(), "s2")).await.unwrap();
+    a.revoke(JwtId::new(issuer.url(), "j3")).await.unwrap();
+    let void = [json!({"sid": "s9"}), json!({"sub": "bob", "sid": "s2"}), json!({"sub": "bob", "jti": "j3"})];
+    let void = void.map(|claims| issuer.token(claims));
+    let kept = [json!({"sid": "s1"}), json!({"sub": "bob", "sid": "s1", "jti": "j1"})].map(|claims| issuer.token(claims));
+    cluster.wipe();
+
+    let b = node("b", &cluster, &issuer).await;
+    for token in &void {
+        eventually("the joiner has the mark", || is_revoked(&b, token)).await;
+    }
+    for token in &kept {
+        b.verifier().verify(token).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_newest_writes_are_lost() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let a = node("a", &cluster, &issuer).await;
+    let tokens = revoke_some(&a, &issuer).await;
+    for channel in ChannelId::all() {
+        cluster.lose_newest(channel, 1);
+    }
+    all_are_back(a, &cluster, &issuer, &tokens).await;
+}
+
+/// The joiner was faster than the survivor: its log is the one that counts now, and the marks are brought to it.
+#[tokio::test]
+async fn another_node_has_begun_a_new_log_meanwhile() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let a = node_through("a", &wire, &issuer).await;
+    let tokens = revoke_some(&a, &issuer).await;
+    wire.cut(true);
+    cluster.wipe();
+    let early = node("early", &cluster, &issuer).await;
+    early.verifier().verify(&tokens[0]).await.unwrap();
+    // The commits that would bring the marks back fail for a while; they are not given up.
+    wire.refuse_commits(true);
+    wire.cut(false);
+    eventually("a follows the new log", || async { a.stats().counts.adoptions >= 64 }).await;
+    assert!(!is_revoked(&early, &tokens[0]).await, "nothing can have come yet");
+    wire.refuse_commits(false);
+    for token in &tokens {
+        eventually("the early one has the mark", || is_revoked(&early, token)).await;
+    }
+    all_are_back(a, &cluster, &issuer, &tokens).await;
+}
+
+/// A mark that could never be committed before the loss.
+#[tokio::test]
+async fn one_that_was_on_its_way() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let a = node_through("a", &wire, &issuer).await;
+    let token = issuer.token(json!({}));
+    wire.cut(true);
+    let revoking = a.revoke(Subject::new(issuer.url(), "alice"));
+    assert!(poll_once(std::future::IntoFuture::into_future(revoking)).await.is_none());
+    cluster.wipe();
+    wire.cut(false);
+    let b = node("b", &cluster, &issuer).await;
+    eventually("it is committed, though nobody waits for it", || is_revoked(&b, &token)).await;
+    eventually("nothing waits any more", || async { a.stats().outbox == 0 }).await;
+    assert!(is_revoked(&a, &token).await);
+    b.verifier().max_age(Duration::ZERO).verify(issuer.token(json!({"sub": "bob"}))).await.unwrap();
+}
