@@ -17,7 +17,11 @@ impl ChannelId {
     /// The channel with this number, or `None` from 64 on.
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
-        if (number as usize) < CHANNELS { Some(Self(number)) } else { None }
+        if (number as usize) < CHANNELS {
+            Some(Self(number))
+        } else {
+            None
+        }
     }
 
     /// Every channel, in order.

@@ -195,9 +195,10 @@ impl KeyMachine {
         self.failures = 0;
         self.retry_at = now;
         self.fetched = Some(asked);
-        let lifetime = max_age
-            .unwrap_or(self.policy.soft_lifetime)
-            .clamp(self.policy.lifetime_floor.min(self.policy.soft_lifetime), self.policy.soft_lifetime);
+        let lifetime = max_age.unwrap_or(self.policy.soft_lifetime).clamp(
+            self.policy.lifetime_floor.min(self.policy.soft_lifetime),
+            self.policy.soft_lifetime,
+        );
         let spread = (lifetime / 10).mul_f64(f64::from(jitter) / f64::from(u32::MAX));
         self.refresh_at = now.plus(lifetime.saturating_sub(spread));
     }

@@ -134,7 +134,10 @@ impl Record {
         expires: Unix,
         nonce: [u8; NONCE_BYTES],
     ) -> Stored {
-        let context = Context::new().entry(name).incarnation(incarnation, generation).expires(expires);
+        let context = Context::new()
+            .entry(name)
+            .incarnation(incarnation, generation)
+            .expires(expires);
         Stored {
             incarnation,
             generation,
@@ -156,8 +159,13 @@ impl Record {
         expires: Unix,
         sealed: &[u8],
     ) -> Result<Self, RecordError> {
-        let context = Context::new().entry(name).incarnation(incarnation, generation).expires(expires);
-        let plain = sealer.open(Kind::Record, &context, sealed).map_err(RecordError::Sealed)?;
+        let context = Context::new()
+            .entry(name)
+            .incarnation(incarnation, generation)
+            .expires(expires);
+        let plain = sealer
+            .open(Kind::Record, &context, sealed)
+            .map_err(RecordError::Sealed)?;
         wire::decode(&plain).map_err(RecordError::Wire)
     }
 }

@@ -114,7 +114,10 @@ pub enum StatementError {
 impl core::fmt::Display for StatementError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::UnknownKind(kind) => write!(f, "statement kind {kind} is not known to this version; upgrade the node"),
+            Self::UnknownKind(kind) => write!(
+                f,
+                "statement kind {kind} is not known to this version; upgrade the node"
+            ),
             Self::Wire(e) => write!(f, "the statement is malformed: {e}"),
         }
     }
@@ -151,7 +154,10 @@ impl Statement {
             KIND_DROP => Body::Drop(wire::decode(&frame.body).map_err(StatementError::Wire)?),
             KIND_MARK => {
                 let mark: Mark = wire::decode(&frame.body).map_err(StatementError::Wire)?;
-                if mark.note.by.len() > MAX_NOTE_BYTES || mark.note.why.len() > MAX_NOTE_BYTES || !mark.expires.is_multiple_of(3600) {
+                if mark.note.by.len() > MAX_NOTE_BYTES
+                    || mark.note.why.len() > MAX_NOTE_BYTES
+                    || !mark.expires.is_multiple_of(3600)
+                {
                     return Err(malformed);
                 }
                 Body::Mark(mark)

@@ -59,8 +59,8 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, WireError> {
     if bytes.len() > DECODE_LIMIT {
         return Err(WireError::TooLong);
     }
-    let (value, read) = decode_from_slice(bytes, config::standard().with_limit::<DECODE_LIMIT>())
-        .map_err(|_| WireError::Malformed)?;
+    let (value, read) =
+        decode_from_slice(bytes, config::standard().with_limit::<DECODE_LIMIT>()).map_err(|_| WireError::Malformed)?;
     if read == bytes.len() {
         Ok(value)
     } else {

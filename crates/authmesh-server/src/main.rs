@@ -1,8 +1,13 @@
-//! authmesh.
+//! The `authmesh` binary: forward auth, the admin API, development mode, and the operator's commands.
+#![forbid(unsafe_code)]
+
+mod cli;
 pub mod config;
 pub mod dev;
 pub mod serve;
-use clap::Parser;
-#[derive(Parser)]
-enum Cli { Serve(serve::ServeArgs) }
-fn main() -> std::process::ExitCode { let Cli::Serve(a) = Cli::parse(); serve::run(&a) }
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

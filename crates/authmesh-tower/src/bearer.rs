@@ -105,7 +105,9 @@ fn from_header(headers: &HeaderMap) -> Result<Option<Token<'_>>, CredentialError
         return Ok(None);
     }
     // One space or more (RFC 9110 section 11.4), and nothing after the token.
-    token(rest.trim_start_matches(' ')).ok_or(CredentialError::NotAToken).map(Some)
+    token(rest.trim_start_matches(' '))
+        .ok_or(CredentialError::NotAToken)
+        .map(Some)
 }
 
 fn from_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<Token<'a>>, CredentialError> {
@@ -121,7 +123,10 @@ fn from_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<Token<'a
                 continue;
             }
             let value = value.trim();
-            let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+            let bare = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'))
+                .unwrap_or(value);
             if found.replace(bare).is_some() {
                 return Err(CredentialError::TwoCookies);
             }
@@ -187,7 +192,15 @@ mod tests {
         assert_eq!(found(&[bearer, cookie.clone()]), Err(E::TwoPlaces));
         assert_eq!(found(&[cookie.clone(), cookie]), Err(E::TwoCookies));
         assert_eq!(found(&[(COOKIE, "session=a; session=b")]), Err(E::TwoCookies));
-        for value in ["Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "Bearer =", "Bearer a\tb", "Bearer a.b.c "] {
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer =",
+            "Bearer a\tb",
+            "Bearer a.b.c ",
+        ] {
             assert_eq!(found(&[(AUTHORIZATION, value)]), Err(E::NotAToken), "{value:?}");
         }
         assert_eq!(found(&[(AUTHORIZATION, "Bearer ä")]), Err(E::NotAscii));

@@ -92,7 +92,10 @@ impl Rejection {
     #[must_use]
     pub fn insufficient_scope<'a>(needed: impl IntoIterator<Item = &'a str>) -> Self {
         // What is not a scope-token (RFC 6749 section 3.3) cannot stand in the challenge.
-        let scopes: Vec<&str> = needed.into_iter().filter(|scope| scope.bytes().all(is_scope_char)).collect();
+        let scopes: Vec<&str> = needed
+            .into_iter()
+            .filter(|scope| scope.bytes().all(is_scope_char))
+            .collect();
         let more = format!(", scope=\"{}\"", scopes.join(" "));
         Self::new(
             StatusCode::FORBIDDEN,
@@ -230,7 +233,10 @@ mod tests {
             VerifyError::InvalidClaim("exp"),
             VerifyError::LifetimeTooLong { limit: d },
             VerifyError::Revoked(ScopeKind::Subject),
-            VerifyError::CouldNotAsk { what: "https://idp.internal refused".into(), retry_after: d },
+            VerifyError::CouldNotAsk {
+                what: "https://idp.internal refused".into(),
+                retry_after: d,
+            },
             VerifyError::Blind { blind_for: None },
         ]
     }
@@ -253,26 +259,42 @@ mod tests {
             assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
             let body: serde_json::Value = serde_json::from_str(response.body()).unwrap();
             assert_eq!(body["status"], expected.as_u16());
-            assert!(!response.body().contains("idp.internal"), "upstream detail is for the operator");
+            assert!(
+                !response.body().contains("idp.internal"),
+                "upstream detail is for the operator"
+            );
         }
     }
 
     #[test]
     fn challenges_follow_rfc_6750() {
-        assert_eq!(Rejection::no_credential().challenge().unwrap(), "Bearer realm=\"authmesh\"");
+        assert_eq!(
+            Rejection::no_credential().challenge().unwrap(),
+            "Bearer realm=\"authmesh\""
+        );
         let quoted = Rejection::from(VerifyError::Unsupported("a \"b\" \\ ü"));
         let challenge = quoted.challenge().unwrap();
-        assert!(challenge.ends_with("error=\"invalid_token\", error_description=\"the token is not supported: a b  \""));
+        assert!(
+            challenge.ends_with("error=\"invalid_token\", error_description=\"the token is not supported: a b  \"")
+        );
         let scope = Rejection::insufficient_scope(["read", "bad\"scope", "write"]);
         assert_eq!(scope.status(), StatusCode::FORBIDDEN);
         assert!(scope.challenge().unwrap().ends_with(", scope=\"read write\""));
-        assert_eq!(Rejection::from(CredentialError::TwoHeaders).status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            Rejection::from(CredentialError::TwoHeaders).status(),
+            StatusCode::BAD_REQUEST
+        );
     }
 
     #[test]
     fn retry_after_is_whole_seconds_rounded_up() {
         let of = |retry_after| {
-            Rejection::from(VerifyError::CouldNotAsk { what: String::new(), retry_after }).retry_after().unwrap()
+            Rejection::from(VerifyError::CouldNotAsk {
+                what: String::new(),
+                retry_after,
+            })
+            .retry_after()
+            .unwrap()
         };
         assert_eq!(of(Duration::ZERO), 1);
         assert_eq!(of(Duration::from_millis(1001)), 2);

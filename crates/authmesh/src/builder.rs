@@ -97,7 +97,12 @@ impl Builder {
     /// Joins a cluster through one adapter of log, bus, store and members. Default: none; the node is a local cache and its
     /// own authority.
     pub fn join<A: Log + Bus + Store + Members + 'static>(mut self, adapter: Arc<A>) -> Self {
-        self.adapters = Some((Arc::clone(&adapter) as _, Arc::clone(&adapter) as _, Arc::clone(&adapter) as _, adapter as _));
+        self.adapters = Some((
+            Arc::clone(&adapter) as _,
+            Arc::clone(&adapter) as _,
+            Arc::clone(&adapter) as _,
+            adapter as _,
+        ));
         self
     }
 
@@ -195,9 +200,17 @@ impl Builder {
             return Err(BuildError::new("cluster", "its name must have 1 to 64 bytes"));
         }
         if self.issuers.is_empty() {
-            return Err(BuildError::new("issuers", "there is none: no token could be accepted. Add one"));
+            return Err(BuildError::new(
+                "issuers",
+                "there is none: no token could be accepted. Add one",
+            ));
         }
-        let longest = self.issuers.iter().map(|(.., rules)| rules.max_token_lifetime).max().unwrap_or_default();
+        let longest = self
+            .issuers
+            .iter()
+            .map(|(.., rules)| rules.max_token_lifetime)
+            .max()
+            .unwrap_or_default();
         let max_token_lifetime = self.max_token_lifetime.unwrap_or(longest);
         if max_token_lifetime < longest {
             return Err(BuildError::new(
@@ -207,8 +220,16 @@ impl Builder {
         }
         let alone = self.adapters.is_none();
         let (log, bus, store, members) = self.adapters.take().unwrap_or_else(|| {
-            let own = Arc::new(memory::Cluster::with(memory::Limits::default(), Arc::clone(&self.clock)));
-            (Arc::clone(&own) as _, Arc::clone(&own) as _, Arc::clone(&own) as _, own as _)
+            let own = Arc::new(memory::Cluster::with(
+                memory::Limits::default(),
+                Arc::clone(&self.clock),
+            ));
+            (
+                Arc::clone(&own) as _,
+                Arc::clone(&own) as _,
+                Arc::clone(&own) as _,
+                own as _,
+            )
         });
         let ring = match self.ring.take() {
             Some(ring) => ring,
@@ -261,7 +282,8 @@ impl Builder {
         node.tasks.spawn(Driver::new(Arc::clone(&node), said).run());
         node.tasks.spawn(Arc::clone(&node).announce());
         for issuer in shared.issuers.values() {
-            node.tasks.spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node)));
+            node.tasks
+                .spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node)));
         }
         if let Some(meter) = &self.meter {
             telemetry::register(meter, &node);

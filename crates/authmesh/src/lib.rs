@@ -61,6 +61,4 @@ pub use policy::{Policy, Rules, WhenBlind};
 pub use revoke::{Client, CommitState, JwtId, Receipt, Revocation, Session, Subject, Target, Token, WholeIssuer};
 pub use telemetry::Counts;
 pub use verdict::{Answer, ClaimsError, Outcome, Verdict};
-pub use verify::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation, Verifier,
-};
+pub use verify::{Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation, Verifier};

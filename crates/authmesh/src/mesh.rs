@@ -205,7 +205,13 @@ impl AuthMesh {
     #[must_use]
     pub fn health(&self) -> Health {
         let now = self.0.shared.now();
-        let issuers: Vec<_> = self.0.shared.issuers.values().map(|issuer| issuer.status(now)).collect();
+        let issuers: Vec<_> = self
+            .0
+            .shared
+            .issuers
+            .values()
+            .map(|issuer| issuer.status(now))
+            .collect();
         let coherence = self.node().coherence();
         let degraded = issuers.iter().any(|issuer| !issuer.trusted || issuer.failures > 0);
         Health {

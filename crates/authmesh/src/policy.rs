@@ -142,14 +142,21 @@ impl Compiled {
 
 fn check(policy: &Policy) -> Result<(), BuildError> {
     if policy.issuers.is_empty() {
-        return Err(BuildError::new("issuers", "a policy without issuers accepts no token; add one"));
+        return Err(BuildError::new(
+            "issuers",
+            "a policy without issuers accepts no token; add one",
+        ));
     }
     if !(256..=1 << 20).contains(&policy.max_token_bytes) {
         return Err(BuildError::new("max_token_bytes", "must be 256 bytes to 1 MiB"));
     }
     for (issuer, rules) in &policy.issuers {
         let refuse = |setting, problem: &str| Err(BuildError::new(setting, format!("{issuer}: {problem}")));
-        if rules.audiences.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
+        if rules
+            .audiences
+            .as_ref()
+            .is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty))
+        {
             return refuse(
                 "audience",
                 "is empty: a token for any service would be accepted. Name your audience, or use danger_any_audience",
@@ -159,7 +166,10 @@ fn check(policy: &Policy) -> Result<(), BuildError> {
             return refuse("algorithms", "is empty: no token could be accepted. Name at least one");
         }
         if rules.leeway > Duration::from_secs(300) {
-            return refuse("leeway", "is over 5 minutes: an expired token would live on. Mend the clocks instead");
+            return refuse(
+                "leeway",
+                "is over 5 minutes: an expired token would live on. Mend the clocks instead",
+            );
         }
         let lifetime = rules.max_token_lifetime;
         if lifetime < Duration::from_secs(60) || lifetime > Duration::from_secs(7 * 86_400) {
@@ -181,7 +191,11 @@ fn fingerprint(policy: &Policy) -> [u8; 32] {
     text(&policy.max_token_bytes.to_string());
     for (issuer, rules) in &policy.issuers {
         text(issuer);
-        for list in [rules.audiences.as_ref(), Some(&rules.types), Some(&rules.required_claims)] {
+        for list in [
+            rules.audiences.as_ref(),
+            Some(&rules.types),
+            Some(&rules.required_claims),
+        ] {
             let sorted: std::collections::BTreeSet<&String> = list.into_iter().flatten().collect();
             text(if list.is_some() { "list" } else { "any" });
             text(&sorted.len().to_string());

@@ -222,15 +222,15 @@ impl<'a> Revocation<'a> {
                 });
             }
             Some(at) => at,
-            // An issuer whose clock is out of all reason must not void tokens for days to come.
-            None => known.time(now).min(latest),
+            None => known.time(now, latest),
         };
         let namer = &node.codec.namer;
         let except = self
             .except
             .map(|(kind, value)| namer.scope(kind, &issuer, value.as_bytes()));
         let lifetime = self.mesh.max_token_lifetime() + FURTHEST_AHEAD + node.max_skew;
-        let expires = to_full_hour(now.wall.saturating_add(lifetime.as_secs()));
+        // Our clock may be behind the issuer's.
+        let expires = to_full_hour(now.wall.max(not_before).saturating_add(lifetime.as_secs()));
         let mark = Mark {
             key: MarkKey {
                 scope: namer.scope(kind, &issuer, &value),

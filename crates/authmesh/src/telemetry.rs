@@ -109,12 +109,21 @@ counters! {
 /// What each metric means, as collectors show it.
 const DESCRIPTIONS: [(&str, &str); 9] = [
     ("authmesh.verify", "Answers about tokens, by outcome"),
-    ("authmesh.l1.voided", "Entries of L1 found void when they were looked up"),
+    (
+        "authmesh.l1.voided",
+        "Entries of L1 found void when they were looked up",
+    ),
     ("authmesh.keys.fetches", "Key set fetches, by result"),
     ("authmesh.keys.skipped", "Keys of fetched sets that were left out"),
     ("authmesh.statements", "Statements made and applied"),
-    ("authmesh.unopened", "Sealed values that did not open: altered, moved, or of a foreign key"),
-    ("authmesh.bells.malformed", "Bells that were no log entry of this version"),
+    (
+        "authmesh.unopened",
+        "Sealed values that did not open: altered, moved, or of a foreign key",
+    ),
+    (
+        "authmesh.bells.malformed",
+        "Bells that were no log entry of this version",
+    ),
     ("authmesh.channel.events", "Repairs of channels, by event"),
     ("authmesh.cache", "Reads of the generic cache, by outcome"),
 ];
@@ -141,12 +150,18 @@ pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
     }
     type Gauge = (&'static str, &'static str, fn(&Node) -> u64);
     let gauges: [Gauge; 4] = [
-        ("authmesh.coherent", "1 while the node can prove that it knows every revocation", |node| {
-            u64::from(node.coherence().is_coherent())
-        }),
+        (
+            "authmesh.coherent",
+            "1 while the node can prove that it knows every revocation",
+            |node| u64::from(node.coherence().is_coherent()),
+        ),
         ("authmesh.marks", "Marks held", |node| node.marks().len() as u64),
         ("authmesh.l1.verdicts", "Verdicts in L1, about", Node::verdict_count),
-        ("authmesh.l1.verdict_bytes", "Weight of the verdicts in L1 in bytes, about", Node::verdict_bytes),
+        (
+            "authmesh.l1.verdict_bytes",
+            "Weight of the verdicts in L1 in bytes, about",
+            Node::verdict_bytes,
+        ),
     ];
     for (name, description, read) in gauges {
         let node = Weak::clone(&weak);
@@ -169,7 +184,14 @@ mod tests {
     #[test]
     fn every_counter_belongs_to_a_described_metric_and_the_other_way_round() {
         let rows = Counts::default().rows();
-        assert!(rows.iter().all(|(metric, ..)| DESCRIPTIONS.iter().any(|(name, _)| name == metric)));
-        assert!(DESCRIPTIONS.iter().all(|(name, _)| rows.iter().any(|(metric, ..)| metric == name)));
+        assert!(
+            rows.iter()
+                .all(|(metric, ..)| DESCRIPTIONS.iter().any(|(name, _)| name == metric))
+        );
+        assert!(
+            DESCRIPTIONS
+                .iter()
+                .all(|(name, _)| rows.iter().any(|(metric, ..)| metric == name))
+        );
     }
 }

@@ -118,7 +118,12 @@ impl Verdict {
 
     pub(crate) fn bytes(&self) -> usize {
         let text = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
-        let list = |values: &[Box<str>]| values.iter().map(|value| size_of::<Box<str>>() + value.len()).sum::<usize>();
+        let list = |values: &[Box<str>]| {
+            values
+                .iter()
+                .map(|value| size_of::<Box<str>>() + value.len())
+                .sum::<usize>()
+        };
         size_of::<Self>()
             + text(&self.subject)
             + text(&self.client)

@@ -110,7 +110,7 @@ async fn every_scope_of_a_revocation_voids_its_tokens_and_no_others() {
     let authmesh = Authmesh::start(&idp.issuer()).await;
     authmesh.verify(&bob).await.expect(200, "before the issuer is revoked");
     authmesh
-        .revoke(&json!({ "issuer": idp.issuer(), "why": "end-to-end test" }))
+        .revoke(&json!({ "whole_issuer": true, "issuer": idp.issuer(), "why": "end-to-end test" }))
         .await;
     authmesh.verify(&bob).await.expect(401, "after the issuer was revoked");
 }

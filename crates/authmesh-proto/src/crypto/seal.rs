@@ -89,7 +89,8 @@ impl Context {
     /// Binds the incarnation of a channel's log and its L2 generation.
     #[must_use]
     pub fn incarnation(self, incarnation: Incarnation, generation: u64) -> Self {
-        self.field(3, incarnation.as_bytes()).field(4, &generation.to_be_bytes())
+        self.field(3, incarnation.as_bytes())
+            .field(4, &generation.to_be_bytes())
     }
 
     /// Binds an absolute expiry in seconds since the Unix epoch.
@@ -147,7 +148,10 @@ impl fmt::Display for OpenError {
             Self::Truncated => f.write_str("the sealed value is truncated"),
             Self::Version(v) => write!(f, "the sealed value has wire version {v}; this node speaks {VERSION}"),
             Self::Kind(k) => write!(f, "the sealed value is of kind {k}, which does not belong here"),
-            Self::UnknownKey(id) => write!(f, "the value is sealed under key {id}, which is not in this node's ring"),
+            Self::UnknownKey(id) => write!(
+                f,
+                "the value is sealed under key {id}, which is not in this node's ring"
+            ),
             Self::Forged => f.write_str("the sealed value was altered, or moved from another place"),
         }
     }

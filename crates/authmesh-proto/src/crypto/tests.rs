@@ -27,7 +27,10 @@ fn redis_is_hostile_a_value_opens_only_where_it_was_sealed() {
         let mut altered = sealed.clone();
         altered[at] ^= 1;
         assert!(sealer.open(Kind::Statement, &place(3), &altered).is_err(), "byte {at}");
-        assert!(sealer.open(Kind::Statement, &place(3), &sealed[..at]).is_err(), "cut at {at}");
+        assert!(
+            sealer.open(Kind::Statement, &place(3), &sealed[..at]).is_err(),
+            "cut at {at}"
+        );
     }
 }
 
@@ -49,7 +52,10 @@ fn names_survive_rotation_and_keep_issuers_apart() {
     let before = Namer::new(&ring(1, &[]), "c");
     let after = Namer::new(&ring(2, &[1]), "c");
     assert_eq!(before.entry("ns", b"k"), after.entry("ns", b"k"));
-    assert_ne!(before.entry("ns", b"k"), Namer::new(&ring(1, &[]), "d").entry("ns", b"k"));
+    assert_ne!(
+        before.entry("ns", b"k"),
+        Namer::new(&ring(1, &[]), "d").entry("ns", b"k")
+    );
     assert_ne!(before.entry("ns", b"k"), before.entry("n", b"sk"));
     let alice = |issuer| before.scope(ScopeKind::Subject, issuer, b"alice");
     assert_ne!(alice("https://a.example"), alice("https://b.example"));
@@ -62,7 +68,10 @@ fn names_survive_rotation_and_keep_issuers_apart() {
 #[test]
 fn a_ring_without_keys_or_with_a_repeated_one_is_refused() {
     assert_eq!(KeyRing::new([0; 32], []).unwrap_err(), KeyRingError::Empty);
-    assert_eq!(KeyRing::new([0; 32], [[1; 32], [1; 32]]).unwrap_err(), KeyRingError::Repeated);
+    assert_eq!(
+        KeyRing::new([0; 32], [[1; 32], [1; 32]]).unwrap_err(),
+        KeyRingError::Repeated
+    );
     assert_eq!(KeyRing::new([1; 32], [[1; 32]]).unwrap_err(), KeyRingError::Repeated);
     assert_eq!(
         KeyRing::new([0; 32], (1..=17).map(|n| [n; 32])).unwrap_err(),

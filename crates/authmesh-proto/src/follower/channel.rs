@@ -105,7 +105,10 @@ impl Channel {
     /// An older head is no proof where its successor was applied before the read was even sent: a log that goes back has
     /// lost writes.
     pub(super) fn proves(&self, head: &Head, asked: Moment) -> bool {
-        if self.watermark.is_none_or(|watermark| watermark.incarnation != head.incarnation) {
+        if self
+            .watermark
+            .is_none_or(|watermark| watermark.incarnation != head.incarnation)
+        {
             return false;
         }
         let Some(at) = self.recent.iter().position(|(known, _)| *known == head.position) else {

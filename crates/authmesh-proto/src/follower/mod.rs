@@ -193,7 +193,9 @@ impl Follower {
     #[must_use]
     pub fn settled(&self, channel: ChannelId) -> Option<Head> {
         let channel = &self.channels[channel.index()];
-        matches!(channel.phase, Phase::Current).then_some(channel.watermark).flatten()
+        matches!(channel.phase, Phase::Current)
+            .then_some(channel.watermark)
+            .flatten()
     }
 
     /// Whether a head that was read shows that nothing is missing: it is the watermark, or was so recently that the read
@@ -207,6 +209,13 @@ impl Follower {
     #[must_use]
     pub fn knows(&self, channel: ChannelId, position: &Position) -> bool {
         self.channels[channel.index()].knows(position)
+    }
+
+    /// Whether a head that was read after `asked` is one that a log without losses can show: the watermark, or one that was
+    /// overtaken since. A log whose head went back has lost writes, and what it holds is not to be believed.
+    #[must_use]
+    pub fn believes(&self, channel: ChannelId, head: &Head, asked: Moment) -> bool {
+        self.channels[channel.index()].proves(head, asked)
     }
 
     /// Until when the node is coherent, counted from before the reads that prove it. [`Moment::ORIGIN`]: never yet.
@@ -226,7 +235,11 @@ impl Follower {
     #[must_use]
     pub fn poll_timeout(&self) -> Moment {
         let due = self.channels.iter().filter_map(Channel::due).min();
-        let heads = if self.heads_asked { Moment::NEVER } else { self.next_heads };
+        let heads = if self.heads_asked {
+            Moment::NEVER
+        } else {
+            self.next_heads
+        };
         due.map_or(heads, |due| due.min(heads))
     }
 
@@ -327,7 +340,10 @@ impl Follower {
             self.load(id, Purpose::Adopt);
             return;
         }
-        let found = slice.entries.iter().position(|entry| entry.head.position == watermark.position);
+        let found = slice
+            .entries
+            .iter()
+            .position(|entry| entry.head.position == watermark.position);
         match found {
             Some(at) => {
                 for entry in slice.entries.into_iter().skip(at + 1) {

@@ -178,8 +178,14 @@ fn another_incarnation_is_adopted_and_never_minted() {
     assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
     follower.handle(ms(103), Input::Loaded(C, ms(102), Some(Some(head(2, 1)))));
     let actions = drain(&mut follower);
-    assert!(actions.contains(&Action::BumpChannel(C)), "fills that began during the load are void too");
-    assert!(actions.contains(&Action::Recommit(C)), "marks that the new log lacks are committed");
+    assert!(
+        actions.contains(&Action::BumpChannel(C)),
+        "fills that began during the load are void too"
+    );
+    assert!(
+        actions.contains(&Action::Recommit(C)),
+        "marks that the new log lacks are committed"
+    );
     assert!(!actions.iter().any(|a| matches!(a, Action::Mint(..))));
     assert_eq!(follower.settled(C).unwrap().incarnation, Incarnation([2; 16]));
 }
@@ -264,7 +270,11 @@ fn a_statement_that_does_not_open_is_not_a_miss() {
         first: Some(position(1, 1)),
         entries: vec![entry(1, 5), entry(1, 6)],
     };
-    assert_eq!(applied(&read_slice(&mut follower, ms(1_100), slice)), [6], "until it opens");
+    assert_eq!(
+        applied(&read_slice(&mut follower, ms(1_100), slice)),
+        [6],
+        "until it opens"
+    );
     assert!(follower.settled(C).is_some());
 }
 
@@ -275,7 +285,10 @@ fn no_lost_statement_is_silent_a_head_that_went_back_is_lost_writes_though_it_is
     follower.handle(ms(10), Input::Bell(entry(1, 6)));
     follower.handle(ms(1_100), Input::Heads(ms(1_001), heads(Some(head(1, 5)))));
     assert_eq!(follower.coherent_until(), ms(3_000), "it proves nothing");
-    assert!(follower.settled(C).is_none(), "what the lost entry deleted is back in L2");
+    assert!(
+        follower.settled(C).is_none(),
+        "what the lost entry deleted is back in L2"
+    );
     let behind = Slice {
         head: Some(head(1, 5)),
         first: Some(position(1, 1)),
@@ -294,7 +307,10 @@ fn a_head_that_was_read_before_the_next_bell_came_still_proves() {
     assert!(follower.settled(C).is_some());
     assert_eq!(follower.coherent_until(), ms(4_001));
     assert!(follower.proves(C, &head(1, 5), ms(1_001)));
-    assert!(!follower.proves(C, &head(1, 5), ms(1_011)), "a later read must show the later entry");
+    assert!(
+        !follower.proves(C, &head(1, 5), ms(1_011)),
+        "a later read must show the later entry"
+    );
     assert!(follower.proves(C, &head(1, 6), ms(9_000)));
 }
 

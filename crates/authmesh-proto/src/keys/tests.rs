@@ -31,8 +31,16 @@ fn a_set_is_refreshed_before_its_soft_lifetime_ends_and_trusted_until_the_hard_o
     machine.failed(at(600), None, 0);
     assert_eq!(machine.trusted_until(), at(86_400));
     machine.succeeded(at(700), at(690), Some(5 * S), u32::MAX);
-    assert_eq!(machine.trusted_until(), at(690 + 86_400), "counted from before the request");
-    assert_eq!(machine.poll_timeout(), at(727), "max-age below the floor, minus a tenth of jitter");
+    assert_eq!(
+        machine.trusted_until(),
+        at(690 + 86_400),
+        "counted from before the request"
+    );
+    assert_eq!(
+        machine.poll_timeout(),
+        at(727),
+        "max-age below the floor, minus a tenth of jitter"
+    );
 }
 
 #[test]

@@ -119,7 +119,9 @@ impl Marks {
         if is_tag {
             channel.tags.insert(
                 mark.key.scope,
-                position.map_or(TagMark::Unpositioned, |(incarnation, position)| TagMark::At(incarnation, position)),
+                position.map_or(TagMark::Unpositioned, |(incarnation, position)| {
+                    TagMark::At(incarnation, position)
+                }),
             );
         }
         let until = now
@@ -210,8 +212,10 @@ impl Marks {
     /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table.
     #[must_use]
     pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark]) -> Vec<Mark> {
-        let theirs: BTreeMap<MarkKey, (Unix, Unix)> =
-            theirs.iter().map(|mark| (mark.key, (mark.not_before, mark.expires))).collect();
+        let theirs: BTreeMap<MarkKey, (Unix, Unix)> = theirs
+            .iter()
+            .map(|mark| (mark.key, (mark.not_before, mark.expires)))
+            .collect();
         self.of_channel(channel)
             .filter(|mark| {
                 theirs
@@ -246,7 +250,11 @@ impl Marks {
 
 /// Pointwise maximum: commutative, associative, idempotent.
 fn merge(a: &Held, b: &Held) -> Held {
-    let newer = if (b.not_before, &b.note) > (a.not_before, &a.note) { b } else { a };
+    let newer = if (b.not_before, &b.note) > (a.not_before, &a.note) {
+        b
+    } else {
+        a
+    };
     Held {
         kind: a.kind,
         not_before: a.not_before.max(b.not_before),

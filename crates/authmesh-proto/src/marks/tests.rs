@@ -53,7 +53,10 @@ fn a_token_of_the_same_second_is_void_and_a_later_one_is_not() {
     assert!(marks.check(&token(&namer, Some(99), "s")).is_some());
     assert!(marks.check(&token(&namer, Some(100), "s")).is_some());
     assert!(marks.check(&token(&namer, Some(101), "s")).is_none());
-    assert!(marks.check(&token(&namer, None, "s")).is_some(), "no iat, no proof of being newer");
+    assert!(
+        marks.check(&token(&namer, None, "s")).is_some(),
+        "no iat, no proof of being newer"
+    );
 }
 
 #[test]
@@ -64,7 +67,10 @@ fn an_exception_spares_a_session_from_its_own_mark_only() {
     let mut marks = Marks::new(10);
     marks.apply(NOW, subject(&namer, 100, Some(s1)), None, &namer);
     marks.apply(NOW, subject(&namer, 90, None), None, &namer);
-    assert!(marks.check(&token(&namer, Some(80), "s1")).is_some(), "the mark without exception");
+    assert!(
+        marks.check(&token(&namer, Some(80), "s1")).is_some(),
+        "the mark without exception"
+    );
     assert!(marks.check(&token(&namer, Some(95), "s1")).is_none(), "spared");
     assert!(marks.check(&token(&namer, Some(95), "s2")).is_some(), "not spared");
 }
@@ -133,7 +139,10 @@ fn a_tag_allows_only_records_filled_after_its_newest_statement() {
         ))
     };
     let mark = Mark {
-        key: MarkKey { scope: tag, except: None },
+        key: MarkKey {
+            scope: tag,
+            except: None,
+        },
         kind: ScopeKind::Tag,
         not_before: 0,
         expires: 1_008_000,
@@ -141,29 +150,37 @@ fn a_tag_allows_only_records_filled_after_its_newest_statement() {
     };
     let mut marks = Marks::new(10);
     assert!(marks.tag_allows(tag, at(1, 1)));
-    assert!(!marks.tag_allows(tag, None), "a filler that knew no position proves nothing");
+    assert!(
+        !marks.tag_allows(tag, None),
+        "a filler that knew no position proves nothing"
+    );
     marks.apply(NOW, mark.clone(), at(5, 1), &namer);
     assert!(!marks.tag_allows(tag, at(4, 1)));
     assert!(marks.tag_allows(tag, at(5, 1)));
     assert!(!marks.tag_allows(tag, at(9, 2)), "another incarnation");
-    assert!(marks.apply(NOW, mark, None, &namer), "a repeated tag statement is a change");
+    assert!(
+        marks.apply(NOW, mark, None, &namer),
+        "a repeated tag statement is a change"
+    );
     assert!(!marks.tag_allows(tag, at(9, 1)), "heard without a position");
 }
 
 fn any_mark() -> impl Strategy<Value = Mark> {
-    (0u8..4, prop::option::of(0u8..3), 0u64..5, 1u64..4, 0u8..3).prop_map(|(scope, except, not_before, hours, who)| Mark {
-        key: MarkKey {
-            scope: ScopeId([scope; 16]),
-            except: except.map(|e| ScopeId([e | 0x80; 16])),
-        },
-        kind: ScopeKind::Subject,
-        not_before,
-        expires: 1_000_800 + hours * 3600,
-        note: Note {
-            at: 0,
-            by: who.to_string(),
-            why: "".to_string(),
-        },
+    (0u8..4, prop::option::of(0u8..3), 0u64..5, 1u64..4, 0u8..3).prop_map(|(scope, except, not_before, hours, who)| {
+        Mark {
+            key: MarkKey {
+                scope: ScopeId([scope; 16]),
+                except: except.map(|e| ScopeId([e | 0x80; 16])),
+            },
+            kind: ScopeKind::Subject,
+            not_before,
+            expires: 1_000_800 + hours * 3600,
+            note: Note {
+                at: 0,
+                by: who.to_string(),
+                why: "".to_string(),
+            },
+        }
     })
 }
 
@@ -174,7 +191,9 @@ fn table(marks: &[Mark]) -> (Vec<Mark>, Vec<Digest>) {
         held.apply(NOW, mark.clone(), None, &namer);
     }
     (
-        ChannelId::all().flat_map(|c| held.of_channel(c).collect::<Vec<_>>()).collect(),
+        ChannelId::all()
+            .flat_map(|c| held.of_channel(c).collect::<Vec<_>>())
+            .collect(),
         ChannelId::all().map(|c| held.root(c)).collect(),
     )
 }

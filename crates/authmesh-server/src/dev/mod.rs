@@ -61,7 +61,11 @@ pub async fn run(nodes: u16, port_base: u16) -> Result<(), ServeError> {
             .address(forward_url.trim_start_matches("http://"))
             .key_ring(ring.clone())
             .join(Arc::clone(&cluster))
-            .issuer(&issuer_url, Arc::new(key_source(&issuer_url)?), Rules::for_audiences([AUDIENCE]))
+            .issuer(
+                &issuer_url,
+                Arc::new(key_source(&issuer_url)?),
+                Rules::for_audiences([AUDIENCE]),
+            )
             .meter(metrics.meter())
             .start()
             .await
@@ -69,7 +73,14 @@ pub async fn run(nodes: u16, port_base: u16) -> Result<(), ServeError> {
         mesh.wait_for_keys(Duration::from_secs(5)).await;
         let settings = ForwardSettings::for_dev(&mesh)?;
         let admin = Some((admin, Secret::new(&credential).map_err(ServeError::new)?));
-        running.push(RunningNode::start(mesh, metrics, forward, settings, admin, Limits::default()));
+        running.push(RunningNode::start(
+            mesh,
+            metrics,
+            forward,
+            settings,
+            admin,
+            Limits::default(),
+        ));
         rows.push((name, forward_url, admin_url));
     }
     print!("{}", greeting(&rows, &issuer_url, &credential));
@@ -82,7 +93,10 @@ pub async fn run(nodes: u16, port_base: u16) -> Result<(), ServeError> {
     issuer_task.abort();
     let hits: u64 = stats.iter().map(|stats| stats.counts.hits).sum();
     let verified: u64 = stats.iter().map(|stats| stats.counts.verified).sum();
-    let refused: u64 = stats.iter().map(|stats| stats.counts.refused + stats.counts.revoked).sum();
+    let refused: u64 = stats
+        .iter()
+        .map(|stats| stats.counts.refused + stats.counts.revoked)
+        .sum();
     let fetches: u64 = stats.iter().map(|stats| stats.counts.key_fetches_ok).sum();
     println!(
         "\nstopped: {} requests, {hits} hits, {verified} verified, {refused} refused; \

@@ -122,7 +122,9 @@ async fn verify(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         Err(rejection) => respond(rejection.into_response()),
     };
     // No intermediary may keep an answer about a token.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

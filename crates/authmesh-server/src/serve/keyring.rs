@@ -25,8 +25,8 @@ struct File {
 pub(super) fn read(path: &Path) -> Result<KeyRing, ServeError> {
     let refuse = |why: &str| ServeError::new(format!("key ring {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refuse(&error.to_string()))?;
-    let file: File = toml::from_str(&text)
-        .map_err(|_| refuse("is not TOML with `naming = \"...\"` and `sealing = [\"...\"]`"))?;
+    let file: File =
+        toml::from_str(&text).map_err(|_| refuse("is not TOML with `naming = \"...\"` and `sealing = [\"...\"]`"))?;
     let secret = |encoded: &str| -> Option<[u8; 32]> { STANDARD.decode(encoded).ok()?.try_into().ok() };
     let naming = secret(&file.naming).ok_or_else(|| refuse("`naming` is not 32 bytes in base64"))?;
     let sealing: Option<Vec<_>> = file.sealing.iter().map(|key| secret(key)).collect();

@@ -59,7 +59,10 @@ pub(super) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
             },
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone().map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new)));
+        let service = TowerToHyperService::new(
+            app.clone()
+                .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new)),
+        );
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -73,4 +76,3 @@ pub(super) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
         tracing::warn!("requests that did not end within the drain time were cut off");
     }
 }
-

@@ -30,6 +30,12 @@ pub use telemetry::Metrics;
 
 /// Runs a node: forward auth, admin API, metrics.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  authmesh serve --dev --nodes 3              a small world on loopback, with commands to paste
+  authmesh serve --config authmesh.toml       the real thing; `authmesh config default` prints a file to begin with
+
+Exit codes: 0 stopped in good order, 2 not started: what is wrong stands on standard error.")]
 pub struct ServeArgs {
     /// Configuration file (TOML). Every setting can also come from an AUTHMESH_... variable.
     #[arg(long, value_name = "FILE", env = "AUTHMESH_CONFIG", conflicts_with = "dev")]
@@ -95,7 +101,9 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let admin_listener = match (&config.admin.listen, &config.admin.token) {
         (Some(address), Some(_)) => Some(bind(*address).await?),
         (Some(_), None) => {
-            tracing::warn!("no admin credential is set (AUTHMESH_ADMIN_TOKEN or admin.token_file): the admin API is off");
+            tracing::warn!(
+                "no admin credential is set (AUTHMESH_ADMIN_TOKEN or admin.token_file): the admin API is off"
+            );
             None
         }
         (None, _) => None,

@@ -77,8 +77,12 @@ fn split_url(url: &str) -> Result<(Option<&str>, Option<&str>), Ambiguous> {
 
 fn without_port(host: &str) -> String {
     let bare = match host.rsplit_once(':') {
-        // An IPv6 literal keeps its colons.
-        Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !(bare.contains(':') && !bare.ends_with(']')) => bare,
+        // The colons of an IPv6 literal are its own; a port follows its bracket.
+        Some((bare, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!bare.contains(':') || bare.ends_with(']')) =>
+        {
+            bare
+        }
         _ => host,
     };
     bare.to_ascii_lowercase()
@@ -128,14 +132,18 @@ fn decode(path: &str) -> Result<String, Ambiguous> {
             };
             let decoded = (high * 16 + low) as u8;
             if matches!(decoded, b'/' | b'\\' | b'%') {
-                return Err(Ambiguous("the original request's path holds an encoded slash, backslash or percent sign"));
+                return Err(Ambiguous(
+                    "the original request's path holds an encoded slash, backslash or percent sign",
+                ));
             }
             decoded
         } else {
             byte
         };
         if decoded < 0x20 || decoded == 0x7f || decoded == b'\\' {
-            return Err(Ambiguous("the original request's path holds a control character or a backslash"));
+            return Err(Ambiguous(
+                "the original request's path holds a control character or a backslash",
+            ));
         }
         bytes.push(decoded);
     }
@@ -148,7 +156,9 @@ mod tests {
     use super::*;
 
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
-        list.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        list.iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     fn path(uri: &str) -> Result<String, Ambiguous> {
@@ -157,7 +167,15 @@ mod tests {
 
     #[test]
     fn paths_are_normalized_before_they_are_compared() {
-        for spelling in ["/admin", "//admin", "/./admin", "/%61dmin", "/orders/../admin", "/orders/%2e%2e/admin", "/admin?x=/y"] {
+        for spelling in [
+            "/admin",
+            "//admin",
+            "/./admin",
+            "/%61dmin",
+            "/orders/../admin",
+            "/orders/%2e%2e/admin",
+            "/admin?x=/y",
+        ] {
             assert_eq!(path(spelling).unwrap(), "/admin", "{spelling}");
         }
         assert_eq!(path("/").unwrap(), "/");
@@ -167,7 +185,17 @@ mod tests {
 
     #[test]
     fn what_a_service_could_read_otherwise_is_refused() {
-        for spelling in ["/a%2fadmin", "/a%5c..", "/a\\b", "/%2561dmin", "/..", "/%zz", "/%0a", "admin", "http://x/"] {
+        for spelling in [
+            "/a%2fadmin",
+            "/a%5c..",
+            "/a\\b",
+            "/%2561dmin",
+            "/..",
+            "/%zz",
+            "/%0a",
+            "admin",
+            "http://x/",
+        ] {
             assert!(path(spelling).is_err(), "{spelling}");
         }
     }
@@ -179,7 +207,10 @@ mod tests {
         assert_eq!(both("/a", "/a").unwrap().path.unwrap(), "/a");
         assert_eq!(both("/a", "").unwrap().path.unwrap(), "/a");
         let url = Original::of(&headers(&[("x-original-url", "https://Shop.example:8443/x?y")])).unwrap();
-        assert_eq!((url.host.unwrap(), url.path.unwrap()), ("shop.example".into(), "/x".into()));
+        assert_eq!(
+            (url.host.unwrap(), url.path.unwrap()),
+            ("shop.example".into(), "/x".into())
+        );
     }
 
     #[test]

@@ -36,7 +36,10 @@ pub(super) enum Demand<'a> {
 impl Routes {
     pub(super) fn new(mesh: &AuthMesh, routes: &[Route]) -> Result<Self, ServeError> {
         let plain = mesh.verifier();
-        let prepared = routes.iter().map(|route| prepare(mesh, &plain, route)).collect::<Result<_, _>>()?;
+        let prepared = routes
+            .iter()
+            .map(|route| prepare(mesh, &plain, route))
+            .collect::<Result<_, _>>()?;
         Ok(Self { prepared, plain })
     }
 
@@ -52,7 +55,11 @@ impl Routes {
         for Prepared { route, verifier } in &self.prepared {
             let host = route.host.is_none() || route.host == original.host;
             // A method that is not told may be any of them.
-            let method = route.methods.is_empty() || original.method.as_ref().is_none_or(|method| route.methods.contains(method));
+            let method = route.methods.is_empty()
+                || original
+                    .method
+                    .as_ref()
+                    .is_none_or(|method| route.methods.contains(method));
             if host && method && route.covers_path(path) {
                 return Ok(match route.access {
                     Access::Public => Demand::Nothing,
@@ -83,13 +90,20 @@ fn prepare(mesh: &AuthMesh, plain: &Verifier, route: &Route) -> Result<Prepared,
         let mut policy = plain.policy().clone();
         for rules in policy.issuers.values_mut() {
             let narrowed: Vec<String> = match rules.audiences() {
-                Some(own) => route.audience.iter().filter(|audience| own.contains(audience)).cloned().collect(),
+                Some(own) => route
+                    .audience
+                    .iter()
+                    .filter(|audience| own.contains(audience))
+                    .cloned()
+                    .collect(),
                 None => route.audience.clone(),
             };
             // An issuer whose tokens are never meant for the route accepts none there.
             *rules = rules.with_audiences(narrowed);
         }
-        policy.issuers.retain(|_, rules| rules.audiences().is_some_and(|list| !list.is_empty()));
+        policy
+            .issuers
+            .retain(|_, rules| rules.audiences().is_some_and(|list| !list.is_empty()));
         mesh.verifier_for(policy).map_err(ServeError::new)?
     };
     verifier = verifier.when_blind(match route.when_blind {
@@ -110,7 +124,11 @@ fn prepare(mesh: &AuthMesh, plain: &Verifier, route: &Route) -> Result<Prepared,
 
 /// The scopes that a verdict lacks; empty when it lacks none.
 pub(super) fn lacking<'a>(verdict: &Verdict, scopes: &'a [String], any_scope: &'a [String]) -> Vec<&'a str> {
-    let mut lacking: Vec<&str> = scopes.iter().map(String::as_str).filter(|scope| !verdict.has_scope(scope)).collect();
+    let mut lacking: Vec<&str> = scopes
+        .iter()
+        .map(String::as_str)
+        .filter(|scope| !verdict.has_scope(scope))
+        .collect();
     if lacking.is_empty() && !any_scope.is_empty() && !any_scope.iter().any(|scope| verdict.has_scope(scope)) {
         lacking.extend(any_scope.iter().map(String::as_str));
     }

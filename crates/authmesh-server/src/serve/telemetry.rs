@@ -56,7 +56,9 @@ pub(super) fn log(settings: &Log) {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        .with_writer(std::io::stderr);
     // A second logger in one process keeps the first.
     let _ = match settings.format {
         LogFormat::Text => builder.with_ansi(false).try_init(),

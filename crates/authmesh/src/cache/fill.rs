@@ -18,15 +18,19 @@ use tokio::sync::watch;
 use super::l2::LEASE;
 use super::{Cache, Load, Shared};
 use crate::error::CacheError;
+use crate::l1::Entry;
 use crate::ports::LeaseOutcome;
 
 /// How many leases of other nodes a fill waits for before it loads by itself.
 const PATIENCE: usize = 3;
 
+/// How long loads may go on once the node was told to shut down.
+const DRAIN: Duration = Duration::from_secs(2);
+
 /// A key at one fence value.
 type FlightKey = (EntryName, [Stamp; 2]);
 /// Value or error, typed by whoever started the flight.
-type Landed = Option<Result<Arc<dyn Any + Send + Sync>, Arc<dyn Any + Send + Sync>>>;
+type Landed = Option<Result<Arc<Entry>, Arc<dyn Any + Send + Sync>>>;
 
 /// The flights of a node.
 #[derive(Debug, Default)]
@@ -55,34 +59,17 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         R: Into<Load<V>> + Send,
         E: Clone + Send + Sync + 'static,
     {
-        let shared = &self.shared;
-        let key = (name, [name.slot(), ScopeId::slot(&shared.whole)].map(|slot| shared.node.fence.capture(slot)));
-        let mut receiver = {
-            let mut flights = shared.flights.lock();
-            match flights.get(&key) {
-                Some(flight) => flight.clone(),
-                None => {
-                    let (sender, receiver) = watch::channel(None);
-                    flights.insert(key, receiver.clone());
-                    let off_the_table = OffTheTable(Arc::clone(&shared.flights), key);
-                    let cache = self.clone();
-                    shared.node.tasks.spawn(async move {
-                        let landed = cache.fill(name, load).await;
-                        drop(off_the_table);
-                        // Nobody waiting is no error.
-                        let _ = sender.send(Some(landed));
-                    });
-                    receiver
-                }
+        let mut load = Some(load);
+        let landed = match self.board(name, &mut load).await {
+            // A tag that only the flight's loader knew was voided, perhaps before this caller came. Whatever flies under the
+            // present fence began after that.
+            (Some(Ok(entry)), true) if !self.shared.node.fence.all_current(&entry.stamps) => {
+                self.board(name, &mut load).await.0
             }
-        };
-        let landed = match receiver.wait_for(Option::is_some).await {
-            Ok(landed) => landed.clone(),
-            // The task ended without landing: the loader panicked, or the runtime is going down.
-            Err(_) => None,
+            (landed, _) => landed,
         };
         match landed {
-            Some(Ok(value)) => value.downcast().map_err(|_| CacheError::NoAnswer),
+            Some(Ok(entry)) => Arc::clone(&entry.value).downcast().map_err(|_| CacheError::NoAnswer),
             Some(Err(error)) => Err(error
                 .downcast_ref::<CacheError<E>>()
                 .cloned()
@@ -91,11 +78,58 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         }
     }
 
-    async fn fill<L, F, E, R>(
-        &self,
-        name: EntryName,
-        load: L,
-    ) -> Result<Arc<dyn Any + Send + Sync>, Arc<dyn Any + Send + Sync>>
+    /// Joins the flight of a key at the present fence, or starts it with `load`. Returns how it landed, and whether it was
+    /// joined; `load` is still there then.
+    async fn board<L, F, E, R>(&self, name: EntryName, load: &mut Option<L>) -> (Landed, bool)
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<R, E>> + Send,
+        R: Into<Load<V>> + Send,
+        E: Clone + Send + Sync + 'static,
+    {
+        let shared = &self.shared;
+        let key = (
+            name,
+            [name.slot(), ScopeId::slot(&shared.whole)].map(|slot| shared.node.fence.capture(slot)),
+        );
+        let (mut receiver, joined) = {
+            let mut flights = shared.flights.lock();
+            match flights.get(&key) {
+                Some(flight) => (flight.clone(), true),
+                None => {
+                    let Some(load) = load.take() else {
+                        return (None, false);
+                    };
+                    let (sender, receiver) = watch::channel(None);
+                    flights.insert(key, receiver.clone());
+                    let off_the_table = OffTheTable(Arc::clone(&shared.flights), key);
+                    let cache = self.clone();
+                    let shutdown = shared.node.shutdown.clone();
+                    shared.node.tasks.spawn(async move {
+                        let landed = tokio::select! {
+                            landed = cache.fill(name, load) => Some(landed),
+                            // A load that hangs must not keep the node from ending.
+                            () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => None,
+                        };
+                        drop(off_the_table);
+                        if landed.is_some() {
+                            // Nobody waiting is no error.
+                            let _ = sender.send(landed);
+                        }
+                    });
+                    (receiver, false)
+                }
+            }
+        };
+        let landed = match receiver.wait_for(Option::is_some).await {
+            Ok(landed) => landed.clone(),
+            // The task ended without landing: the loader panicked, or the runtime is going down.
+            Err(_) => None,
+        };
+        (landed, joined)
+    }
+
+    async fn fill<L, F, E, R>(&self, name: EntryName, load: L) -> Result<Arc<Entry>, Arc<dyn Any + Send + Sync>>
     where
         L: FnOnce() -> F + Send,
         F: Future<Output = Result<R, E>> + Send,
@@ -109,8 +143,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let mut waited_for = Vec::new();
         loop {
             captured = shared.capture();
-            if let Some(value) = self.look_in_l2(&name, &captured).await {
-                return Ok(value as _);
+            if let Some(entry) = self.look_in_l2(&name, &captured).await {
+                return Ok(entry);
             }
             if !shared.node.coherence().is_coherent() || waited_for.len() >= PATIENCE {
                 break;
@@ -144,8 +178,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         match filled {
             Ok(filled) => {
                 shared.node.counters.cache_loads.add();
-                shared.keep_in_l1(&name, &captured, &filled);
-                let value = Arc::clone(&filled.value);
+                let entry = shared.keep_in_l1(&name, &captured, &filled);
                 if let Some(place) = place {
                     // The write delays nobody.
                     let writer = Arc::clone(shared);
@@ -153,7 +186,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                         writer.store(&name, nonce, place, &captured, &filled).await;
                     });
                 }
-                Ok(value)
+                Ok(entry)
             }
             Err(error) => {
                 shared.node.counters.cache_load_failures.add();
@@ -179,4 +212,3 @@ async fn renewing<T>(shared: &Shared, name: &EntryName, nonce: Nonce, loading: i
         }
     }
 }
-

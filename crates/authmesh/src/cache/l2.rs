@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Cache, Capture, Filled, MAX_VALUE, Shared};
+use crate::l1::Entry;
+use crate::node::Voids;
 use crate::ports::{BoxFuture, LeaseOutcome, PortError};
 
 /// How long one call of L2 may hold a caller up.
@@ -19,7 +21,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(1);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// The value in L2, if it counts; it then stands in L1 too.
-    pub(super) async fn look_in_l2(&self, name: &EntryName, captured: &Capture) -> Option<Arc<V>> {
+    pub(super) async fn look_in_l2(&self, name: &EntryName, captured: &Capture) -> Option<Arc<Entry>> {
         let shared = &self.shared;
         if !shared.space.l2 || !shared.node.coherence().is_coherent() {
             return None;
@@ -29,16 +31,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             tracing::warn!(namespace = %shared.space.name, "a record of L2 does not fit its type; it is loaded anew");
             return None;
         };
-        let value = Arc::new(value);
         let filled = Filled {
-            value: Arc::clone(&value) as _,
+            value: Arc::new(value),
             encoded: record.value,
             tags: record.tags.iter().map(|tag| tag.tag).collect(),
             lifetime,
         };
-        shared.keep_in_l1(name, captured, &filled);
         shared.node.counters.cache_l2.add();
-        Some(value)
+        Some(shared.keep_in_l1(name, captured, &filled))
     }
 }
 
@@ -58,9 +58,10 @@ impl Shared {
     /// it opens, it has not expired, and no tag of it was voided since it was filled.
     async fn read_record(&self, name: &EntryName) -> Option<(Record, Duration)> {
         let node = &self.node;
+        let asked = node.now().boot;
         let read = self.bounded(node.ports.store.read(*name)).await?;
         let (head, value) = (read.head?, read.value?);
-        if !node.l2_counts(name, &head) {
+        if !node.l2_counts(name, &head, asked) {
             return None;
         }
         let stored = match Stored::decode(&value) {
@@ -88,7 +89,10 @@ impl Shared {
         };
         let left = Duration::from_secs(expires.saturating_sub(node.now().wall)).min(self.space.lifetime);
         let marks = node.marks();
-        let allowed = record.tags.iter().all(|tag| marks.tag_allows(tag.tag, tag.applied));
+        let allowed = record
+            .tags
+            .iter()
+            .all(|tag| marks.tag_allows(tag.tag, tag.applied) && !node.awaits_position(Voids::Tag(tag.tag)));
         let whole = record.tags.iter().any(|tag| tag.tag == self.whole);
         drop(marks);
         (!left.is_zero() && allowed && whole).then_some((record, left))
@@ -123,7 +127,8 @@ impl Shared {
         let same = applied.is_some_and(|(incarnation, _)| incarnation == place.0);
         if same && filled.encoded.len() <= MAX_VALUE {
             let sealed = self.seal(name, place, |tag| captured.applied[tag.slot().channel.index()], filled);
-            self.bounded(self.node.ports.store.store(*name, nonce, sealed, filled.lifetime)).await;
+            self.bounded(self.node.ports.store.store(*name, nonce, sealed, filled.lifetime))
+                .await;
         } else {
             self.bounded(self.node.ports.store.release(*name, nonce)).await;
         }

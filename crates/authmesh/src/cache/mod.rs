@@ -154,7 +154,9 @@ impl<V> Clone for Cache<V> {
 
 impl<V> fmt::Debug for Cache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("namespace", &self.shared.space.name).finish()
+        f.debug_struct("Cache")
+            .field("namespace", &self.shared.space.name)
+            .finish()
     }
 }
 
@@ -186,7 +188,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         if *known != (space.clone(), TypeId::of::<V>()) {
             return Err(BuildError::new(
                 "namespace",
-                format!("{} is declared already, with other settings or another type", space.name),
+                format!(
+                    "{} is declared already, with other settings or another type",
+                    space.name
+                ),
             ));
         }
         let whole = node.codec.namer.scope(ScopeKind::Tag, &space.name, b"");
@@ -208,7 +213,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             return value.downcast().ok();
         }
         let captured = self.shared.capture();
-        self.look_in_l2(&name, &captured).await
+        let entry = self.look_in_l2(&name, &captured).await?;
+        Arc::clone(&entry.value).downcast().ok()
     }
 
     /// The value under a key; on a miss `load` is run, by one caller in the process for all and, through L2, by one node for
@@ -288,7 +294,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     ///
     /// # Errors
     /// When the value cannot be encoded, or L2 could not be asked.
-    pub async fn insert_if_absent(&self, key: impl AsRef<[u8]>, value: impl Into<Load<V>>) -> Result<bool, CacheError<()>> {
+    pub async fn insert_if_absent(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Load<V>>,
+    ) -> Result<bool, CacheError<()>> {
         let name = self.shared.name(key.as_ref());
         let filled = self.shared.filled(value.into()).map_err(CacheError::Encode)?;
         Ok(self.shared.store_if_absent(&name, &filled).await?)
@@ -313,7 +323,10 @@ impl Shared {
     fn tag(&self, tag: &str) -> ScopeId {
         // The namespace itself is the empty tag.
         let value = format!("={tag}");
-        self.node.codec.namer.scope(ScopeKind::Tag, &self.space.name, value.as_bytes())
+        self.node
+            .codec
+            .namer
+            .scope(ScopeKind::Tag, &self.space.name, value.as_bytes())
     }
 
     async fn say(&self, body: Body) -> Result<bool, RevokeError> {
@@ -324,7 +337,9 @@ impl Shared {
     fn capture(&self) -> Capture {
         Capture {
             fence: self.node.fence.capture_all(),
-            applied: authmesh_proto::ident::ChannelId::all().map(|channel| self.node.applied(channel)).collect(),
+            applied: authmesh_proto::ident::ChannelId::all()
+                .map(|channel| self.node.applied(channel))
+                .collect(),
         }
     }
 
@@ -351,15 +366,16 @@ impl Shared {
         Some(Arc::clone(&entry.value))
     }
 
-    fn keep_in_l1(&self, name: &EntryName, captured: &Capture, filled: &Filled) {
+    fn keep_in_l1(&self, name: &EntryName, captured: &Capture, filled: &Filled) -> Arc<Entry> {
         let slots = std::iter::once(name.slot()).chain(filled.tags.iter().map(ScopeId::slot));
-        let entry = Entry {
+        let entry = Arc::new(Entry {
             value: Arc::clone(&filled.value),
             stamps: slots.map(|slot| captured.fence.stamp(slot)).collect(),
             until: self.node.now().boot.plus(filled.lifetime),
             bytes: filled.encoded.len() + filled.tags.len() * 16,
-        };
-        self.node.l1.entries.insert(*name, Arc::new(entry));
+        });
+        self.node.l1.entries.insert(*name, Arc::clone(&entry));
+        entry
     }
 
     fn filled<V: Serialize + Send + Sync + 'static>(&self, load: Load<V>) -> Result<Filled, String> {
@@ -389,7 +405,10 @@ pub(crate) fn tag_mark(node: &Node, tag: ScopeId) -> Body {
     // Longer than any entry that could carry the tag.
     let expires = to_full_hour(now.saturating_add(MAX_LIFETIME.as_secs() + node.max_skew.as_secs()));
     Body::Mark(Mark {
-        key: MarkKey { scope: tag, except: None },
+        key: MarkKey {
+            scope: tag,
+            except: None,
+        },
         kind: ScopeKind::Tag,
         not_before: 0,
         expires,

@@ -51,6 +51,14 @@ pub(crate) struct Keys {
     pub(crate) generation: u64,
 }
 
+/// Whose fetch a caller waited for.
+enum Flown {
+    /// One that began because of it.
+    Own,
+    /// One that was under way already.
+    Joined,
+}
+
 /// What is known of the issuer's own time.
 #[derive(Debug, Default)]
 struct IssuerClock {
@@ -100,7 +108,11 @@ impl Issuer {
 
     /// The current set, if it is still trusted.
     pub(crate) fn trusted(&self, now: Moment) -> Option<Arc<Keys>> {
-        if self.is_trusted(now) { self.current.load_full() } else { None }
+        if self.is_trusted(now) {
+            self.current.load_full()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn is_trusted(&self, now: Moment) -> bool {
@@ -113,13 +125,70 @@ impl Issuer {
 
     /// Waits until there is a trusted set.
     pub(crate) async fn any_keys(self: &Arc<Self>, node: &Arc<Node>) -> Result<Arc<Keys>, VerifyError> {
-        self.wait_for(node, |machine, now| machine.want_set(now), || self.trusted(node.now().boot)).await
+        let landed = self.fetched(node, |machine, now| machine.want_set(now)).await;
+        match self.trusted(node.now().boot) {
+            Some(keys) => Ok(keys),
+            None => Err(landed.err().unwrap_or_else(|| self.could_not_ask(Duration::ZERO))),
+        }
     }
 
-    /// Waits until there is a set that may hold `kid`: one newer than `seen`.
-    pub(crate) async fn newer_keys(self: &Arc<Self>, node: &Arc<Node>, kid: &str, seen: u64) -> Result<Arc<Keys>, VerifyError> {
-        let newer = || self.trusted(node.now().boot).filter(|keys| keys.generation != seen);
-        self.wait_for(node, |machine, now| machine.want_kid(now, kid), newer).await
+    /// Waits until there is a trusted set that `holds` the key named `kid`.
+    ///
+    /// Only a fetch that began after the caller came proves that the issuer does not have the key: one that was under way
+    /// may have left before a rotation.
+    pub(crate) async fn keys_with(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        kid: &str,
+        holds: impl Fn(&KeySet) -> bool,
+    ) -> Result<Arc<Keys>, VerifyError> {
+        let found = || self.trusted(node.now().boot).filter(|keys| holds(&keys.set));
+        for last in [false, true] {
+            if let Some(keys) = found() {
+                return Ok(keys);
+            }
+            let landed = self.fetched(node, |machine, now| machine.want_kid(now, kid)).await;
+            match (found(), landed) {
+                (Some(keys), _) => return Ok(keys),
+                (None, Err(error)) => return Err(error),
+                (None, Ok(Flown::Joined)) if !last => {}
+                (None, Ok(_)) => break,
+            }
+        }
+        self.machine().is_absent(node.now().boot, kid);
+        Err(VerifyError::UnknownKey)
+    }
+
+    /// Fetches now, for an operator.
+    pub(crate) async fn refresh(self: &Arc<Self>, node: &Arc<Node>) -> Result<(), VerifyError> {
+        self.fetched(node, |machine, now| machine.want_refresh(now))
+            .await
+            .map(|_| ())
+    }
+
+    /// Starts or joins a fetch, as the machine decides, and waits for its end.
+    async fn fetched(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        want: impl Fn(&mut KeyMachine, Moment) -> Need,
+    ) -> Result<Flown, VerifyError> {
+        let mut ended = self.ended.subscribe();
+        let need = want(&mut self.machine(), node.now().boot);
+        let flown = match need {
+            Need::Absent => return Err(VerifyError::UnknownKey),
+            Need::NotNow { retry_after } => return Err(self.could_not_ask(retry_after)),
+            Need::Fetch { no_cache } => {
+                self.start(node, no_cache);
+                Flown::Own
+            }
+            Need::Wait => Flown::Joined,
+        };
+        let in_time = tokio::time::timeout(LONGEST_WAIT, ended.changed()).await.is_ok();
+        if in_time && self.lock_trouble().is_none() {
+            Ok(flown)
+        } else {
+            Err(self.could_not_ask(Duration::ZERO))
+        }
     }
 
     /// Waits until a fetch has brought a set that is trusted, however many fail before.
@@ -128,53 +197,6 @@ impl Issuer {
         while !self.is_trusted(node.now().boot) {
             // The sender lives as long as `self`.
             let _ = ended.changed().await;
-        }
-    }
-
-    /// Fetches now, for an operator.
-    pub(crate) async fn refresh(self: &Arc<Self>, node: &Arc<Node>) -> Result<Arc<Keys>, VerifyError> {
-        let before = *self.ended.borrow();
-        let fetched = || {
-            let healthy = self.lock_trouble().is_none();
-            let ended = *self.ended.borrow() != before;
-            self.trusted(node.now().boot).filter(|_| ended && healthy)
-        };
-        self.wait_for(node, |machine, now| machine.want_refresh(now), fetched).await
-    }
-
-    /// Remembers that a set did not hold a kid.
-    pub(crate) fn is_absent(&self, now: Moment, kid: &str) {
-        self.machine().is_absent(now, kid);
-    }
-
-    async fn wait_for(
-        self: &Arc<Self>,
-        node: &Arc<Node>,
-        want: impl Fn(&mut KeyMachine, Moment) -> Need,
-        found: impl Fn() -> Option<Arc<Keys>>,
-    ) -> Result<Arc<Keys>, VerifyError> {
-        let mut ended = self.ended.subscribe();
-        let need = want(&mut self.machine(), node.now().boot);
-        match need {
-            Need::Absent => return Err(VerifyError::UnknownKey),
-            Need::NotNow { retry_after } => {
-                // Somebody else's fetch may have ended between the caller's look and now.
-                return found().ok_or_else(|| self.could_not_ask(retry_after));
-            }
-            Need::Fetch { no_cache } => self.start(node, no_cache),
-            Need::Wait => {}
-        }
-        match tokio::time::timeout(LONGEST_WAIT, ended.changed()).await {
-            Ok(_) => {
-                let failed = self.lock_trouble().is_some();
-                match found() {
-                    Some(keys) => Ok(keys),
-                    None if failed => Err(self.could_not_ask(Duration::from_secs(1))),
-                    // The set came, is trusted, and is the one that the caller knows.
-                    None => Err(VerifyError::UnknownKey),
-                }
-            }
-            Err(_) => Err(self.could_not_ask(Duration::from_secs(1))),
         }
     }
 
@@ -206,10 +228,9 @@ impl Issuer {
         let jitter = u32::from_ne_bytes(node.random());
         let fetched = fetched.and_then(|fetched| {
             let set = match fetched.body {
-                FetchedBody::Document(bytes) => Some(
-                    KeySet::parse(&bytes, &self.limits)
-                        .map_err(|error| UpstreamError::new(UpstreamFault::Answer, format!("the key set is refused: {error}")))?,
-                ),
+                FetchedBody::Document(bytes) => Some(KeySet::parse(&bytes, &self.limits).map_err(|error| {
+                    UpstreamError::new(UpstreamFault::Answer, format!("the key set is refused: {error}"))
+                })?),
                 FetchedBody::NotModified if self.current.load().is_some() => None,
                 FetchedBody::NotModified => {
                     return Err(UpstreamError::new(UpstreamFault::Answer, "304 without a set to keep"));
@@ -228,7 +249,8 @@ impl Issuer {
                 }
                 let mut machine = self.machine();
                 machine.succeeded(now, asked, max_age, jitter);
-                self.trusted_until.store(machine.trusted_until().as_nanos(), Ordering::Release);
+                self.trusted_until
+                    .store(machine.trusted_until().as_nanos(), Ordering::Release);
                 drop(machine);
                 *self.lock_trouble() = None;
                 node.counters.key_fetches_ok.add();
@@ -288,11 +310,13 @@ impl Issuer {
     }
 
     /// The issuer's time, as late as it can be: the latest of our wall clock, the highest `iat` accepted from it, and its
-    /// last `Date` carried on.
-    pub(crate) fn time(&self, now: Now) -> Unix {
+    /// last `Date` carried on, which must not void tokens for days to come: it counts up to `latest`.
+    pub(crate) fn time(&self, now: Now, latest: Unix) -> Unix {
         let clock = self.issuer_clock();
-        let by_date = clock.date.map_or(0, |(date, read)| date.saturating_add(now.boot.since(read).as_secs()));
-        now.wall.max(clock.highest_iat).max(by_date)
+        let by_date = clock
+            .date
+            .map_or(0, |(date, read)| date.saturating_add(now.boot.since(read).as_secs()));
+        now.wall.max(clock.highest_iat).max(by_date.min(latest))
     }
 
     pub(crate) fn status(&self, now: Moment) -> IssuerStatus {
@@ -360,7 +384,10 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Err(UpstreamError::new(UpstreamFault::Unreachable, "the fetch was cut short")));
+            self.end(Err(UpstreamError::new(
+                UpstreamFault::Unreachable,
+                "the fetch was cut short",
+            )));
         }
     }
 }

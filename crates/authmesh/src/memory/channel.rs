@@ -153,7 +153,10 @@ impl Channel {
     }
 
     pub(super) fn value(&self, name: &EntryName, now: Moment) -> Option<&Vec<u8>> {
-        self.values.get(name).filter(|(_, until)| now < *until).map(|(value, _)| value)
+        self.values
+            .get(name)
+            .filter(|(_, until)| now < *until)
+            .map(|(value, _)| value)
     }
 
     /// Whether a live value stands under a name: not expired, and written for the present incarnation and generation.
@@ -164,7 +167,8 @@ impl Channel {
     }
 
     pub(super) fn holds(&self, name: &EntryName, nonce: Nonce, now: Moment) -> bool {
-        self.live(name, now).is_some_and(|stored| stored.content == Content::Lease(nonce))
+        self.live(name, now)
+            .is_some_and(|stored| stored.content == Content::Lease(nonce))
     }
 
     pub(super) fn lease(&mut self, name: EntryName, nonce: Nonce, now: Moment, ttl: Duration) -> LeaseOutcome {

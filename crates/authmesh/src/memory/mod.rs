@@ -130,7 +130,9 @@ impl Cluster {
     pub fn tamper(&self, name: EntryName, bytes: Vec<u8>) {
         let until = self.now().plus(Duration::from_secs(3600));
         let mut state = self.state();
-        state.channels[name.slot().channel.index()].values.insert(name, (bytes, until));
+        state.channels[name.slot().channel.index()]
+            .values
+            .insert(name, (bytes, until));
     }
 
     /// Appends raw bytes as a statement to a channel's log, as whoever can write to Redis could.
@@ -254,11 +256,17 @@ impl Log for Cluster {
     }
 
     fn heads(&self) -> BoxFuture<'_, Result<Vec<Option<Head>>, PortError>> {
-        ready(self.up().map(|state| state.channels.iter().map(Channel::head).collect()))
+        ready(
+            self.up()
+                .map(|state| state.channels.iter().map(Channel::head).collect()),
+        )
     }
 
     fn read(&self, channel: ChannelId, from: Position, limit: usize) -> BoxFuture<'_, Result<LogSlice, PortError>> {
-        ready(self.up().map(|state| state.channels[channel.index()].slice(from, limit)))
+        ready(
+            self.up()
+                .map(|state| state.channels[channel.index()].slice(from, limit)),
+        )
     }
 
     fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {

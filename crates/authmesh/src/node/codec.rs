@@ -33,7 +33,8 @@ impl Codec {
 
     pub(crate) fn seal_statement(&self, statement: &Statement) -> Vec<u8> {
         let context = Context::new().channel(statement.name.channel);
-        self.sealer.seal(Kind::Statement, &context, self.nonce(), &statement.encode())
+        self.sealer
+            .seal(Kind::Statement, &context, self.nonce(), &statement.encode())
     }
 
     pub(crate) fn open_entry(&self, entry: LogEntry) -> OpenedEntry {

@@ -14,7 +14,7 @@ use tokio_stream::StreamExt as _;
 
 use super::jobs::{self, Finished};
 use super::outbox::{Pending, Said, SaidReceiver};
-use super::Node;
+use super::{Node, Voids};
 use crate::ports::{BusEvent, BusStream};
 
 /// How often marks that are past are collected.
@@ -158,6 +158,17 @@ impl Driver {
     }
 
     fn on_finished(&mut self, finished: Finished) {
+        self.take_in(finished);
+        let node = Arc::clone(&self.node);
+        for name in self
+            .pending
+            .overtaken(|channel| node.follower().settled(channel).is_some())
+        {
+            self.commit(name, Duration::ZERO);
+        }
+    }
+
+    fn take_in(&mut self, finished: Finished) {
         match finished {
             Finished::Input(input) => self.step(Some(input)),
             Finished::Subscribed(Some(bells)) => {
@@ -217,9 +228,9 @@ impl Driver {
                         node.apply(&statement.body, Some((incarnation, position)));
                         if let Body::Drop(name) = &statement.body {
                             node.l1.entries.invalidate(name);
-                            if own {
-                                node.has_position(name);
-                            }
+                        }
+                        if let Some(voids) = Voids::of(&statement.body).filter(|_| own) {
+                            node.has_position(&voids);
                         }
                         node.counters.statements_applied.add();
                     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use authmesh_proto::crypto::{Namer, ScopeKind, Sealer};
 use authmesh_proto::follower::{Follower, FollowerConfig};
 use authmesh_proto::freshness::{Fence, MarkEpoch};
-use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position};
+use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position, ScopeId};
 use authmesh_proto::log::Head;
 use authmesh_proto::marks::Marks;
 use authmesh_proto::statement::{Body, Mark};
@@ -31,8 +31,8 @@ use crate::telemetry::Counters;
 pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
 pub use members::Member;
-pub(crate) use outbox::{Done, SayError};
 use outbox::Outbox;
+pub(crate) use outbox::{Done, SayError};
 
 /// The outside of a node.
 #[derive(Debug, Clone)]
@@ -59,14 +59,30 @@ pub(crate) struct Node {
     pub(crate) follower: Mutex<Follower>,
     coherent_until: AtomicU64,
     pub(crate) outbox: Outbox,
-    /// Drops that this node applied and that have no position yet: L2 reads of their keys are misses.
-    unpositioned: Mutex<BTreeMap<EntryName, u32>>,
+    /// What this node has voided with a statement that has no position yet: L2 reads of it are misses.
+    unpositioned: Mutex<BTreeMap<Voids, u32>>,
     pub(crate) counters: Counters,
     pub(crate) seen: members::Seen,
     pub(crate) l1: crate::l1::Stores,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) max_skew: Duration,
+}
+
+/// What a statement voids in L2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Voids {
+    Entry(EntryName),
+    Tag(ScopeId),
+}
+
+impl Voids {
+    pub(crate) fn of(body: &Body) -> Option<Self> {
+        match body {
+            Body::Drop(name) => Some(Self::Entry(*name)),
+            Body::Mark(mark) => (mark.kind == ScopeKind::Tag).then_some(Self::Tag(mark.key.scope)),
+        }
+    }
 }
 
 /// What a node is made of.
@@ -196,31 +212,36 @@ impl Node {
         }
     }
 
-    fn unpositioned(&self) -> MutexGuard<'_, BTreeMap<EntryName, u32>> {
+    fn unpositioned(&self) -> MutexGuard<'_, BTreeMap<Voids, u32>> {
         self.unpositioned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn await_position(&self, name: EntryName) {
-        *self.unpositioned().entry(name).or_insert(0) += 1;
+    fn await_position(&self, voids: Voids) {
+        *self.unpositioned().entry(voids).or_insert(0) += 1;
     }
 
-    fn has_position(&self, name: &EntryName) {
+    fn has_position(&self, voids: &Voids) {
         let mut waiting = self.unpositioned();
-        if let Some(count) = waiting.get_mut(name) {
+        if let Some(count) = waiting.get_mut(voids) {
             *count -= 1;
             if *count == 0 {
-                waiting.remove(name);
+                waiting.remove(voids);
             }
         }
     }
 
-    /// Whether a value that L2 gave together with `head` may count: the node has applied what the head tells, the channel
-    /// is settled, and no drop of this key still waits for its position.
-    pub(crate) fn l2_counts(&self, name: &EntryName, head: &Head) -> bool {
+    /// Whether a statement of this node that voids it has no position yet.
+    pub(crate) fn awaits_position(&self, voids: Voids) -> bool {
+        self.unpositioned().contains_key(&voids)
+    }
+
+    /// Whether a value that L2 gave together with `head`, asked after `asked`, may count: the node has applied what the
+    /// head tells, the log has not gone back, the channel is settled, and no drop of this key still waits for its position.
+    pub(crate) fn l2_counts(&self, name: &EntryName, head: &Head, asked: Moment) -> bool {
         let channel = name.slot().channel;
         let follower = self.follower();
-        let settled = follower.settled(channel).is_some_and(|own| own.incarnation == head.incarnation);
-        settled && follower.knows(channel, &head.position) && !self.unpositioned().contains_key(name)
+        let settled = follower.settled(channel).is_some();
+        settled && follower.believes(channel, head, asked) && !self.awaits_position(Voids::Entry(*name))
     }
 
     /// What this node has applied of a channel.

@@ -1,6 +1,6 @@
 //! The outbox: statements on their way from a caller to the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use authmesh_proto::marks::Full;
 use authmesh_proto::statement::{Body, Statement};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::Node;
+use super::{Node, Voids};
 
 /// How many statements may wait for their commit. At the limit `revoke` and drops fail with `Busy`.
 const CAPACITY: usize = 8192;
@@ -96,8 +96,8 @@ impl Node {
             name: self.next_name(body.slot().channel),
             body,
         };
-        if let Body::Drop(name) = &statement.body {
-            self.await_position(*name);
+        if let Some(voids) = Voids::of(&statement.body) {
+            self.await_position(voids);
         }
         self.apply(&statement.body, None);
         let said = Said { statement, done, room };
@@ -109,7 +109,11 @@ impl Node {
 
 /// The driver's side: statements that are not yet both committed and passed by the follower.
 #[derive(Debug, Default)]
-pub(super) struct Pending(BTreeMap<StatementName, Waiting>);
+pub(super) struct Pending {
+    waiting: BTreeMap<StatementName, Waiting>,
+    /// Those that were committed and that the follower has not passed.
+    unpassed: BTreeSet<StatementName>,
+}
 
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -134,29 +138,48 @@ impl Pending {
             passed: false,
             attempts: 0,
         };
-        self.0.insert(name, waiting);
+        self.waiting.insert(name, waiting);
         name
     }
 
     pub(super) fn get_mut(&mut self, name: &StatementName) -> Option<&mut Waiting> {
-        self.0.get_mut(name)
+        self.waiting.get_mut(name)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 
     /// The commit answered.
     pub(super) fn committed(&mut self, name: &StatementName, replicas: u32) {
-        if let Some(waiting) = self.0.get_mut(name) {
+        if let Some(waiting) = self.waiting.get_mut(name) {
             waiting.replicas = Some(replicas);
+            self.unpassed.insert(*name);
             self.settle(name);
         }
     }
 
+    /// Statements that were committed, and that the follower will not meet any more although their channel is settled: a
+    /// load went past them, or the log lost them. They have to be committed again.
+    pub(super) fn overtaken(&mut self, settled: impl Fn(ChannelId) -> bool) -> Vec<StatementName> {
+        let names: Vec<_> = self
+            .unpassed
+            .iter()
+            .copied()
+            .filter(|name| settled(name.channel))
+            .collect();
+        for name in &names {
+            self.unpassed.remove(name);
+            if let Some(waiting) = self.waiting.get_mut(name) {
+                waiting.replicas = None;
+            }
+        }
+        names
+    }
+
     /// The follower passed it. Returns whether it was pending.
     pub(super) fn passed(&mut self, name: &StatementName) -> bool {
-        let Some(waiting) = self.0.get_mut(name) else {
+        let Some(waiting) = self.waiting.get_mut(name) else {
             return false;
         };
         let first = !waiting.passed;
@@ -166,10 +189,11 @@ impl Pending {
     }
 
     fn settle(&mut self, name: &StatementName) {
-        let Some(waiting) = self.0.get(name) else { return };
+        let Some(waiting) = self.waiting.get(name) else { return };
         if let (Some(replicas), true) = (waiting.replicas, waiting.passed)
-            && let Some(waiting) = self.0.remove(name)
+            && let Some(waiting) = self.waiting.remove(name)
         {
+            self.unpassed.remove(name);
             // The caller may have gone; the statement stands all the same.
             let _ = waiting.done.send(Done { replicas });
         }

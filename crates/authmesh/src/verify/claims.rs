@@ -37,7 +37,12 @@ pub(crate) fn issuer(claims: &Map<String, Value>) -> Result<&str, VerifyError> {
 }
 
 /// Checks the claims of a token whose signature holds.
-pub(crate) fn check(rules: &Rules, typ: Option<&str>, now: Unix, claims: &Map<String, Value>) -> Result<Claims, VerifyError> {
+pub(crate) fn check(
+    rules: &Rules,
+    typ: Option<&str>,
+    now: Unix,
+    claims: &Map<String, Value>,
+) -> Result<Claims, VerifyError> {
     let type_accepted = match typ {
         Some(typ) if rules.types.is_empty() => ["JWT", "at+jwt"].iter().any(|accepted| same_type(typ, accepted)),
         Some(typ) => rules.types.iter().any(|accepted| same_type(typ, accepted)),
@@ -81,14 +86,21 @@ pub(crate) fn check(rules: &Rules, typ: Option<&str>, now: Unix, claims: &Map<St
 
     let audiences = strings(claims, "aud")?;
     if let Some(accepted) = &rules.audiences {
-        let audiences = audiences.as_ref().ok_or_else(|| VerifyError::MissingClaim("aud".into()))?;
-        if !audiences.iter().any(|audience| accepted.iter().any(|own| **own == **audience)) {
+        let audiences = audiences
+            .as_ref()
+            .ok_or_else(|| VerifyError::MissingClaim("aud".into()))?;
+        if !audiences
+            .iter()
+            .any(|audience| accepted.iter().any(|own| **own == **audience))
+        {
             return Err(VerifyError::WrongAudience);
         }
     }
-    if let Some(missing) = rules.required_claims.iter().find(|name| {
-        claims.get(name.as_str()).is_none_or(Value::is_null)
-    }) {
+    if let Some(missing) = rules
+        .required_claims
+        .iter()
+        .find(|name| claims.get(name.as_str()).is_none_or(Value::is_null))
+    {
         return Err(VerifyError::MissingClaim(missing.clone()));
     }
     let client = match text(claims, "client_id")? {
@@ -155,7 +167,11 @@ fn scopes(claims: &Map<String, Value>) -> Result<Box<[Box<str>]>, VerifyError> {
     let name = if claims.contains_key("scope") { "scope" } else { "scp" };
     let list = strings(claims, name)?.unwrap_or_default();
     Ok(match &*list {
-        [one] => one.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect(),
+        [one] => one
+            .split(' ')
+            .filter(|scope| !scope.is_empty())
+            .map(Into::into)
+            .collect(),
         _ => list,
     })
 }

@@ -97,7 +97,12 @@ impl Verifier {
         let token = token.as_ref();
         let answer = self.answer(token).await;
         let (decision, code, reason, outcome) = match &answer {
-            Ok(answer) => (Decision::Accepted, None, "accepted".to_owned(), Some(answer.outcome.as_str())),
+            Ok(answer) => (
+                Decision::Accepted,
+                None,
+                "accepted".to_owned(),
+                Some(answer.outcome.as_str()),
+            ),
             Err(error) => {
                 let decision = match error.fault() {
                     Fault::Token => Decision::Refused,
@@ -134,7 +139,12 @@ impl Verifier {
             explanation.key = Some(key);
             return;
         };
-        let seconds = |name: &str| payload.get(name).and_then(serde_json::Value::as_f64).map(|at| at as Unix);
+        let seconds = |name: &str| {
+            payload
+                .get(name)
+                .and_then(serde_json::Value::as_f64)
+                .map(|at| at as Unix)
+        };
         explanation.time = Some(ExplainedTime {
             issued_at: seconds("iat"),
             expires_at: seconds("exp"),

@@ -23,7 +23,7 @@ use authmesh_proto::time::{Moment, Now};
 
 use crate::error::{BuildError, VerifyError};
 use crate::issuer::{Issuer, Keys};
-use crate::jose::{self, CompactJws, JwsError, VerificationKey};
+use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
 use crate::l1::{Digester, TokenDigest, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
@@ -55,7 +55,11 @@ pub(crate) const VERDICTS: &str = "authmesh/verdict";
 
 impl Verifier {
     pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Result<Self, BuildError> {
-        if let Some(unknown) = policy.issuers.keys().find(|issuer| !shared.issuers.contains_key(issuer.as_str())) {
+        if let Some(unknown) = policy
+            .issuers
+            .keys()
+            .find(|issuer| !shared.issuers.contains_key(issuer.as_str()))
+        {
             return Err(BuildError::new(
                 "issuers",
                 format!("{unknown} is not one of the mesh's issuers; add it to the builder first"),
@@ -128,11 +132,14 @@ impl Verifier {
     /// As [`Verifier::verify`], for what memory alone can tell: too large, expired, revoked, blind.
     pub fn try_hit(&self, token: impl AsRef<[u8]>) -> Option<Result<Answer, VerifyError>> {
         let token = token.as_ref();
-        let answer = self.check_size(token).map_or_else(|error| Some(Err(error)), |()| {
-            let digest = self.digest(token);
-            let entry = self.shared.node.l1.verdicts.get(&digest)?;
-            self.check_hit(&digest, &entry).transpose()
-        })?;
+        let answer = self.check_size(token).map_or_else(
+            |error| Some(Err(error)),
+            |()| {
+                let digest = self.digest(token);
+                let entry = self.shared.node.l1.verdicts.get(&digest)?;
+                self.check_hit(&digest, &entry).transpose()
+            },
+        )?;
         self.count(&answer);
         Some(answer)
     }
@@ -185,7 +192,8 @@ impl Verifier {
                 ago: Duration::from_secs(now.wall.saturating_sub(entry.verdict.expires_at)),
             });
         }
-        let fresh = node.fence.all_current(&entry.stamps) && entry.issuer.is_trusted(now.boot) && self.key_stands(entry);
+        let fresh =
+            node.fence.all_current(&entry.stamps) && entry.issuer.is_trusted(now.boot) && self.key_stands(entry);
         if !fresh {
             node.counters.voided.add();
             node.l1.verdicts.invalidate(digest);
@@ -200,7 +208,11 @@ impl Verifier {
         let blind_for = self.admit(now)?;
         Ok(Some(Answer {
             verdict: Arc::clone(&entry.verdict),
-            outcome: if blind_for.is_some() { Outcome::Blind } else { Outcome::Hit },
+            outcome: if blind_for.is_some() {
+                Outcome::Blind
+            } else {
+                Outcome::Hit
+            },
             age,
             blind_for,
         }))
@@ -263,9 +275,9 @@ impl Verifier {
 
         let key = check_signature(&keys, &jws, rules)?;
         let checked = claims::check(rules, jws.header().typ(), asked.wall, &claims)?;
-        let identity = key
-            .identity(jws.header().algorithm())
-            .ok_or(VerifyError::Unsupported("the key that its kid names is not for its alg"))?;
+        let identity = key.identity(jws.header().algorithm()).ok_or(VerifyError::Unsupported(
+            "the key that its kid names is not for its alg",
+        ))?;
 
         let scopes = scopes_of(node, &issuer.url, &jws, &key, &checked);
         self.check_marks(&scopes)?;
@@ -303,7 +315,11 @@ impl Verifier {
         let blind_for = self.admit(node.now())?;
         Ok(Answer {
             verdict,
-            outcome: if blind_for.is_some() { Outcome::Blind } else { Outcome::Verified },
+            outcome: if blind_for.is_some() {
+                Outcome::Blind
+            } else {
+                Outcome::Verified
+            },
             age: Duration::ZERO,
             blind_for,
         })
@@ -322,21 +338,8 @@ impl Verifier {
             Err(other) => return Err(other.into()),
         }
         let kid = jws.header().kid().map_or("", |kid| kid);
-        let newer = match issuer.newer_keys(node, kid, keys.generation).await {
-            Err(VerifyError::UnknownKey) => {
-                issuer.is_absent(node.now().boot, kid);
-                return Err(VerifyError::UnknownKey);
-            }
-            newer => newer?,
-        };
-        match newer.set.candidates(jws.header()) {
-            Ok(_) => Ok(newer),
-            Err(JwsError::UnknownKey) => {
-                issuer.is_absent(node.now().boot, kid);
-                Err(VerifyError::UnknownKey)
-            }
-            Err(other) => Err(other.into()),
-        }
+        let holds = |set: &KeySet| !matches!(set.candidates(jws.header()), Err(JwsError::UnknownKey));
+        issuer.keys_with(node, kid, holds).await
     }
 
     fn count(&self, answer: &Result<Answer, VerifyError>) {
@@ -392,7 +395,7 @@ impl Shared {
     /// Fetches an issuer's keys now.
     pub(crate) async fn refresh(&self, issuer: &str) -> Option<Result<(), VerifyError>> {
         let issuer = self.issuers.get(issuer)?;
-        Some(issuer.refresh(&self.node).await.map(|_| ()))
+        Some(issuer.refresh(&self.node).await)
     }
 
     pub(crate) fn now(&self) -> Moment {

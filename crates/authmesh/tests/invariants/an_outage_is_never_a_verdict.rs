@@ -13,7 +13,10 @@ fn could_not_ask(result: Result<impl Sized, VerifyError>) -> bool {
         Err(error) => {
             // 503, with a time to ask again; and a token is to blame for everything else.
             let asked = matches!(error, VerifyError::CouldNotAsk { .. });
-            assert_eq!(asked, error.fault() == Fault::Service && error.retry_after() >= Some(Duration::from_secs(1)));
+            assert_eq!(
+                asked,
+                error.fault() == Fault::Service && error.retry_after() >= Some(Duration::from_secs(1))
+            );
             asked
         }
     }
@@ -48,7 +51,10 @@ async fn the_keys_cannot_be_had_at_the_start() {
         }
     })
     .await;
-    assert_eq!(mesh.verifier().verify(&forged).await.unwrap_err(), VerifyError::BadSignature);
+    assert_eq!(
+        mesh.verifier().verify(&forged).await.unwrap_err(),
+        VerifyError::BadSignature
+    );
 }
 
 #[tokio::test]
@@ -105,14 +111,20 @@ async fn the_budget_for_unknown_kids_is_spent() {
     mesh.verifier().verify(&known).await.unwrap();
     let with_kid = |n: u32| issuer.mint(json!({"kid": format!("made-up-{n}")}), issuer.claims(json!({})));
     for n in 0..3 {
-        assert_eq!(mesh.verifier().verify(with_kid(n)).await.unwrap_err(), VerifyError::UnknownKey);
+        assert_eq!(
+            mesh.verifier().verify(with_kid(n)).await.unwrap_err(),
+            VerifyError::UnknownKey
+        );
     }
     let fetches = issuer.source().fetches();
     for n in 3..20 {
         assert!(could_not_ask(mesh.verifier().verify(with_kid(n)).await));
     }
     // What is known to be absent is absent, and costs nothing.
-    assert_eq!(mesh.verifier().verify(with_kid(0)).await.unwrap_err(), VerifyError::UnknownKey);
+    assert_eq!(
+        mesh.verifier().verify(with_kid(0)).await.unwrap_err(),
+        VerifyError::UnknownKey
+    );
     // A rotation meets the empty budget: not a verdict, and forgotten as soon as there is one again.
     issuer.new_key();
     issuer.publish();

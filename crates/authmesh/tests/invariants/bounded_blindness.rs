@@ -72,7 +72,10 @@ async fn a_node_that_was_never_coherent_answers_nothing_and_recovers_by_itself()
     for verifier in &verifiers {
         // The second time there is something in memory.
         for _ in 0..2 {
-            assert_eq!(verifier.verify(&token).await.unwrap_err(), VerifyError::Blind { blind_for: None });
+            assert_eq!(
+                verifier.verify(&token).await.unwrap_err(),
+                VerifyError::Blind { blind_for: None }
+            );
         }
     }
     assert!(!mesh.is_ready());
@@ -112,7 +115,9 @@ async fn what_was_missed_while_cut_is_known_before_the_node_counts_as_coherent_a
     let wire = Wire::new(&cluster);
     let a = node("a", &cluster, &issuer).await;
     let b = node_through("b", &wire, &issuer).await;
-    let tokens: Vec<String> = (0..20).map(|n| issuer.token(json!({"sub": format!("user-{n}")}))).collect();
+    let tokens: Vec<String> = (0..20)
+        .map(|n| issuer.token(json!({"sub": format!("user-{n}")})))
+        .collect();
     for token in &tokens {
         b.verifier().verify(token).await.unwrap();
     }
@@ -147,7 +152,10 @@ async fn what_was_missed_while_cut_is_known_before_the_node_counts_as_coherent_a
 
 async fn revoke_all(mesh: &AuthMesh, issuer: &TestIssuer, count: usize) {
     for n in 0..count {
-        let receipt = mesh.revoke(Subject::new(issuer.url(), format!("user-{n}"))).await.unwrap();
+        let receipt = mesh
+            .revoke(Subject::new(issuer.url(), format!("user-{n}")))
+            .await
+            .unwrap();
         assert_eq!(receipt.state, authmesh::CommitState::Committed);
     }
 }

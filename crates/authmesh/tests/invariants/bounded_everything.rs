@@ -13,13 +13,21 @@ use crate::support::{TestIssuer, Wire, builder, eventually, node_through, poll_o
 async fn marks_are_refused_at_the_cap_and_never_evicted() {
     const CAP: usize = 10;
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let mesh = builder("a", &issuer).mark_cap(CAP).join(Arc::new(cluster)).start().await.unwrap();
+    let mesh = builder("a", &issuer)
+        .mark_cap(CAP)
+        .join(Arc::new(cluster))
+        .start()
+        .await
+        .unwrap();
     let user = |n: usize| Subject::new(issuer.url(), format!("user-{n}"));
     for n in 0..CAP {
         mesh.revoke(user(n)).await.unwrap();
     }
     for _ in 0..3 {
-        assert_eq!(mesh.revoke(user(CAP)).await.unwrap_err(), RevokeError::Full { cap: CAP });
+        assert_eq!(
+            mesh.revoke(user(CAP)).await.unwrap_err(),
+            RevokeError::Full { cap: CAP }
+        );
     }
     assert!(mesh.stats().outbox == 0, "a refused statement waits for nothing");
     // One that is held can be renewed.
@@ -40,9 +48,18 @@ async fn tokens_are_refused_past_their_size() {
         max_token_bytes: 1000,
         ..Policy::default()
     };
-    let mesh = builder("a", &issuer).policy(policy).join(Arc::new(cluster)).start().await.unwrap();
+    let mesh = builder("a", &issuer)
+        .policy(policy)
+        .join(Arc::new(cluster))
+        .start()
+        .await
+        .unwrap();
     let sized = |length: usize| issuer.token(json!({"pad": "x".repeat(length)}));
-    let fits = (1..1000).map(sized).take_while(|token| token.len() <= 1000).last().unwrap();
+    let fits = (1..1000)
+        .map(sized)
+        .take_while(|token| token.len() <= 1000)
+        .last()
+        .unwrap();
     mesh.verifier().verify(&fits).await.unwrap();
     let long = sized(2000);
     let refused = VerifyError::TooLarge {
@@ -58,10 +75,17 @@ async fn names_and_notes_are_refused_past_their_size() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = builder("a", &issuer).join(Arc::new(cluster)).start().await.unwrap();
     let subject = |length: usize| mesh.revoke(Subject::new(issuer.url(), "x".repeat(length)));
-    for refused in [subject(0), subject(1025), subject(5).why("y".repeat(257)), subject(5).by("y".repeat(257))] {
+    for refused in [
+        subject(0),
+        subject(1025),
+        subject(5).why("y".repeat(257)),
+        subject(5).by("y".repeat(257)),
+    ] {
         assert!(matches!(refused.await, Err(RevokeError::BadValue(_))));
     }
-    let far = mesh.revoke(Subject::new(issuer.url(), "x")).not_before(issuer.now() + 3600);
+    let far = mesh
+        .revoke(Subject::new(issuer.url(), "x"))
+        .not_before(issuer.now() + 3600);
     assert!(matches!(far.await, Err(RevokeError::AbsurdTime { .. })));
     let unknown = mesh.revoke(Subject::new("https://elsewhere.test", "x")).await;
     assert_eq!(unknown.unwrap_err(), RevokeError::UnknownIssuer);

@@ -9,9 +9,7 @@ use authmesh::proto::crypto::ScopeKind;
 use authmesh::{AuthMesh, Namespace, Outcome, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{
-    DatedKeys, START, TestIssuer, builder, cluster_with, eventually, manual_clock, node, ring,
-};
+use crate::support::{DatedKeys, START, TestIssuer, builder, cluster_with, eventually, manual_clock, node, ring};
 
 const HOUR: u64 = 3600;
 
@@ -35,7 +33,10 @@ async fn a_jump_revives_no_revoked_token() {
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let a = node_at("a", &clock, &cluster, &issuer).await;
     let b = node_at("b", &other, &cluster, &issuer).await;
-    let (token, control) = (long_lived(&issuer), issuer.token(json!({"sub": "bob", "exp": START + 12 * HOUR})));
+    let (token, control) = (
+        long_lived(&issuer),
+        issuer.token(json!({"sub": "bob", "exp": START + 12 * HOUR})),
+    );
     b.verifier().verify(&token).await.unwrap();
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     eventually("b has the mark", || is_revoked(&b, &token)).await;
@@ -68,7 +69,10 @@ async fn a_mark_of_a_node_whose_clock_is_wrong_voids_what_it_should() {
         }
         wrong.jump_to(jump);
         let receipt = a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
-        assert!(receipt.not_before >= Some(START), "issuer time is at least the newest iat that was accepted");
+        assert!(
+            receipt.not_before >= Some(START),
+            "issuer time is at least the newest iat that was accepted"
+        );
         eventually("b has the mark", || is_revoked(&b, &token)).await;
         wrong.jump_to(START);
         assert!(is_revoked(&a, &token).await);
@@ -85,7 +89,10 @@ async fn a_drop_of_a_node_whose_clock_is_behind_voids_what_is_newer_by_the_clock
     behind.jump_to(START - HOUR);
     let cache = |mesh: &AuthMesh| mesh.cache::<String>(Namespace::new("users")).unwrap();
     for drop_all in [false, true] {
-        let loaded = cache(&b).get_or_load("key", || async { Ok::<_, ()>("old".to_owned()) }).await.unwrap();
+        let loaded = cache(&b)
+            .get_or_load("key", || async { Ok::<_, ()>("old".to_owned()) })
+            .await
+            .unwrap();
         assert_eq!(*loaded, "old");
         if drop_all {
             cache(&a).clear().await.unwrap();
@@ -142,7 +149,9 @@ async fn an_issuer_that_is_ahead_is_met_in_its_own_time() {
     rules.leeway = Duration::from_secs(60);
     let start = async |source| {
         let node = AuthMesh::builder().key_ring(ring()).clock(issuer.clock());
-        let node = node.issuer(issuer.url(), source, rules.clone()).join(Arc::new(cluster.clone()));
+        let node = node
+            .issuer(issuer.url(), source, rules.clone())
+            .join(Arc::new(cluster.clone()));
         node.start().await.unwrap()
     };
     let stolen = |subject: &str| issuer.token(json!({"sub": subject, "iat": START + 40, "exp": START + HOUR}));
@@ -172,7 +181,12 @@ async fn the_second_of_the_revocation_is_void_and_the_next_one_is_not() {
     let mesh = node("a", &cluster, &issuer).await;
     let receipt = mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     assert_eq!(receipt.not_before, Some(START));
-    for (iat, void) in [(json!(START - 1), true), (json!(START), true), (json!(START as f64 + 0.9), true), (json!(START + 1), false)] {
+    for (iat, void) in [
+        (json!(START - 1), true),
+        (json!(START), true),
+        (json!(START as f64 + 0.9), true),
+        (json!(START + 1), false),
+    ] {
         let token = issuer.token(json!({"iat": iat}));
         assert_eq!(is_revoked(&mesh, &token).await, void, "iat {iat}");
         if !void {

@@ -22,7 +22,9 @@ impl Random {
 
     fn text(&mut self, length: usize) -> String {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_..";
-        (0..length).map(|_| char::from(ALPHABET[self.next() as usize % ALPHABET.len()])).collect()
+        (0..length)
+            .map(|_| char::from(ALPHABET[self.next() as usize % ALPHABET.len()]))
+            .collect()
     }
 }
 
@@ -31,8 +33,15 @@ async fn by_a_flood_of_bad_tokens() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     // Room for the good ones, and for few more.
-    let mesh = builder("a", &issuer).verdict_bytes(256 << 10).join(std::sync::Arc::new(cluster)).start().await.unwrap();
-    let good: Vec<String> = (0..GOOD).map(|n| issuer.token(json!({"sub": format!("user-{n}")}))).collect();
+    let mesh = builder("a", &issuer)
+        .verdict_bytes(256 << 10)
+        .join(std::sync::Arc::new(cluster))
+        .start()
+        .await
+        .unwrap();
+    let good: Vec<String> = (0..GOOD)
+        .map(|n| issuer.token(json!({"sub": format!("user-{n}")})))
+        .collect();
     for token in &good {
         mesh.verifier().verify(token).await.unwrap();
     }

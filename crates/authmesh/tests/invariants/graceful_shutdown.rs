@@ -19,11 +19,18 @@ async fn what_was_said_is_committed_and_nothing_is_accepted_afterwards() {
     // Said, and forgotten by whoever said it.
     wire.commits().close();
     let revoking = a.revoke(Subject::new(issuer.url(), "bob"));
-    assert!(poll_once(std::future::IntoFuture::into_future(revoking)).await.is_none());
+    assert!(
+        poll_once(std::future::IntoFuture::into_future(revoking))
+            .await
+            .is_none()
+    );
     wire.commits().holds(1).await;
 
     let mut ending = std::pin::pin!(a.shutdown());
-    assert!(poll_once(ending.as_mut()).await.is_none(), "the statement is not committed yet");
+    assert!(
+        poll_once(ending.as_mut()).await.is_none(),
+        "the statement is not committed yet"
+    );
     wire.commits().open();
     soon("the shutdown", ending).await;
     let left = tokio::runtime::Handle::current().metrics().num_alive_tasks();
@@ -31,15 +38,27 @@ async fn what_was_said_is_committed_and_nothing_is_accepted_afterwards() {
 
     let b = node("b", &cluster, &issuer).await;
     let bob = issuer.token(json!({"sub": "bob"}));
-    assert!(matches!(b.verifier().verify(&bob).await, Err(VerifyError::Revoked(_))), "it was committed");
+    assert!(
+        matches!(b.verifier().verify(&bob).await, Err(VerifyError::Revoked(_))),
+        "it was committed"
+    );
     assert_eq!(b.members().await.unwrap().len(), 1, "and the node has signed off");
 
-    assert_eq!(a.revoke(Subject::new(issuer.url(), "carol")).await.unwrap_err(), RevokeError::ShutDown);
+    assert_eq!(
+        a.revoke(Subject::new(issuer.url(), "carol")).await.unwrap_err(),
+        RevokeError::ShutDown
+    );
     assert_eq!(a.clear().await.unwrap_err(), RevokeError::ShutDown);
-    assert_eq!(a.verifier().invalidate(&token).await.unwrap_err(), RevokeError::ShutDown);
+    assert_eq!(
+        a.verifier().invalidate(&token).await.unwrap_err(),
+        RevokeError::ShutDown
+    );
     let cache = a.cache::<u32>(Namespace::new("numbers")).unwrap();
     assert_eq!(cache.remove("one").await.unwrap_err(), RevokeError::ShutDown);
-    assert_eq!(cache.insert("one", 1).await.unwrap_err(), CacheError::Statement(RevokeError::ShutDown));
+    assert_eq!(
+        cache.insert("one", 1).await.unwrap_err(),
+        CacheError::Statement(RevokeError::ShutDown)
+    );
     a.verifier().verify(&token).await.unwrap();
     a.shutdown().await;
 }
@@ -55,7 +74,10 @@ async fn memory_answers_until_the_lease_ends() {
     clock.advance(Duration::from_millis(2999));
     assert_eq!(a.verifier().sensitive().answer(&token).await.unwrap().blind_for, None);
     clock.advance(Duration::from_millis(1));
-    assert!(matches!(a.verifier().sensitive().verify(&token).await, Err(VerifyError::Blind { .. })));
+    assert!(matches!(
+        a.verifier().sensitive().verify(&token).await,
+        Err(VerifyError::Blind { .. })
+    ));
 }
 
 /// Neither Redis nor a loader that never ends can hold a shutdown up.
@@ -70,9 +92,19 @@ async fn it_does_not_wait_for_ever() {
     held.started().await;
     wire.cut(true);
     let revoking = a.revoke(Subject::new(issuer.url(), "bob"));
-    assert!(poll_once(std::future::IntoFuture::into_future(revoking)).await.is_none());
+    assert!(
+        poll_once(std::future::IntoFuture::into_future(revoking))
+            .await
+            .is_none()
+    );
 
     soon("the shutdown", a.shutdown()).await;
-    assert_eq!(soon("the caller of the loader", hanging).await.unwrap().unwrap_err(), CacheError::NoAnswer);
-    eventually("the tasks are gone", || async { tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0 }).await;
+    assert_eq!(
+        soon("the caller of the loader", hanging).await.unwrap().unwrap_err(),
+        CacheError::NoAnswer
+    );
+    eventually("the tasks are gone", || async {
+        tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0
+    })
+    .await;
 }

@@ -62,12 +62,20 @@ async fn everything_is_emptied_while_one_node_lives() {
 async fn exceptions_and_kinds_come_back_as_they_were() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let a = node("a", &cluster, &issuer).await;
-    a.revoke(Subject::new(issuer.url(), "alice")).except_session("s1").await.unwrap();
+    a.revoke(Subject::new(issuer.url(), "alice"))
+        .except_session("s1")
+        .await
+        .unwrap();
     a.revoke(Session::new(issuer.url(), "s2")).await.unwrap();
     a.revoke(JwtId::new(issuer.url(), "j3")).await.unwrap();
-    let void = [json!({"sid": "s9"}), json!({"sub": "bob", "sid": "s2"}), json!({"sub": "bob", "jti": "j3"})];
+    let void = [
+        json!({"sid": "s9"}),
+        json!({"sub": "bob", "sid": "s2"}),
+        json!({"sub": "bob", "jti": "j3"}),
+    ];
     let void = void.map(|claims| issuer.token(claims));
-    let kept = [json!({"sid": "s1"}), json!({"sub": "bob", "sid": "s1", "jti": "j1"})].map(|claims| issuer.token(claims));
+    let kept =
+        [json!({"sid": "s1"}), json!({"sub": "bob", "sid": "s1", "jti": "j1"})].map(|claims| issuer.token(claims));
     cluster.wipe();
 
     let b = node("b", &cluster, &issuer).await;
@@ -122,12 +130,20 @@ async fn one_that_was_on_its_way() {
     let token = issuer.token(json!({}));
     wire.cut(true);
     let revoking = a.revoke(Subject::new(issuer.url(), "alice"));
-    assert!(poll_once(std::future::IntoFuture::into_future(revoking)).await.is_none());
+    assert!(
+        poll_once(std::future::IntoFuture::into_future(revoking))
+            .await
+            .is_none()
+    );
     cluster.wipe();
     wire.cut(false);
     let b = node("b", &cluster, &issuer).await;
     eventually("it is committed, though nobody waits for it", || is_revoked(&b, &token)).await;
     eventually("nothing waits any more", || async { a.stats().outbox == 0 }).await;
     assert!(is_revoked(&a, &token).await);
-    b.verifier().max_age(Duration::ZERO).verify(issuer.token(json!({"sub": "bob"}))).await.unwrap();
+    b.verifier()
+        .max_age(Duration::ZERO)
+        .verify(issuer.token(json!({"sub": "bob"})))
+        .await
+        .unwrap();
 }

@@ -17,11 +17,18 @@ fn cache(mesh: &AuthMesh) -> Cache<String> {
 
 async fn load(mesh: &AuthMesh, key: &str, value: &str) -> String {
     let value = value.to_owned();
-    cache(mesh).get_or_load(key, move || async { Ok::<_, ()>(value) }).await.unwrap().to_string()
+    cache(mesh)
+        .get_or_load(key, move || async { Ok::<_, ()>(value) })
+        .await
+        .unwrap()
+        .to_string()
 }
 
 async fn shared(mesh: &AuthMesh, key: &str) {
-    eventually("the value stands in L2", || async { cache(mesh).get(key).await.is_some() }).await;
+    eventually("the value stands in L2", || async {
+        cache(mesh).get(key).await.is_some()
+    })
+    .await;
 }
 
 async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
@@ -38,7 +45,10 @@ async fn repaired(bells: Bells) {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let wire = Wire::new(&cluster);
     wire.bells(bells);
-    let (a, b) = (node("a", &cluster, &issuer).await, node_through("b", &wire, &issuer).await);
+    let (a, b) = (
+        node("a", &cluster, &issuer).await,
+        node_through("b", &wire, &issuer).await,
+    );
     let tokens: Vec<String> = (0..COUNT).map(|n| issuer.token(json!({"sub": user(n)}))).collect();
     for (n, token) in tokens.iter().enumerate() {
         b.verifier().verify(token).await.unwrap();
@@ -97,7 +107,10 @@ async fn a_failover_brings_a_dropped_value_back() {
     load(&a, "key", "old").await;
     shared(&b, "key").await;
     assert!(cache(&a).remove("key").await.unwrap());
-    eventually("b has applied the drop", || async { b.stats().counts.statements_applied > 0 }).await;
+    eventually("b has applied the drop", || async {
+        b.stats().counts.statements_applied > 0
+    })
+    .await;
     assert_eq!(cache(&b).get("key").await, None);
 
     cluster.lose_newest(name.slot().channel, 1);
@@ -115,7 +128,10 @@ async fn a_failover_brings_a_dropped_value_back() {
     assert_eq!(cache(&c).get("key").await, None);
     assert_eq!(load(&c, "key", "new").await, "new");
     for mesh in [&a, &b] {
-        eventually("L2 works again", || async { cache(mesh).get("key").await.is_some_and(|value| *value == "new") }).await;
+        eventually("L2 works again", || async {
+            cache(mesh).get("key").await.is_some_and(|value| *value == "new")
+        })
+        .await;
     }
 }
 
@@ -125,11 +141,17 @@ async fn a_failover_loses_a_drop_and_the_log_goes_on() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
     let name = entry(SPACE, "key");
-    let neighbour = (0..).map(user).find(|key| entry(SPACE, key).slot().channel == name.slot().channel).unwrap();
+    let neighbour = (0..)
+        .map(user)
+        .find(|key| entry(SPACE, key).slot().channel == name.slot().channel)
+        .unwrap();
     load(&a, "key", "old").await;
     shared(&b, "key").await;
     assert!(cache(&a).remove("key").await.unwrap());
-    eventually("b has applied the drop", || async { cache(&b).get("key").await.is_none() }).await;
+    eventually("b has applied the drop", || async {
+        cache(&b).get("key").await.is_none()
+    })
+    .await;
 
     cluster.lose_newest(name.slot().channel, 1);
     let removing = cache(&b);
@@ -166,7 +188,10 @@ async fn a_failover_loses_a_mark() {
 async fn a_log_is_trimmed_past_a_node() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let wire = Wire::new(&cluster);
-    let (a, b) = (node("a", &cluster, &issuer).await, node_through("b", &wire, &issuer).await);
+    let (a, b) = (
+        node("a", &cluster, &issuer).await,
+        node_through("b", &wire, &issuer).await,
+    );
     let token = issuer.token(json!({}));
     b.verifier().verify(&token).await.unwrap();
     load(&b, "key", "old").await;
@@ -174,9 +199,14 @@ async fn a_log_is_trimmed_past_a_node() {
     wire.cut(true);
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     cache(&a).remove("key").await.unwrap();
-    for channel in [entry(SPACE, "key").slot().channel, subject(&issuer, "alice").slot().channel] {
+    for channel in [
+        entry(SPACE, "key").slot().channel,
+        subject(&issuer, "alice").slot().channel,
+    ] {
         // Two more entries, so that even the one after what was missed is behind the end.
-        let near = (0..).map(user).filter(|key| entry(SPACE, key).slot().channel == channel);
+        let near = (0..)
+            .map(user)
+            .filter(|key| entry(SPACE, key).slot().channel == channel);
         for key in near.take(2) {
             cache(&a).remove(key).await.unwrap();
         }
@@ -187,7 +217,11 @@ async fn a_log_is_trimmed_past_a_node() {
     eventually("the mark is known", || is_revoked(&b, &token)).await;
     eventually("the drop is known", || async { cache(&b).get("key").await.is_none() }).await;
     assert_eq!(load(&b, "key", "new").await, "new");
-    assert_eq!(b.stats().counts.lost_writes, 0, "a node that is merely behind never mints");
+    assert_eq!(
+        b.stats().counts.lost_writes,
+        0,
+        "a node that is merely behind never mints"
+    );
 }
 
 /// `b` misses a drop, and then its whole log goes.
@@ -195,7 +229,10 @@ async fn a_log_is_trimmed_past_a_node() {
 async fn everything_is_emptied() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let wire = Wire::new(&cluster);
-    let (a, b) = (node("a", &cluster, &issuer).await, node_through("b", &wire, &issuer).await);
+    let (a, b) = (
+        node("a", &cluster, &issuer).await,
+        node_through("b", &wire, &issuer).await,
+    );
     let token = issuer.token(json!({}));
     b.verifier().verify(&token).await.unwrap();
     load(&b, "key", "old").await;
@@ -209,7 +246,10 @@ async fn everything_is_emptied() {
     eventually("the mark is known", || is_revoked(&b, &token)).await;
     eventually("the drop is known", || async { cache(&b).get("key").await.is_none() }).await;
     load(&b, "key", "new").await;
-    eventually("L2 works again", || async { cache(&a).get("key").await.is_some_and(|value| *value == "new") }).await;
+    eventually("L2 works again", || async {
+        cache(&a).get("key").await.is_some_and(|value| *value == "new")
+    })
+    .await;
 }
 
 /// A statement lands while its channel is being loaded anew: the follower goes on from behind it and never meets it.
@@ -241,5 +281,8 @@ async fn a_statement_that_the_follower_jumped_over_is_not_waited_for_in_vain() {
     // And the key is not cut off from L2 for good.
     load(&a, "key", "new").await;
     let b = node("b", &cluster, &issuer).await;
-    eventually("L2 works for the key", || async { cache(&b).get("key").await.is_some() }).await;
+    eventually("L2 works for the key", || async {
+        cache(&b).get("key").await.is_some()
+    })
+    .await;
 }

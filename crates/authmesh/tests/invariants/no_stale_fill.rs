@@ -39,7 +39,11 @@ fn value(text: &str) -> Load<String> {
 }
 
 async fn read(cache: &Cache<String>) -> String {
-    cache.get_or_load(KEY, || async { Ok::<_, ()>(value("new")) }).await.unwrap().to_string()
+    cache
+        .get_or_load(KEY, || async { Ok::<_, ()>(value("new")) })
+        .await
+        .unwrap()
+        .to_string()
 }
 
 type Reading = tokio::task::JoinHandle<String>;
@@ -61,13 +65,23 @@ async fn overlapped(statement: Statement, elsewhere: bool) {
 
     let applied = a.stats().counts.statements_applied;
     statement.say(if elsewhere { &on_b } else { &on_a }).await;
-    eventually("a has applied it", || async { a.stats().counts.statements_applied > applied }).await;
+    eventually("a has applied it", || async {
+        a.stats().counts.statements_applied > applied
+    })
+    .await;
 
     // Comes after the statement, while the load from before it is still under way.
     let mut late = std::pin::pin!(read(&on_a));
-    assert!(crate::support::poll_once(late.as_mut()).await.is_none(), "nothing is at hand");
+    assert!(
+        crate::support::poll_once(late.as_mut()).await.is_none(),
+        "nothing is at hand"
+    );
     held.release();
-    assert_eq!(soon("the early caller", early).await.unwrap(), "old", "who came before may have it");
+    assert_eq!(
+        soon("the early caller", early).await.unwrap(),
+        "old",
+        "who came before may have it"
+    );
     assert_eq!(soon("the late caller", late).await, "new");
 
     assert_eq!(soon("the next caller", read(&on_a)).await, "new");
@@ -139,7 +153,11 @@ async fn a_caller_after_a_drop_does_not_wait_for_the_flight_from_before_it() {
     assert_eq!(soon("the late caller", read(&on_a)).await, "new");
     held.release();
     assert_eq!(soon("the early caller", early).await.unwrap(), "old");
-    assert_eq!(read(&on_a).await, "new", "the early flight landed last and replaced nothing");
+    assert_eq!(
+        read(&on_a).await,
+        "new",
+        "the early flight landed last and replaced nothing"
+    );
 }
 
 /// Trap 4, for the road that is there: a drop that is in force here and not yet in the log.
@@ -153,17 +171,27 @@ async fn l2_does_not_answer_for_a_key_whose_drop_is_on_its_way() {
         fill_l2(&b).await;
         wire.commits().close();
         let (cache_a, saying) = (cache(&a), cache(&a));
-        assert_eq!(cache_a.get(KEY).await.as_deref().map(String::as_str), Some("old"), "L2 has it");
+        assert_eq!(
+            cache_a.get(KEY).await.as_deref().map(String::as_str),
+            Some("old"),
+            "L2 has it"
+        );
         let said = tokio::spawn(async move { statement.say(&saying).await });
         wire.commits().holds(1).await;
         if statement != Statement::Remove {
             // An older statement of the same kind, from elsewhere, lands meanwhile; and the value of L2 is newer than that.
             let applied = a.stats().counts.statements_applied;
             statement.say(&cache(&b)).await;
-            eventually("a has applied it", || async { a.stats().counts.statements_applied > applied }).await;
+            eventually("a has applied it", || async {
+                a.stats().counts.statements_applied > applied
+            })
+            .await;
             cache(&b).remove(KEY).await.unwrap();
             fill_l2(&b).await;
-            eventually("a has applied both", || async { a.stats().counts.statements_applied > applied + 1 }).await;
+            eventually("a has applied both", || async {
+                a.stats().counts.statements_applied > applied + 1
+            })
+            .await;
         }
         assert_eq!(cache_a.get(KEY).await, None, "in force here from the start");
         assert_eq!(read(&cache_a).await, "new");
@@ -176,10 +204,16 @@ async fn l2_does_not_answer_for_a_key_whose_drop_is_on_its_way() {
 
 /// Puts the old value into L2.
 async fn fill_l2(mesh: &AuthMesh) {
-    let loaded = cache(mesh).get_or_load(KEY, || async { Ok::<_, ()>(value("old")) }).await.unwrap();
+    let loaded = cache(mesh)
+        .get_or_load(KEY, || async { Ok::<_, ()>(value("old")) })
+        .await
+        .unwrap();
     assert_eq!(*loaded, "old");
     // Asks L2 alone.
-    eventually("it stands in L2", || async { !cache(mesh).insert_if_absent(KEY, value("old")).await.unwrap() }).await;
+    eventually("it stands in L2", || async {
+        !cache(mesh).insert_if_absent(KEY, value("old")).await.unwrap()
+    })
+    .await;
 }
 
 /// A late store of a fill whose lease was destroyed changes nothing, even when a new lease is held by then.

@@ -22,13 +22,21 @@ fn cache(mesh: &AuthMesh) -> Cache<String> {
 
 async fn load(mesh: &AuthMesh, key: &str, value: &str) -> String {
     let value = value.to_owned();
-    cache(mesh).get_or_load(key, move || async { Ok::<_, ()>(value) }).await.unwrap().to_string()
+    cache(mesh)
+        .get_or_load(key, move || async { Ok::<_, ()>(value) })
+        .await
+        .unwrap()
+        .to_string()
 }
 
 async fn raw(cluster: &Cluster, name: EntryName) -> Vec<u8> {
     eventually("a record stands in L2", || async {
         // A lease has 42 bytes; a record has more.
-        Store::read(cluster, name).await.unwrap().value.is_some_and(|bytes| bytes.len() > 42)
+        Store::read(cluster, name)
+            .await
+            .unwrap()
+            .value
+            .is_some_and(|bytes| bytes.len() > 42)
     })
     .await;
     Store::read(cluster, name).await.unwrap().value.unwrap()
@@ -67,7 +75,11 @@ async fn an_altered_or_truncated_value_is_a_miss_and_counted() {
 
     cluster.tamper(entry(SPACE, "key"), good);
     let reader = node("reader", &cluster, &issuer).await;
-    assert_eq!(cache(&reader).get("key").await.unwrap().as_str(), "value", "put back, it is what it was");
+    assert_eq!(
+        cache(&reader).get("key").await.unwrap().as_str(),
+        "value",
+        "put back, it is what it was"
+    );
 }
 
 #[tokio::test]
@@ -76,8 +88,14 @@ async fn a_moved_value_is_a_miss_and_counted() {
     let a = node("a", &cluster, &issuer).await;
     let home = entry(SPACE, "key").slot().channel;
     // In the same channel: nothing but the seal tells them apart.
-    let neighbour = (0..).map(|n| format!("key-{n}")).find(|key| entry(SPACE, key).slot().channel == home).unwrap();
-    let stranger = (0..).map(|n| format!("key-{n}")).find(|key| entry(SPACE, key).slot().channel != home).unwrap();
+    let neighbour = (0..)
+        .map(|n| format!("key-{n}"))
+        .find(|key| entry(SPACE, key).slot().channel == home)
+        .unwrap();
+    let stranger = (0..)
+        .map(|n| format!("key-{n}"))
+        .find(|key| entry(SPACE, key).slot().channel != home)
+        .unwrap();
     load(&a, "key", "admin").await;
     let good = raw(&cluster, entry(SPACE, "key")).await;
     assert_miss(&cluster, &issuer, &neighbour, good.clone(), true).await;
@@ -120,7 +138,12 @@ async fn a_node_with_another_key_ring_reads_nothing() {
         raw(&cluster, name).await;
 
         let other = KeyRing::new(naming, [[9; 32]]).unwrap();
-        let foreign = builder("foreign", &issuer).key_ring(other).join(Arc::new(cluster.clone())).start().await.unwrap();
+        let foreign = builder("foreign", &issuer)
+            .key_ring(other)
+            .join(Arc::new(cluster.clone()))
+            .start()
+            .await
+            .unwrap();
         let same_names = naming == [1; 32];
         assert_eq!(cache(&foreign).get("key").await, None);
         if same_names {
@@ -131,7 +154,10 @@ async fn a_node_with_another_key_ring_reads_nothing() {
             .await;
         }
         assert_eq!(load(&foreign, "key", "its own").await, "its own");
-        assert!(foreign.members().await.unwrap().iter().all(|member| member.this), "nor who else is there");
+        assert!(
+            foreign.members().await.unwrap().iter().all(|member| member.this),
+            "nor who else is there"
+        );
         assert_eq!(cache(&a).get("key").await.unwrap().as_str(), "value");
     }
 }
@@ -165,9 +191,15 @@ async fn a_forged_statement_is_refused_and_ends_the_lease() {
         clock.advance(Duration::from_millis(500));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(matches!(deny.verify(&alice).await, Err(VerifyError::Blind { blind_for: Some(_) })));
+    assert!(matches!(
+        deny.verify(&alice).await,
+        Err(VerifyError::Blind { blind_for: Some(_) })
+    ));
     assert_eq!(a.verifier().answer(&alice).await.unwrap().outcome, Outcome::Blind);
-    assert_eq!(a.verifier().verify(&bob).await.unwrap_err(), VerifyError::Revoked(ScopeKind::Subject));
+    assert_eq!(
+        a.verifier().verify(&bob).await.unwrap_err(),
+        VerifyError::Revoked(ScopeKind::Subject)
+    );
     assert!(a.is_ready());
 }
 
@@ -190,7 +222,11 @@ async fn no_claim_no_key_and_no_token_leaves_the_process_in_the_clear() {
     let claims = json!({"sub": SECRETS[0], "sid": SECRETS[1], "jti": SECRETS[2], "client_id": SECRETS[3]});
     let token = issuer.token(claims);
     a.verifier().verify(&token).await.unwrap();
-    a.revoke(Subject::new(issuer.url(), SECRETS[0])).except_session(SECRETS[1]).why(SECRETS[7]).await.unwrap();
+    a.revoke(Subject::new(issuer.url(), SECRETS[0]))
+        .except_session(SECRETS[1])
+        .why(SECRETS[7])
+        .await
+        .unwrap();
     a.revoke(Session::new(issuer.url(), SECRETS[1])).await.unwrap();
     a.revoke(authmesh::JwtId::new(issuer.url(), SECRETS[2])).await.unwrap();
     a.revoke(authmesh::Client::new(issuer.url(), SECRETS[3])).await.unwrap();
@@ -199,19 +235,36 @@ async fn no_claim_no_key_and_no_token_leaves_the_process_in_the_clear() {
     let load = || async { Ok::<_, ()>(Load::new(SECRETS[5].to_owned()).tag(SECRETS[6])) };
     cache(&a).get_or_load(SECRETS[4], load).await.unwrap();
     raw(&cluster, entry(SPACE, SECRETS[4])).await;
-    cache(&a).insert_if_absent("another", SECRETS[5].to_owned()).await.unwrap();
+    cache(&a)
+        .insert_if_absent("another", SECRETS[5].to_owned())
+        .await
+        .unwrap();
     cache(&a).invalidate_tag(SECRETS[6]).await.unwrap();
     cache(&a).remove(SECRETS[4]).await.unwrap();
     a.members().await.unwrap();
 
     let mut held = wire.carried();
     for channel in authmesh::proto::ident::ChannelId::all() {
-        held.extend(cluster.load(channel).await.unwrap().marks.into_iter().map(|mark| mark.sealed));
+        held.extend(
+            cluster
+                .load(channel)
+                .await
+                .unwrap()
+                .marks
+                .into_iter()
+                .map(|mark| mark.sealed),
+        );
     }
     assert!(held.len() > 20, "this test sees what passes");
-    let needles = SECRETS.iter().copied().chain(token.split('.')).chain([issuer.url(), SPACE]);
+    let needles = SECRETS
+        .iter()
+        .copied()
+        .chain(token.split('.'))
+        .chain([issuer.url(), SPACE]);
     for needle in needles {
-        let found = held.iter().any(|bytes| bytes.windows(needle.len()).any(|window| window == needle.as_bytes()));
+        let found = held
+            .iter()
+            .any(|bytes| bytes.windows(needle.len()).any(|window| window == needle.as_bytes()));
         assert!(!found, "{needle} stands in the clear");
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use authmesh::memory::Cluster;
 use authmesh::proto::crypto::ScopeKind;
-use authmesh::{AuthMesh, Client, JwtId, Outcome, RevokeError, Session, Subject, Target, Token, VerifyError, WholeIssuer};
+use authmesh::{
+    AuthMesh, Client, JwtId, Outcome, RevokeError, Session, Subject, Target, Token, VerifyError, WholeIssuer,
+};
 use serde_json::json;
 
 use crate::support::{
-    BlockedKeys, TestIssuer, Wire, builder, cluster_with, eventually, manual_clock, node, node_through, poll_once, ring, soon,
-    twin,
+    BlockedKeys, TestIssuer, Wire, builder, cluster_with, eventually, manual_clock, node, node_through, poll_once,
+    ring, soon, twin,
 };
 
 async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
@@ -24,7 +26,11 @@ async fn assert_refused_on_every_path(mesh: &AuthMesh, token: &str, kind: ScopeK
     assert_eq!(verifier.verify(token).await.unwrap_err(), refused, "as it stands");
     let fresh = verifier.clone().max_age(Duration::ZERO);
     assert_eq!(fresh.verify(token).await.unwrap_err(), refused, "checked freshly");
-    assert_eq!(verifier.sensitive().verify(token).await.unwrap_err(), refused, "sensitive");
+    assert_eq!(
+        verifier.sensitive().verify(token).await.unwrap_err(),
+        refused,
+        "sensitive"
+    );
 }
 
 async fn assert_hit(mesh: &AuthMesh, token: &str) {
@@ -85,7 +91,10 @@ async fn by_session() {
 
 #[tokio::test]
 async fn by_subject() {
-    revokes_everywhere(ScopeKind::Subject, |issuer, _| Subject::new(issuer.url(), "alice").into()).await;
+    revokes_everywhere(ScopeKind::Subject, |issuer, _| {
+        Subject::new(issuer.url(), "alice").into()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -109,7 +118,9 @@ async fn and_nobody_else_is() {
     mesh.revoke(Session::new(issuer.url(), "s1")).await.unwrap();
     mesh.revoke(JwtId::new(issuer.url(), "j1")).await.unwrap();
     mesh.revoke(Client::new(issuer.url(), "app")).await.unwrap();
-    mesh.revoke(Token::new(issuer.token(json!({"sub": "bob"})))).await.unwrap();
+    mesh.revoke(Token::new(issuer.token(json!({"sub": "bob"}))))
+        .await
+        .unwrap();
 
     assert_hit(&mesh, &bob).await;
 }
@@ -146,7 +157,10 @@ async fn not_from_memory_after_a_rotation() {
     issuer.publish();
     mesh.refresh_keys(issuer.url()).await.unwrap().unwrap();
     // The new set is in use: it verifies what only the new key signs.
-    mesh.verifier().verify(issuer.token(json!({"sub": "bob"}))).await.unwrap();
+    mesh.verifier()
+        .verify(issuer.token(json!({"sub": "bob"})))
+        .await
+        .unwrap();
     assert_refused_on_every_path(&mesh, &token, ScopeKind::Subject).await;
 }
 
@@ -165,15 +179,31 @@ async fn not_while_blind() {
 
     cluster.set_up(false);
     clock.advance(Duration::from_secs(4));
-    assert_eq!(mesh.verifier().answer(&kept).await.unwrap().outcome, Outcome::Blind, "the allowance is in use");
+    assert_eq!(
+        mesh.verifier().answer(&kept).await.unwrap().outcome,
+        Outcome::Blind,
+        "the allowance is in use"
+    );
     let refused = |kind| VerifyError::Revoked(kind);
-    assert_eq!(mesh.verifier().verify(&before).await.unwrap_err(), refused(ScopeKind::Subject));
+    assert_eq!(
+        mesh.verifier().verify(&before).await.unwrap_err(),
+        refused(ScopeKind::Subject)
+    );
     let fresh = mesh.verifier().max_age(Duration::ZERO);
     assert_eq!(fresh.verify(&before).await.unwrap_err(), refused(ScopeKind::Subject));
 
     // One that cannot be committed is in force here from its first poll.
-    assert!(poll_once(std::future::IntoFuture::into_future(mesh.revoke(Subject::new(issuer.url(), "bob")))).await.is_none());
-    assert_eq!(mesh.verifier().verify(&during).await.unwrap_err(), refused(ScopeKind::Subject));
+    assert!(
+        poll_once(std::future::IntoFuture::into_future(
+            mesh.revoke(Subject::new(issuer.url(), "bob"))
+        ))
+        .await
+        .is_none()
+    );
+    assert_eq!(
+        mesh.verifier().verify(&during).await.unwrap_err(),
+        refused(ScopeKind::Subject)
+    );
     assert_eq!(fresh.verify(&during).await.unwrap_err(), refused(ScopeKind::Subject));
 }
 
@@ -263,7 +293,10 @@ async fn a_revoked_token_can_be_revoked_again_and_a_blind_node_can_revoke() {
     never.cut(true);
     let blind = node_through("b", &never, &issuer).await;
     let other = issuer.token(json!({"sub": "bob"}));
-    assert_eq!(blind.verifier().verify(&other).await.unwrap_err(), VerifyError::Blind { blind_for: None });
+    assert_eq!(
+        blind.verifier().verify(&other).await.unwrap_err(),
+        VerifyError::Blind { blind_for: None }
+    );
     let revoking = blind.clone();
     let revoked = tokio::spawn(async move { revoking.revoke(Token::new(other)).await });
     eventually("the blind node holds the mark", || async { blind.stats().marks == 1 }).await;

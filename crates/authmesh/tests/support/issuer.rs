@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use authmesh::Rules;
 use authmesh::clock::SystemClock;
 use authmesh::memory::FixedKeys;
 use authmesh::ports::Clock;
 use authmesh::proto::time::Unix;
-use authmesh::Rules;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -88,7 +88,13 @@ impl TestIssuer {
 
     /// The JWK set of every key.
     pub(crate) fn document(&self) -> Vec<u8> {
-        let keys: Vec<Value> = self.pairs.lock().unwrap().iter().map(|(kid, pair)| pair.jwk(kid)).collect();
+        let keys: Vec<Value> = self
+            .pairs
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(kid, pair)| pair.jwk(kid))
+            .collect();
         json!({ "keys": keys }).to_string().into_bytes()
     }
 
@@ -172,8 +178,8 @@ impl Pair {
 /// The other valid signature of an ES256 token: (r, n - s) in place of (r, s). Same claims, other bytes.
 pub(crate) fn twin(token: &str) -> String {
     const N: [u8; 32] = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
-        0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
     let (input, signature) = token.rsplit_once('.').unwrap();
     let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();

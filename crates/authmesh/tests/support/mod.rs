@@ -84,7 +84,11 @@ pub(crate) fn builder(name: &str, issuer: &TestIssuer) -> Builder {
 
 /// A node of a cluster.
 pub(crate) async fn node(name: &str, cluster: &Cluster, issuer: &TestIssuer) -> AuthMesh {
-    builder(name, issuer).join(Arc::new(cluster.clone())).start().await.unwrap()
+    builder(name, issuer)
+        .join(Arc::new(cluster.clone()))
+        .start()
+        .await
+        .unwrap()
 }
 
 /// A node that reaches the cluster through ports with faults.
@@ -141,7 +145,10 @@ impl HeldLoad {
 /// A loader that brings `value` once it is released.
 pub(crate) fn held_load(
     value: Load<String>,
-) -> (impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Load<String>, ()>> + Send>> + Send + 'static, HeldLoad) {
+) -> (
+    impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Load<String>, ()>> + Send>> + Send + 'static,
+    HeldLoad,
+) {
     let (start, started) = oneshot::channel();
     let (release, released) = oneshot::channel();
     let load = move || {

@@ -33,7 +33,9 @@ impl BlockedKeys {
     /// Waits until somebody asks.
     pub(crate) async fn asked(&self) {
         let mut entered = self.entered.subscribe();
-        soon("the keys are asked for", entered.wait_for(|n| *n > 0)).await.unwrap();
+        soon("the keys are asked for", entered.wait_for(|n| *n > 0))
+            .await
+            .unwrap();
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use authmesh::memory::Cluster;
 use authmesh::ports::{
-    BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, LeaseOutcome, Log, LogSlice, MarkTable, MemberEntry,
-    Members, PortError, Store, StoreRead,
+    BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, LeaseOutcome, Log, LogSlice, MarkTable,
+    MemberEntry, Members, PortError, Store, StoreRead,
 };
 use authmesh::proto::ident::{ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh::proto::log::Head;
@@ -75,7 +75,9 @@ impl Gate {
     /// Waits until so many calls are held.
     pub(crate) async fn holds(&self, count: usize) {
         let mut held = self.held.subscribe();
-        super::soon("calls are held", held.wait_for(|n| *n >= count)).await.unwrap();
+        super::soon("calls are held", held.wait_for(|n| *n >= count))
+            .await
+            .unwrap();
     }
 
     async fn pass(&self) {

@@ -33,8 +33,7 @@ fn a_node_explains_in_words() {
          \x20 issuer   https://login.example.com (known, keys fetched 4 min ago, generation 17)\n\
          \x20 key      kid 2026-11-a RS256, in the current set\n\
          \x20 time     issued 12:01:40, valid until 13:01:40 UTC (in 31 min)\n\
-         \x20 revoked  subject mark set 12:22:03 UTC by admin/jo, why: \"password changed\", covers tokens issued up to 12:22:03 UTC\n\
-         \x20 reason   a subject mark voids the token\n",
+         \x20 revoked  subject mark set 12:22:03 UTC by admin/jo, why: \"password changed\", covers tokens issued up to 12:22:03 UTC\n",
     );
     assert_eq!(ran.stderr, "");
     let seen = stub.only();
@@ -79,8 +78,16 @@ fn sparse_answers_are_explained_too() {
         "issuer": { "url": "https://x\u{1b}[2J", "known": false, "keys_age_seconds": null, "generation": null },
         "key": { "kid": null, "alg": "ES256", "in_current_set": false },
         "time": { "issued_at": null, "expires_at": NOW - 5, "now": NOW },
-        "revoked": { "scope": "jti", "at": null, "by": null, "why": null, "not_before": null },
     });
+    let mark = json!({ "scope": "jti", "at": null, "by": null, "why": null, "not_before": null });
+    let revoked = json!({ "decision": "refused", "code": "revoked", "reason": "r", "revoked": mark });
+    let stub = Stub::start(&[(PATH, 200, revoked.to_string())]);
+    authmesh(&["token", "explain"])
+        .stdin("a.b.c")
+        .at(&stub.url)
+        .run()
+        .says(Exit::No, "refused: revoked\n  revoked  jti mark\n");
+
     let stub = Stub::start(&[(PATH, 200, answer.to_string())]);
     authmesh(&["token", "explain"]).stdin("a.b.c").at(&stub.url).run().says(
         Exit::No,
@@ -88,7 +95,6 @@ fn sparse_answers_are_explained_too() {
          \x20 issuer   https://x?[2J (not one of the node's issuers)\n\
          \x20 key      without kid, ES256, not in the current set\n\
          \x20 time     issued at an unknown time, was valid until 12:30:35 UTC (5 s ago)\n\
-         \x20 revoked  jti mark\n\
          \x20 reason   r\n",
     );
 }

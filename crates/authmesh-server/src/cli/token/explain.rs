@@ -154,9 +154,7 @@ impl Explanation {
         }
         if let Some(revoked) = &self.revoked {
             row(io.stdout, "revoked", &revoked.words(now))?;
-        }
-        // An accepted token has no reason but that.
-        if !matches!(self.decision, Decision::Accepted) && !self.reason.is_empty() {
+        } else if exit != Exit::Yes && !self.reason.is_empty() {
             row(io.stdout, "reason", &plain(&self.reason))?;
         }
         Ok(exit)

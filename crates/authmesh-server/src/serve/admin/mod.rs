@@ -5,7 +5,7 @@ mod requests;
 
 use std::sync::Arc;
 
-use authmesh::{AuthMesh, RevokeError, Token, WholeIssuer};
+use authmesh::{AuthMesh, RevokeError};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -83,7 +83,9 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         );
         response
     };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -101,15 +103,27 @@ fn is_authorized(credential: &Secret, request: &Request) -> bool {
 
 /// Reads a JSON body, whatever its label says: `curl -d` labels everything as a form.
 async fn body<T: for<'de> Deserialize<'de>>(body: Body) -> Result<T, Problem> {
-    let bytes = axum::body::to_bytes(body, BODY_LIMIT)
-        .await
-        .map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body", "the body was cut off or is longer than 2 MiB"))?;
-    let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+    let bytes = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(|_| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body",
+            "the body was cut off or is longer than 2 MiB",
+        )
+    })?;
+    let bytes = if bytes.is_empty() {
+        Bytes::from_static(b"{}")
+    } else {
+        bytes
+    };
     serde_json::from_slice(&bytes).map_err(|error| {
         // serde_json quotes what it read only for unknown names, which are not secret; values are left out.
         let what = match error.classify() {
             serde_json::error::Category::Data if error.to_string().starts_with("unknown field") => error.to_string(),
-            _ => format!("not the JSON that this path takes (line {}, column {})", error.line(), error.column()),
+            _ => format!(
+                "not the JSON that this path takes (line {}, column {})",
+                error.line(),
+                error.column()
+            ),
         };
         Problem::new(StatusCode::BAD_REQUEST, "body", what)
     })
@@ -190,13 +204,4 @@ async fn openapi() -> impl IntoResponse {
 
 const fn state(committed: bool) -> &'static str {
     if committed { "committed" } else { "unconfirmed" }
-}
-
-/// Targets that need no value of their own.
-fn whole(issuer: String) -> authmesh::Target {
-    WholeIssuer::new(issuer).into()
-}
-
-fn token(token: String) -> authmesh::Target {
-    Token::new(token.into_bytes()).into()
 }

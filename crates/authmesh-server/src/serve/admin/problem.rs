@@ -30,7 +30,9 @@ impl From<RevokeError> for Problem {
         let (status, code) = match &error {
             RevokeError::UnknownIssuer => (StatusCode::UNPROCESSABLE_ENTITY, "unknown-issuer"),
             RevokeError::BadValue(_) => (StatusCode::BAD_REQUEST, "bad-value"),
-            RevokeError::Token(error) if error.fault() == Fault::Service => (StatusCode::SERVICE_UNAVAILABLE, error.code()),
+            RevokeError::Token(error) if error.fault() == Fault::Service => {
+                (StatusCode::SERVICE_UNAVAILABLE, error.code())
+            }
             RevokeError::Token(_) => (StatusCode::UNPROCESSABLE_ENTITY, "token-refused"),
             RevokeError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "marks-full"),
             RevokeError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),

@@ -1,6 +1,6 @@
 //! Bodies of the admin API.
 
-use authmesh::{AuthMesh, Client, JwtId, Session, Subject, Target};
+use authmesh::{AuthMesh, Client, JwtId, Session, Subject, Target, Token, WholeIssuer};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -52,10 +52,12 @@ impl Revoke {
         let bad = |what: &'static str| Problem::new(StatusCode::BAD_REQUEST, "revocation", what);
         let values = [&self.subject, &self.session, &self.jti, &self.client, &self.token];
         if values.iter().filter(|value| value.is_some()).count() + usize::from(self.whole_issuer) != 1 {
-            return Err(bad("name exactly one of subject, session, jti, client, token and whole_issuer"));
+            return Err(bad(
+                "name exactly one of subject, session, jti, client, token and whole_issuer",
+            ));
         }
         if let Some(token) = &self.token {
-            return Ok(super::token(token.clone()));
+            return Ok(Token::new(token.as_bytes()).into());
         }
         let issuer = match &self.issuer {
             Some(issuer) => issuer.clone(),
@@ -63,21 +65,20 @@ impl Revoke {
                 let mut all = mesh.issuers();
                 match (all.next(), all.next()) {
                     (Some(only), None) => only.to_owned(),
-                    _ => return Err(bad("there is more than one issuer: name the one that is meant as `issuer`")),
+                    _ => {
+                        return Err(bad(
+                            "there is more than one issuer: name the one that is meant as `issuer`",
+                        ));
+                    }
                 }
             }
         };
-        let scopes: [(&Option<String>, fn(String, String) -> Target); 4] = [
-            (&self.subject, |issuer, value| Subject::new(issuer, value).into()),
-            (&self.session, |issuer, value| Session::new(issuer, value).into()),
-            (&self.jti, |issuer, value| JwtId::new(issuer, value).into()),
-            (&self.client, |issuer, value| Client::new(issuer, value).into()),
-        ];
-        for (value, target) in scopes {
-            if let Some(value) = value {
-                return Ok(target(issuer, value.clone()));
-            }
-        }
-        Ok(super::whole(issuer))
+        Ok(match (&self.subject, &self.session, &self.jti, &self.client) {
+            (Some(subject), ..) => Subject::new(issuer, subject).into(),
+            (_, Some(session), ..) => Session::new(issuer, session).into(),
+            (_, _, Some(jti), _) => JwtId::new(issuer, jti).into(),
+            (_, _, _, Some(client)) => Client::new(issuer, client).into(),
+            _ => WholeIssuer::new(issuer).into(),
+        })
     }
 }
