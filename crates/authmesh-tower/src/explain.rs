@@ -1,21 +1,43 @@
 //! How an answer was reached, in headers.
+//!
+//! They tell about the cluster, not about the holder. Send them where an operator asked for them.
 
 use authmesh::Answer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Writes `X-Authmesh-Outcome`, `-Age`, `-Issuer`, `-Key-Generation`, and, while the node is blind, `-Blind-For` (seconds).
+const OUTCOME: HeaderName = HeaderName::from_static("x-authmesh-outcome");
+const AGE: HeaderName = HeaderName::from_static("x-authmesh-age");
+const ISSUER: HeaderName = HeaderName::from_static("x-authmesh-issuer");
+const KEY_GENERATION: HeaderName = HeaderName::from_static("x-authmesh-key-generation");
+const BLIND_FOR: HeaderName = HeaderName::from_static("x-authmesh-blind-for");
+
+/// Writes how the answer was reached. Replaces what stands under these names.
+///
+/// | header | value |
+/// | --- | --- |
+/// | `X-Authmesh-Outcome` | the word of the [`Outcome`](authmesh::Outcome) |
+/// | `X-Authmesh-Age` | whole seconds since the signature was verified, rounded down |
+/// | `X-Authmesh-Issuer` | `iss` |
+/// | `X-Authmesh-Key-Generation` | the generation of the issuer's key set |
+/// | `X-Authmesh-Blind-For` | whole seconds that the node has been blind, rounded down; only while it is |
+///
+/// A value that cannot stand in a header (RFC 9110 section 5.5) is left out.
 pub fn explain_headers(answer: &Answer, headers: &mut HeaderMap) {
-    let mut put = |name: &'static str, value: String| {
-        // An issuer that is no header value is left out.
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    put("x-authmesh-outcome", answer.outcome.to_string());
-    put("x-authmesh-age", answer.age.as_secs().to_string());
-    put("x-authmesh-issuer", answer.verdict.issuer().to_owned());
-    put("x-authmesh-key-generation", answer.verdict.key_generation().to_string());
-    if let Some(blind_for) = answer.blind_for {
-        put("x-authmesh-blind-for", blind_for.as_secs().to_string());
+    let rows = [
+        (OUTCOME, Some(HeaderValue::from_static(answer.outcome.as_str()))),
+        (AGE, Some(HeaderValue::from(answer.age.as_secs()))),
+        (ISSUER, HeaderValue::from_str(answer.verdict.issuer()).ok()),
+        (KEY_GENERATION, Some(HeaderValue::from(answer.verdict.key_generation()))),
+        (
+            BLIND_FOR,
+            answer.blind_for.map(|blind_for| HeaderValue::from(blind_for.as_secs())),
+        ),
+    ];
+    for (name, value) in rows {
+        match value {
+            Some(value) => headers.insert(name, value),
+            // What somebody else wrote there would pass for ours.
+            None => headers.remove(name),
+        };
     }
 }

@@ -1,8 +1,23 @@
 //! The one place that maps errors to HTTP.
 //!
-//! Status and challenge follow RFC 6750 section 3, the body is a problem detail (RFC 9457). No token and no claim value ever
+//! Status and challenge follow RFC 6750 section 3, the body is a problem detail (RFC 9457). No token and no claim's value ever
 //! stands in either.
+//!
+//! | what happened | status | `WWW-Authenticate: Bearer` |
+//! | --- | --- | --- |
+//! | no token | 401 | `realm` alone |
+//! | more than one, or what is no token | 400 | `error="invalid_request"` |
+//! | the token is refused ([`Fault::Token`]) | 401 | `error="invalid_token"` |
+//! | the token lacks scopes | 403 | `error="insufficient_scope"`, `scope` |
+//! | nothing can be told ([`Fault::Service`], a timeout) | 503, `Retry-After` | none: the token is not at fault |
+//!
+//! Every answer says `Cache-Control: no-store`: no intermediary may keep a word about a token.
 
+mod problems;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::time::Duration;
 
 use authmesh::{Fault, VerifyError};
@@ -10,162 +25,205 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+pub use self::problems::{PREFIX, ProblemType, problem_types};
 use crate::bearer::CredentialError;
 
-/// Where the problem types are described.
-const TYPES: &str = "https://authmesh.dev/problems/";
+/// Longest detail, in bytes; what is longer is cut.
+pub const MAX_DETAIL: usize = 512;
 
-/// Every problem type, without its prefix: the stable part of the interface. The first ones are [`VerifyError::code`] with
-/// hyphens.
-pub const PROBLEM_TYPES: [&str; 21] = [
-    "too-large",
-    "malformed",
-    "unsupported",
-    "bad-signature",
-    "unknown-key",
-    "expired",
-    "not-yet-valid",
-    "wrong-issuer",
-    "wrong-audience",
-    "wrong-type",
-    "missing-claim",
-    "invalid-claim",
-    "lifetime-too-long",
-    "revoked",
-    "could-not-ask",
-    "blind",
-    "no-credential",
-    "invalid-request",
-    "insufficient-scope",
-    "timed-out",
-    "not-found",
-];
+/// Longest list of scopes in a challenge, in bytes. Scopes that would go beyond it are left out.
+pub const MAX_SCOPES: usize = 2048;
 
-/// A refusal, ready to be answered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Longest `Retry-After`: one hour. A longer wait is told as this one.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A refusal, ready to be answered with. Holds no token and no claim's value.
+///
+/// [`Rejection::into_response`] is the whole answer. A surface that cannot use it builds its own from the accessors.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", problem.title)]
 pub struct Rejection {
-    status: StatusCode,
-    problem: String,
+    problem: ProblemType,
     detail: String,
-    challenge: Option<String>,
-    retry_after: Option<Duration>,
+    realm: Cow<'static, str>,
+    challenge: Challenge,
+    retry_after: Option<u64>,
+}
+
+/// What `WWW-Authenticate` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Challenge {
+    None,
+    /// No error code: there was no credential that could be wrong (RFC 6750 section 3.1).
+    Plain,
+    Error(&'static str),
+    /// The scopes that are needed, separated by spaces. May be empty.
+    InsufficientScope(String),
 }
 
 impl Rejection {
-    fn new(status: StatusCode, problem: impl Into<String>, detail: impl Into<String>) -> Self {
+    fn new(problem: ProblemType, detail: &str, challenge: Challenge) -> Self {
         Self {
-            status,
-            problem: problem.into(),
-            detail: detail.into(),
-            challenge: None,
+            problem,
+            detail: cut(detail, MAX_DETAIL).to_owned(),
+            realm: Cow::Borrowed("authmesh"),
+            challenge,
             retry_after: None,
         }
     }
 
-    fn challenged(mut self, error: &str, more: &str) -> Self {
-        let description = describable(&self.detail);
-        self.challenge = Some(format!(
-            "Bearer realm=\"authmesh\", error=\"{error}\", error_description=\"{description}\"{more}"
-        ));
-        self
+    fn try_again(problem: ProblemType, detail: &str, after: Duration) -> Self {
+        let rounded_up = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
+        let mut rejection = Self::new(problem, detail, Challenge::None);
+        rejection.retry_after = Some(rounded_up.clamp(1, MAX_RETRY_AFTER.as_secs()));
+        rejection
     }
 
     /// The request carries no token: 401 with a challenge that names no error (RFC 6750 section 3.1).
     #[must_use]
     pub fn no_credential() -> Self {
-        let mut rejection = Self::new(
-            StatusCode::UNAUTHORIZED,
-            "no-credential",
-            "the request carries no bearer token",
-        );
-        rejection.challenge = Some("Bearer realm=\"authmesh\"".into());
-        rejection
+        Self::new(
+            problems::NO_CREDENTIAL,
+            "the request carries no bearer token; send it in the Authorization header",
+            Challenge::Plain,
+        )
     }
 
-    /// The request cannot be understood: 400.
+    /// The request cannot be understood: 400. `why` is shown to whoever sent it, so it must not quote the request.
     #[must_use]
     pub fn bad_request(why: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid-request", why).challenged("invalid_request", "")
+        Self::new(problems::INVALID_REQUEST, why, Challenge::Error("invalid_request"))
     }
 
-    /// The token is valid and lacks scopes: 403.
+    /// The token is valid and lacks scopes: 403. `needed` are the scopes to ask for; what is no `scope-token` (RFC 6749
+    /// section 3.3) is left out.
     #[must_use]
     pub fn insufficient_scope<'a>(needed: impl IntoIterator<Item = &'a str>) -> Self {
-        // What is not a scope-token (RFC 6749 section 3.3) cannot stand in the challenge.
-        let scopes: Vec<&str> = needed
-            .into_iter()
-            .filter(|scope| scope.bytes().all(is_scope_char))
-            .collect();
-        let more = format!(", scope=\"{}\"", scopes.join(" "));
+        let mut scopes = String::new();
+        for scope in needed.into_iter().filter(|scope| is_scope(scope)) {
+            let space = if scopes.is_empty() { "" } else { " " };
+            if scopes.len() + space.len() + scope.len() <= MAX_SCOPES {
+                scopes.push_str(space);
+                scopes.push_str(scope);
+            }
+        }
         Self::new(
-            StatusCode::FORBIDDEN,
-            "insufficient-scope",
+            problems::INSUFFICIENT_SCOPE,
             "the token does not carry the scopes that this needs",
+            Challenge::InsufficientScope(scopes),
         )
-        .challenged("insufficient_scope", &more)
     }
 
-    /// The answer took too long: 503.
+    /// Something that is needed to judge the token is away: 503. Not a verdict.
+    #[must_use]
+    pub fn unavailable(retry_after: Duration) -> Self {
+        Self::try_again(
+            problems::UNAVAILABLE,
+            "nothing can be told about the token now; try again",
+            retry_after,
+        )
+    }
+
+    /// The answer took too long: 503, to be asked for again after one second. Not a verdict.
     #[must_use]
     pub fn timed_out() -> Self {
-        let mut rejection = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "timed-out",
+        Self::try_again(
+            problems::TIMED_OUT,
             "the answer took too long; nothing is known about the token",
-        );
-        rejection.retry_after = Some(Duration::from_secs(1));
-        rejection
+            Duration::from_secs(1),
+        )
     }
 
     /// There is nothing at the path: 404.
     #[must_use]
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path")
+        Self::new(problems::NOT_FOUND, "there is nothing at this path", Challenge::None)
+    }
+
+    /// The same with another realm (RFC 9110 section 11.5). Default: `authmesh`. Characters that cannot stand between
+    /// quotes (quotes, backslashes, all but printable ASCII) are left out.
+    #[must_use]
+    pub fn with_realm(mut self, realm: &str) -> Self {
+        self.realm = Cow::Owned(describable(cut(realm, MAX_DETAIL)));
+        self
     }
 
     /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
-        self.status
+        self.problem.status
     }
 
-    /// The problem type, without its prefix: one of [`PROBLEM_TYPES`].
+    /// The problem type's name: the last part of its URI.
     #[must_use]
-    pub fn problem(&self) -> &str {
+    pub const fn problem(&self) -> &'static str {
+        self.problem.name
+    }
+
+    /// The problem type: one of [`problem_types`].
+    #[must_use]
+    pub const fn problem_type(&self) -> &ProblemType {
         &self.problem
     }
 
-    /// The value of `WWW-Authenticate`.
+    /// What is wrong this time, in a sentence, at most [`MAX_DETAIL`] bytes.
     #[must_use]
-    pub fn challenge(&self) -> Option<&str> {
-        self.challenge.as_deref()
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
-    /// The value of `Retry-After`, in whole seconds, rounded up.
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3).
     #[must_use]
-    pub fn retry_after(&self) -> Option<u64> {
+    pub fn challenge(&self) -> Option<String> {
+        let (error, scopes) = match &self.challenge {
+            Challenge::None => return None,
+            Challenge::Plain => return Some(format!("Bearer realm=\"{}\"", self.realm)),
+            Challenge::Error(error) => (*error, ""),
+            Challenge::InsufficientScope(scopes) => ("insufficient_scope", scopes.as_str()),
+        };
+        let description = describable(&self.detail);
+        let mut text = format!(
+            "Bearer realm=\"{}\", error=\"{error}\", error_description=\"{description}\"",
+            self.realm
+        );
+        // `scope` must name at least one (RFC 6749 section 3.3).
+        if !scopes.is_empty() {
+            text.push_str(&format!(", scope=\"{scopes}\""));
+        }
+        Some(text)
+    }
+
+    /// The value of `Retry-After`: whole seconds, rounded up, 1 to [`MAX_RETRY_AFTER`] (RFC 9110 section 10.2.3).
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<u64> {
         self.retry_after
-            .map(|wait| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
+    /// The body: a problem detail of media type `application/problem+json` (RFC 9457 section 3).
+    #[must_use]
+    pub fn body(&self) -> String {
+        json!({
+            "type": self.problem.uri(),
+            "title": self.problem.title,
+            "status": self.status().as_u16(),
+            "detail": self.detail,
+        })
+        .to_string()
     }
 
     /// The whole answer.
     #[must_use]
     pub fn into_response(self) -> Response<String> {
-        let body = json!({
-            "type": format!("{TYPES}{}", self.problem),
-            "title": self.status.canonical_reason().unwrap_or("Problem"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        let mut response = Response::new(body.to_string());
-        *response.status_mut() = self.status;
+        let mut response = Response::new(self.body());
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(challenge) = self.challenge.as_deref().and_then(|text| text.parse().ok()) {
+        // Made of printable ASCII only, so it always is a header value.
+        if let Some(challenge) = self.challenge().and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Some(seconds) = self.retry_after() {
+        if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
@@ -180,124 +238,45 @@ impl From<CredentialError> for Rejection {
 
 impl From<VerifyError> for Rejection {
     fn from(error: VerifyError) -> Self {
-        let problem = error.code().replace('_', "-");
+        let problem = ProblemType::of_code(error.code()).copied();
         match error.fault() {
-            Fault::Token => {
-                Self::new(StatusCode::UNAUTHORIZED, problem, error.to_string()).challenged("invalid_token", "")
-            }
+            Fault::Token => Self::new(
+                problem.unwrap_or(problems::INVALID_TOKEN),
+                &error.to_string(),
+                Challenge::Error("invalid_token"),
+            ),
             Fault::Service => {
                 // What went wrong upstream is for the operator's log, not for whoever sent the token.
                 let detail = match &error {
-                    VerifyError::CouldNotAsk { .. } => "the issuer's keys could not be asked for; ask again".to_owned(),
+                    VerifyError::CouldNotAsk { .. } => "the issuer's keys could not be asked for; try again".to_owned(),
                     other => other.to_string(),
                 };
-                let mut rejection = Self::new(StatusCode::SERVICE_UNAVAILABLE, problem, detail);
-                rejection.retry_after = Some(error.retry_after().unwrap_or(Duration::from_secs(1)));
-                rejection
+                let after = error.retry_after().unwrap_or(Duration::from_secs(1));
+                Self::try_again(problem.unwrap_or(problems::UNAVAILABLE), &detail, after)
             }
         }
     }
+}
+
+/// The longest beginning of at most `limit` bytes.
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 /// `error_description` takes printable ASCII without `"` and `\` (RFC 6750 section 3).
 fn describable(text: &str) -> String {
-    let fits = |c: &char| matches!(c, '\x20'..='\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
-    text.chars().filter(fits).collect()
+    text.chars().filter(|c| *c == ' ' || is_scope_char(*c)).collect()
 }
 
-const fn is_scope_char(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
+/// `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 section 3.3)
+fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_scope_char)
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use authmesh::proto::crypto::ScopeKind;
-
-    use super::*;
-
-    fn every_verify_error() -> Vec<VerifyError> {
-        let d = Duration::from_millis(1500);
-        vec![
-            VerifyError::TooLarge { bytes: 2, limit: 1 },
-            VerifyError::Malformed("x"),
-            VerifyError::Unsupported("x \"quoted\" \\"),
-            VerifyError::BadSignature,
-            VerifyError::UnknownKey,
-            VerifyError::Expired { ago: d },
-            VerifyError::NotYetValid { claim: "nbf", ahead: d },
-            VerifyError::WrongIssuer,
-            VerifyError::WrongAudience,
-            VerifyError::WrongType,
-            VerifyError::MissingClaim("exp".into()),
-            VerifyError::InvalidClaim("exp"),
-            VerifyError::LifetimeTooLong { limit: d },
-            VerifyError::Revoked(ScopeKind::Subject),
-            VerifyError::CouldNotAsk {
-                what: "https://idp.internal refused".into(),
-                retry_after: d,
-            },
-            VerifyError::Blind { blind_for: None },
-        ]
-    }
-
-    #[test]
-    fn an_outage_is_never_a_verdict_and_every_error_has_a_documented_type() {
-        for error in every_verify_error() {
-            let fault = error.fault();
-            let rejection = Rejection::from(error);
-            assert!(PROBLEM_TYPES.contains(&rejection.problem()), "{}", rejection.problem());
-            let expected = match fault {
-                Fault::Token => StatusCode::UNAUTHORIZED,
-                Fault::Service => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            assert_eq!(rejection.status(), expected);
-            assert_eq!(rejection.challenge().is_some(), fault == Fault::Token);
-            assert_eq!(rejection.retry_after().is_some(), fault == Fault::Service);
-            let response = rejection.into_response();
-            assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
-            assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
-            let body: serde_json::Value = serde_json::from_str(response.body()).unwrap();
-            assert_eq!(body["status"], expected.as_u16());
-            assert!(
-                !response.body().contains("idp.internal"),
-                "upstream detail is for the operator"
-            );
-        }
-    }
-
-    #[test]
-    fn challenges_follow_rfc_6750() {
-        assert_eq!(
-            Rejection::no_credential().challenge().unwrap(),
-            "Bearer realm=\"authmesh\""
-        );
-        let quoted = Rejection::from(VerifyError::Unsupported("a \"b\" \\ ü"));
-        let challenge = quoted.challenge().unwrap();
-        assert!(
-            challenge.ends_with("error=\"invalid_token\", error_description=\"the token is not supported: a b  \"")
-        );
-        let scope = Rejection::insufficient_scope(["read", "bad\"scope", "write"]);
-        assert_eq!(scope.status(), StatusCode::FORBIDDEN);
-        assert!(scope.challenge().unwrap().ends_with(", scope=\"read write\""));
-        assert_eq!(
-            Rejection::from(CredentialError::TwoHeaders).status(),
-            StatusCode::BAD_REQUEST
-        );
-    }
-
-    #[test]
-    fn retry_after_is_whole_seconds_rounded_up() {
-        let of = |retry_after| {
-            Rejection::from(VerifyError::CouldNotAsk {
-                what: String::new(),
-                retry_after,
-            })
-            .retry_after()
-            .unwrap()
-        };
-        assert_eq!(of(Duration::ZERO), 1);
-        assert_eq!(of(Duration::from_millis(1001)), 2);
-        assert_eq!(of(Duration::from_secs(7)), 7);
-    }
+const fn is_scope_char(c: char) -> bool {
+    matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e')
 }

@@ -1,0 +1,201 @@
+//! The problem types (RFC 9457 section 3.1.1): a stable part of the interface.
+
+use http::StatusCode;
+
+/// Where the problem types are described. A type is this and its name.
+pub const PREFIX: &str = "https://authmesh.dev/problems/";
+
+/// One kind of refusal. Clients may tell refusals apart by it; names never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProblemType {
+    /// The last part of the type's URI. For an error of a verification it is its
+    /// [`code`](authmesh::VerifyError::code) with hyphens.
+    pub name: &'static str,
+    /// The HTTP status that it always comes with.
+    pub status: StatusCode,
+    /// A summary that never changes from one occurrence to the next.
+    pub title: &'static str,
+    /// What it means, and what whoever sent the request can do.
+    pub meaning: &'static str,
+}
+
+impl ProblemType {
+    /// The type's URI.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("{PREFIX}{}", self.name)
+    }
+
+    /// The type of a verification's error; `None` for a code that has none.
+    pub(super) fn of_code(code: &str) -> Option<&'static Self> {
+        let hyphened = || code.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+        ALL.iter().find(|problem| problem.name.bytes().eq(hyphened()))
+    }
+}
+
+/// Every problem type that a [`Rejection`](super::Rejection) can carry.
+#[must_use]
+pub const fn problem_types() -> &'static [ProblemType] {
+    &ALL
+}
+
+const fn of(status: StatusCode, name: &'static str, title: &'static str, meaning: &'static str) -> ProblemType {
+    ProblemType {
+        name,
+        status,
+        title,
+        meaning,
+    }
+}
+
+pub(super) const NO_CREDENTIAL: ProblemType = of(
+    StatusCode::UNAUTHORIZED,
+    "no-credential",
+    "No token",
+    "The request carries no bearer token. Send one in the Authorization header.",
+);
+pub(super) const INVALID_REQUEST: ProblemType = of(
+    StatusCode::BAD_REQUEST,
+    "invalid-request",
+    "The request is ambiguous or malformed",
+    "It cannot be told which token is meant, what stands in a token's place is none, or the proxy does not tell clearly \
+     which request it asks about. The detail says what to mend.",
+);
+pub(super) const INVALID_TOKEN: ProblemType = of(
+    StatusCode::UNAUTHORIZED,
+    "invalid-token",
+    "The token is refused",
+    "The token is refused for a reason that has no type of its own. Get a new token.",
+);
+pub(super) const INSUFFICIENT_SCOPE: ProblemType = of(
+    StatusCode::FORBIDDEN,
+    "insufficient-scope",
+    "The token lacks a scope",
+    "The token is valid, and not meant for this. Get one with the scopes that the challenge names.",
+);
+pub(super) const UNAVAILABLE: ProblemType = of(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "unavailable",
+    "Nothing can be told about the token now",
+    "Something that is needed to judge the token is away. Not a verdict: keep the token, and try again after Retry-After.",
+);
+pub(super) const TIMED_OUT: ProblemType = of(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "timed-out",
+    "The answer took too long",
+    "Not a verdict: keep the token, and try again after Retry-After.",
+);
+pub(super) const NOT_FOUND: ProblemType = of(
+    StatusCode::NOT_FOUND,
+    "not-found",
+    "Nothing is at this path",
+    "The path is none of this service's.",
+);
+
+static ALL: [ProblemType; 23] = [
+    of(
+        StatusCode::UNAUTHORIZED,
+        "too-large",
+        "The token is too long",
+        "The token is longer than the policy's max_token_bytes. Ask the issuer for fewer claims, or raise the limit.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "malformed",
+        "The token is malformed",
+        "Not a signed JWT (RFC 7515, RFC 7519). Send the access token as the issuer gave it, whole.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "unsupported",
+        "The token is not supported",
+        "Signed or encoded in a way that this verifier does not know or its policy does not allow (alg, crit, b64).",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "bad-signature",
+        "The signature does not match",
+        "The token was altered, or another key signed it. Get a new token.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "unknown-key",
+        "The signing key is unknown",
+        "The issuer does not publish the key that the token's header names. Get a new token.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "expired",
+        "The token has expired",
+        "Its exp has passed. Get a new token.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "not-yet-valid",
+        "The token is not valid yet",
+        "Its nbf or iat lies ahead. If it is new, a clock is wrong: the issuer's or this node's.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "wrong-issuer",
+        "The issuer is not accepted",
+        "Its iss is none of the policy's issuers, letter for letter. Get a token from an accepted one.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "wrong-audience",
+        "The token is meant for another service",
+        "Its aud names none of the policy's audiences. Ask the issuer for a token for this service.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "wrong-type",
+        "The token is of another type",
+        "Its typ is not accepted. Send an access token, not an ID token or a logout token.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "missing-claim",
+        "A required claim is missing",
+        "The detail names the claim. The issuer has to add it.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "invalid-claim",
+        "A claim is malformed",
+        "The detail names the claim. It is not of the JSON type that RFC 7519 asks for, or its value is impossible.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "lifetime-too-long",
+        "The token lives too long",
+        "There is more time between its iat and exp than the policy's max_token_lifetime. Ask the issuer for shorter ones.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "revoked",
+        "The token is revoked",
+        "It, or something that it belongs to, was revoked. Sign in again.",
+    ),
+    of(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "could-not-ask",
+        "The issuer could not be asked",
+        "The issuer's keys are needed and cannot be fetched. Not a verdict: keep the token, and try again after Retry-After.",
+    ),
+    of(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "blind",
+        "Revocations may be unknown",
+        "The node cannot prove that it knows every revocation, and the route demands that. Not a verdict: keep the token, and \
+         try again after Retry-After.",
+    ),
+    NO_CREDENTIAL,
+    INVALID_REQUEST,
+    INVALID_TOKEN,
+    INSUFFICIENT_SCOPE,
+    UNAVAILABLE,
+    TIMED_OUT,
+    NOT_FOUND,
+];
