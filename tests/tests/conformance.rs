@@ -163,7 +163,11 @@ impl HttpUpstream {
                 }
             }
         });
-        let http = HttpClient::builder().danger_allow_http(true).environment_proxy(false).build().unwrap();
+        let http = HttpClient::builder()
+            .danger_allow_http(true)
+            .environment_proxy(false)
+            .build()
+            .unwrap();
         let source = match discover {
             true => HttpKeySource::discover(&issuer, &http),
             false => HttpKeySource::jwks_url(&format!("{issuer}/jwks"), &http),

@@ -157,7 +157,10 @@ async fn what_was_not_carried_out_does_not_ring(scene: Scene) {
     let last = scene.a.bears(c).await.position.nonce;
     while let Some(bell) = next(&scene, &mut bells).await {
         let nonce = bell.head.position.nonce;
-        assert!(nonce != lost && nonce != refused.nonce, "a bell of something that did not happen");
+        assert!(
+            nonce != lost && nonce != refused.nonce,
+            "a bell of something that did not happen"
+        );
         if nonce == last {
             break;
         }
@@ -180,7 +183,10 @@ async fn a_bell_rings_after_the_effect_and_the_entry(scene: Scene) {
             let left = scene.b.value(name).await.and_then(|bytes| Stored::decode(&bytes).ok());
             assert_eq!(left, None, "the value goes before the bell rings");
             let entries = whole(&scene.b, c).await;
-            assert!(entries.iter().any(|entry| entry.head.position.nonce == nonce), "the entry is there");
+            assert!(
+                entries.iter().any(|entry| entry.head.position.nonce == nonce),
+                "the entry is there"
+            );
         }
         commit.await.expect("the commit ends");
 
@@ -190,7 +196,10 @@ async fn a_bell_rings_after_the_effect_and_the_entry(scene: Scene) {
         let peer = scene.a.clone();
         let commit = tokio::spawn(async move { peer.commits(said).await });
         if bell_of(&scene, &mut bells, nonce).await.is_some() {
-            assert!(table(&scene.b, c).await.marks.contains(&mark), "the mark is there before the bell rings");
+            assert!(
+                table(&scene.b, c).await.marks.contains(&mark),
+                "the mark is there before the bell rings"
+            );
         }
         commit.await.expect("the commit ends");
     }

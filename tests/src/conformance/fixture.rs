@@ -81,7 +81,9 @@ pub(super) fn marking(channel: ChannelId, mark: &StoredMark) -> Commit {
 
 /// The XOR of the digests of marks.
 pub(super) fn root<'a>(marks: impl IntoIterator<Item = &'a StoredMark>) -> Digest {
-    marks.into_iter().fold(Digest::EMPTY, |root, mark| root.toggled(mark.digest))
+    marks
+        .into_iter()
+        .fold(Digest::EMPTY, |root, mark| root.toggled(mark.digest))
 }
 
 /// A record for a channel whose head is `head`. The store never looks behind the clear part.
@@ -125,27 +127,39 @@ impl Peer {
 
     /// Asks for a lease.
     pub(super) async fn asks(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> LeaseOutcome {
-        self.store.lease(name, nonce, ttl).await.expect("a lease can be asked for")
+        self.store
+            .lease(name, nonce, ttl)
+            .await
+            .expect("a lease can be asked for")
     }
 
     /// Takes a lease for long, and expects it to be free.
     pub(super) async fn takes(&self, name: EntryName) -> Nonce {
         let nonce = nonce();
         let outcome = self.asks(name, nonce, LONG).await;
-        assert!(matches!(outcome, LeaseOutcome::Taken(..)), "the lease is free: {outcome:?}");
+        assert!(
+            matches!(outcome, LeaseOutcome::Taken(..)),
+            "the lease is free: {outcome:?}"
+        );
         nonce
     }
 
     /// Stores a value under an own lease. Whether it was stored.
     pub(super) async fn stores(&self, name: EntryName, nonce: Nonce, value: Vec<u8>) -> bool {
-        self.store.store(name, nonce, value, LONG).await.expect("the store answers")
+        self.store
+            .store(name, nonce, value, LONG)
+            .await
+            .expect("the store answers")
     }
 
     /// Puts a value under a name, by a lease. Returns it.
     pub(super) async fn fills(&self, name: EntryName, content: &str) -> Vec<u8> {
         let nonce = self.takes(name).await;
         let value = record(&self.head(name.slot().channel).await, content);
-        assert!(self.stores(name, nonce, value.clone()).await, "an own lease allows the store");
+        assert!(
+            self.stores(name, nonce, value.clone()).await,
+            "an own lease allows the store"
+        );
         value
     }
 

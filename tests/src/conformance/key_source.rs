@@ -47,7 +47,8 @@ pub struct Abilities {
     pub tells_its_time: bool,
 }
 
-const FIRST: &[u8] = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"one","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+const FIRST: &[u8] =
+    br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"one","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 const SECOND: &[u8] = br#"{"keys":[ ]}  "#;
 
 /// Runs every check of the port.
@@ -92,7 +93,11 @@ async fn document(upstream: &dyn Upstream) -> Vec<u8> {
 
 async fn a_document_comes_as_it_was_published(upstream: &dyn Upstream, _: Abilities) {
     assert_eq!(document(upstream).await, FIRST);
-    assert_eq!(document(upstream).await, FIRST, "whole again: the source remembers none for its caller");
+    assert_eq!(
+        document(upstream).await,
+        FIRST,
+        "whole again: the source remembers none for its caller"
+    );
 }
 
 async fn a_rotation_is_seen_by_the_next_fetch(upstream: &dyn Upstream, _: Abilities) {
@@ -116,7 +121,11 @@ async fn each_fetch_asks_once_and_a_failure_is_not_tried_again(upstream: &dyn Up
 async fn an_outage_is_an_error_that_says_so_and_ends(upstream: &dyn Upstream, _: Abilities) {
     upstream.take_down();
     let error = fetch(upstream).await.expect_err("the upstream is down");
-    assert_ne!(error.fault, UpstreamFault::Configuration, "nobody configured anything wrong: {error}");
+    assert_ne!(
+        error.fault,
+        UpstreamFault::Configuration,
+        "nobody configured anything wrong: {error}"
+    );
     assert!(!error.what.is_empty() && error.to_string() == error.what);
     upstream.publish(SECOND);
     assert_eq!(document(upstream).await, SECOND);
@@ -129,7 +138,10 @@ async fn fetches_at_the_same_time_are_all_answered(upstream: &dyn Upstream, _: A
         tasks.spawn(async move { source.fetch(KeyFetch::default()).await });
     }
     for fetched in tasks.join_all().await {
-        assert_eq!(fetched.expect("the upstream is up").body, FetchedBody::Document(FIRST.to_vec()));
+        assert_eq!(
+            fetched.expect("the upstream is up").body,
+            FetchedBody::Document(FIRST.to_vec())
+        );
     }
 }
 
@@ -163,7 +175,11 @@ async fn an_unchanged_document_is_told_by_its_tag(upstream: &dyn Upstream, abili
     let again = ask(&first.etag).await;
     assert_eq!(again.body, FetchedBody::NotModified);
     assert_eq!(again.etag, first.etag, "the tag holds on");
-    assert_eq!(ask(&None).await.body, FetchedBody::Document(FIRST.to_vec()), "without a tag the whole document");
+    assert_eq!(
+        ask(&None).await.body,
+        FetchedBody::Document(FIRST.to_vec()),
+        "without a tag the whole document"
+    );
     upstream.publish(SECOND);
     let changed = ask(&first.etag).await;
     assert_eq!(changed.body, FetchedBody::Document(SECOND.to_vec()));
@@ -183,7 +199,10 @@ async fn what_the_upstream_says_beside_the_document_comes_along(upstream: &dyn U
     assert_eq!(fetched.max_age, abilities.max_age);
     assert_eq!(fetched.date.is_some(), abilities.tells_its_time);
     if let Some(date) = fetched.date {
-        assert!((1_500_000_000..10_000_000_000).contains(&date), "seconds since the Unix epoch: {date}");
+        assert!(
+            (1_500_000_000..10_000_000_000).contains(&date),
+            "seconds since the Unix epoch: {date}"
+        );
     }
 }
 

@@ -57,7 +57,11 @@ async fn a_lease_says_for_which_incarnation_and_generation_to_store(scene: Scene
         let head = scene.a.head(c).await;
         let outcome = scene.a.asks(name, nonce, LONG).await;
         assert_eq!(outcome, LeaseOutcome::Taken(head.incarnation, head.generation));
-        let bytes = scene.b.value(name).await.expect("the lease stands where the value will");
+        let bytes = scene
+            .b
+            .value(name)
+            .await
+            .expect("the lease stands where the value will");
         let lease = Stored {
             incarnation: head.incarnation,
             generation: head.generation,
@@ -93,7 +97,11 @@ async fn of_lease_requests_at_the_same_time_one_wins(scene: Scene) {
     }
     let all = scene.soon("32 lease requests", tasks.join_all()).await;
     let taken = |outcome: &LeaseOutcome| matches!(outcome, LeaseOutcome::Taken(..));
-    let winners: Vec<Nonce> = all.iter().filter(|(_, outcome)| taken(outcome)).map(|(nonce, _)| *nonce).collect();
+    let winners: Vec<Nonce> = all
+        .iter()
+        .filter(|(_, outcome)| taken(outcome))
+        .map(|(nonce, _)| *nonce)
+        .collect();
     assert_eq!(winners.len(), 1, "one request wins");
     for (_, outcome) in all.iter().filter(|(_, outcome)| !taken(outcome)) {
         assert_eq!(*outcome, LeaseOutcome::Held(winners[0]));
@@ -108,10 +116,16 @@ async fn only_the_holder_of_the_lease_can_store_and_only_once(scene: Scene) {
     assert_eq!(scene.a.value(name).await, None);
     let holder = scene.a.takes(name).await;
     assert!(!scene.b.stores(name, nonce(), record(&head, "another's")).await);
-    assert!(!scene.b.stores(entry(c, 2), holder, record(&head, "elsewhere")).await, "a lease is for one name");
+    assert!(
+        !scene.b.stores(entry(c, 2), holder, record(&head, "elsewhere")).await,
+        "a lease is for one name"
+    );
     let value = record(&head, "the holder's");
     assert!(scene.a.stores(name, holder, value.clone()).await);
-    assert!(!scene.a.stores(name, holder, record(&head, "again")).await, "the store used the lease up");
+    assert!(
+        !scene.a.stores(name, holder, record(&head, "again")).await,
+        "the store used the lease up"
+    );
     assert_eq!(scene.b.value(name).await, Some(value));
     assert_eq!(scene.b.value(entry(c, 2)).await, None);
 }
@@ -147,11 +161,23 @@ async fn bytes_that_are_no_value_give_way_to_a_lease(scene: Scene) {
     // Whoever can write to the second level could put them there; here the holder of a lease does.
     let c = channel(7);
     scene.a.bears(c).await;
-    for (n, garbage) in [&b""[..], b"\x00", b"\x01\x02", b"not a value at all, and longer than a lease is"].iter().enumerate() {
+    for (n, garbage) in [
+        &b""[..],
+        b"\x00",
+        b"\x01\x02",
+        b"not a value at all, and longer than a lease is",
+    ]
+    .iter()
+    .enumerate()
+    {
         let name = entry(c, n as u8);
         let nonce = scene.a.takes(name).await;
         assert!(scene.a.stores(name, nonce, garbage.to_vec()).await);
-        assert_eq!(scene.b.value(name).await.as_deref(), Some(*garbage), "as it is: the reader judges");
+        assert_eq!(
+            scene.b.value(name).await.as_deref(),
+            Some(*garbage),
+            "as it is: the reader judges"
+        );
         scene.b.takes(name).await;
     }
 }
@@ -168,7 +194,10 @@ async fn no_stale_fill_a_drop_destroys_the_lease_and_the_late_store_fails(scene:
     assert_eq!(scene.b.value(name).await, None);
 
     let fresh = scene.b.takes(name).await;
-    assert!(!scene.a.stores(name, stale, record(&head, "from before the drop")).await, "nor over another's lease");
+    assert!(
+        !scene.a.stores(name, stale, record(&head, "from before the drop")).await,
+        "nor over another's lease"
+    );
     let value = record(&head, "from after it");
     assert!(scene.b.stores(name, fresh, value.clone()).await);
     assert_eq!(scene.a.value(name).await, Some(value));
@@ -181,7 +210,12 @@ async fn no_stale_fill_a_lease_of_another_incarnation_does_not_count(scene: Scen
     let (first, second) = (entry(c, 1), entry(c, 2));
     let (stale, other) = (scene.a.takes(first).await, scene.a.takes(second).await);
     scene.b.renames(c).await;
-    assert!(!scene.a.stores(first, stale, record(&old, "of the old incarnation")).await);
+    assert!(
+        !scene
+            .a
+            .stores(first, stale, record(&old, "of the old incarnation"))
+            .await
+    );
     assert!(!renews(&scene.a, second, other).await);
     scene.b.takes(first).await;
     scene.b.takes(second).await;
@@ -218,7 +252,10 @@ async fn a_renewed_lease_lives_on(scene: Scene) {
         }
         assert!(renewed, "an own lease can be renewed");
         tokio::time::sleep(SHORT * 5).await;
-        assert!(scene.a.stores(name, nonce, record(&head, "v")).await, "it lives from the renewal on");
+        assert!(
+            scene.a.stores(name, nonce, record(&head, "v")).await,
+            "it lives from the renewal on"
+        );
         return;
     }
     panic!("ten leases ran out before they could be renewed");
@@ -259,5 +296,9 @@ async fn giving_back_what_is_not_ones_own_changes_nothing(scene: Scene) {
     let value = record(&head, "v");
     assert!(scene.a.stores(name, holder, value.clone()).await);
     gives_back(&scene.a, name, holder).await;
-    assert_eq!(scene.b.value(name).await, Some(value), "a value is not a lease, even the holder's own");
+    assert_eq!(
+        scene.b.value(name).await,
+        Some(value),
+        "a value is not a lease, even the holder's own"
+    );
 }

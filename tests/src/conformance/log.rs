@@ -47,7 +47,11 @@ pub(super) async fn whole(peer: &Peer, channel: ChannelId) -> Vec<LogEntry> {
         let from = entries.last().map_or(BEGINNING, |entry| entry.head.position);
         let part = read(peer, channel, from, 100).await;
         // The first of a part is the last of the part before: a read includes its beginning.
-        let new: Vec<LogEntry> = part.entries.into_iter().skip(usize::from(!entries.is_empty())).collect();
+        let new: Vec<LogEntry> = part
+            .entries
+            .into_iter()
+            .skip(usize::from(!entries.is_empty()))
+            .collect();
         if new.is_empty() {
             return entries;
         }
@@ -70,7 +74,11 @@ pub(super) async fn table(peer: &Peer, channel: ChannelId) -> MarkTable {
 pub(super) fn assert_chain(entries: &[LogEntry]) {
     for pair in entries.windows(2) {
         let (before, after) = (&pair[0].head, &pair[1].head);
-        assert_eq!(after.previous, Some(before.position), "each entry names the one before it");
+        assert_eq!(
+            after.previous,
+            Some(before.position),
+            "each entry names the one before it"
+        );
         assert!(after.position.id > before.position.id, "stream IDs go up");
     }
 }
@@ -89,12 +97,21 @@ async fn the_first_commit_is_the_birth_of_the_log(scene: Scene) {
     let first = dropping(entry(channel(7), 1));
     let Committed { entry, replicas } = scene.a.commits(first.clone()).await;
     assert_eq!(entry.channel, channel(7));
-    assert_eq!(entry.head.incarnation, first.birth, "born with the incarnation of the commit");
+    assert_eq!(
+        entry.head.incarnation, first.birth,
+        "born with the incarnation of the commit"
+    );
     assert_eq!(entry.head.generation, 0);
     assert_eq!(entry.head.previous, None, "nothing is before the first entry");
-    assert_eq!(entry.head.position.nonce, first.nonce, "the nonce is part of the position");
+    assert_eq!(
+        entry.head.position.nonce, first.nonce,
+        "the nonce is part of the position"
+    );
     assert_eq!(entry.payload, Payload::Statement(first.statement));
-    assert!(replicas <= scene.abilities.replicas, "{replicas} replicas cannot have confirmed");
+    assert!(
+        replicas <= scene.abilities.replicas,
+        "{replicas} replicas cannot have confirmed"
+    );
 
     let slice = read(&scene.b, channel(7), BEGINNING, 10).await;
     assert_eq!(slice.head, Some(entry.head));
@@ -113,7 +130,11 @@ async fn later_commits_keep_the_incarnation_and_link_to_the_entry_before(scene: 
         entries.push(done);
     }
     assert_chain(&entries);
-    assert!(entries.iter().all(|entry| entry.head.incarnation == entries[0].head.incarnation));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.head.incarnation == entries[0].head.incarnation)
+    );
     assert_eq!(whole(&scene.a, c).await, entries);
     let last = entries.last().map(|entry| entry.head);
     assert_eq!(scene.b.heads().await[c.index()], last, "the head is the last entry");
@@ -123,7 +144,12 @@ async fn later_commits_keep_the_incarnation_and_link_to_the_entry_before(scene: 
 async fn heads_come_in_the_order_of_the_channels(scene: Scene) {
     let mut expected = vec![None; CHANNELS];
     // Backwards, and not all of them: order and absence must come from the channels.
-    for id in ChannelId::all().collect::<Vec<_>>().into_iter().rev().filter(|id| id.number() % 3 != 1) {
+    for id in ChannelId::all()
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .filter(|id| id.number() % 3 != 1)
+    {
         expected[id.index()] = Some(scene.a.bears(id).await);
         assert_eq!(scene.b.heads().await, expected, "one channel moved, and no other");
     }
@@ -135,11 +161,18 @@ async fn a_statement_comes_back_byte_for_byte(scene: Scene) {
     let longest: Vec<u8> = every_byte.iter().copied().cycle().take(MAX_PAYLOAD).collect();
     let mut expected = Vec::new();
     for statement in [vec![0], every_byte, b"\r\n*1\r\n$-1".to_vec(), longest] {
-        let done = scene.a.commits(commit(c, Effect::Drop(entry(c, 1)), statement.clone())).await;
+        let done = scene
+            .a
+            .commits(commit(c, Effect::Drop(entry(c, 1)), statement.clone()))
+            .await;
         assert_eq!(done.entry.payload, Payload::Statement(statement.clone()));
         expected.push(Payload::Statement(statement));
     }
-    let read: Vec<Payload> = whole(&scene.b, c).await.into_iter().map(|entry| entry.payload).collect();
+    let read: Vec<Payload> = whole(&scene.b, c)
+        .await
+        .into_iter()
+        .map(|entry| entry.payload)
+        .collect();
     assert_eq!(read, expected);
 }
 
@@ -184,7 +217,11 @@ async fn a_read_includes_its_beginning_and_goes_upwards(scene: Scene) {
         nonce: nonce(),
     };
     let slice = read(&scene.b, c, twin, 100).await;
-    assert_eq!(slice.entries, entries[3..], "the stream ID decides where a read begins, not the nonce");
+    assert_eq!(
+        slice.entries,
+        entries[3..],
+        "the stream ID decides where a read begins, not the nonce"
+    );
     let beyond = Position {
         id: StreamId {
             millis: at(5).id.millis + 1,
@@ -193,7 +230,11 @@ async fn a_read_includes_its_beginning_and_goes_upwards(scene: Scene) {
         nonce: at(5).nonce,
     };
     let slice = read(&scene.b, c, beyond, 100).await;
-    assert_eq!((slice.entries, slice.head), (Vec::new(), Some(entries[5].head)), "past the end");
+    assert_eq!(
+        (slice.entries, slice.head),
+        (Vec::new(), Some(entries[5].head)),
+        "past the end"
+    );
 }
 
 async fn a_read_brings_no_more_than_its_limit(scene: Scene) {
@@ -221,7 +262,11 @@ async fn a_drop_deletes_the_value_of_its_name_only(scene: Scene) {
     scene.b.commits(marking(c, &mark(1, 1, 1))).await;
     assert!(scene.a.value(kept).await.is_some(), "a mark deletes no value");
     let refilled = scene.a.fills(dropped, "new").await;
-    assert_eq!(scene.b.value(dropped).await, Some(refilled), "a dropped name can be filled again");
+    assert_eq!(
+        scene.b.value(dropped).await,
+        Some(refilled),
+        "a dropped name can be filled again"
+    );
 }
 
 async fn a_drop_leaves_counters_alone(scene: Scene) {
@@ -238,7 +283,11 @@ async fn merges(scene: &Scene, c: ChannelId, said: &[StoredMark], expected: &[&S
         let done = scene.a.commits(marking(c, mark)).await;
         let table = table(&scene.b, c).await;
         assert_eq!(table.head, Some(done.entry.head), "table and head are of one instant");
-        assert_eq!(done.entry.head.root, root(&table.marks), "the entry's root is that of the table after it");
+        assert_eq!(
+            done.entry.head.root,
+            root(&table.marks),
+            "the entry's root is that of the table after it"
+        );
     }
     let table = table(&scene.b, c).await;
     assert_eq!(table.marks.iter().collect::<Vec<_>>(), expected);
@@ -252,7 +301,13 @@ async fn marks_merge_by_rank_within_hour_and_field(scene: Scene) {
     merges(&scene, channel(10), &[equal, lower, low], &[&high]).await;
     let greatest = mark(10, 1, u64::MAX);
     let beyond_floats = mark(10, 1, (1 << 53) + 1);
-    merges(&scene, channel(10), &[mark(10, 1, 1 << 53), beyond_floats.clone()], &[&beyond_floats]).await;
+    merges(
+        &scene,
+        channel(10),
+        &[mark(10, 1, 1 << 53), beyond_floats.clone()],
+        &[&beyond_floats],
+    )
+    .await;
     merges(&scene, channel(10), std::slice::from_ref(&greatest), &[&greatest]).await;
     let zero = mark(11, 1, 0);
     merges(&scene, channel(10), std::slice::from_ref(&zero), &[&greatest, &zero]).await;
@@ -262,7 +317,11 @@ async fn hours_that_share_a_bucket_stand_apart(scene: Scene) {
     let (first, later, field) = (mark(40, 1, 5), mark(40 + 32, 1, 3), mark(40, 2, 1));
     let said = [later.clone(), first.clone(), field.clone()];
     merges(&scene, channel(11), &said, &[&first, &field, &later]).await;
-    assert_eq!(table(&scene.a, channel(12)).await.marks, [], "marks are their channel's own");
+    assert_eq!(
+        table(&scene.a, channel(12)).await.marks,
+        [],
+        "marks are their channel's own"
+    );
     let fields: Vec<StoredMark> = (0..=255).map(|n| mark(41, n, 1)).collect();
     merges(&scene, channel(12), &fields, &fields.iter().collect::<Vec<_>>()).await;
 }
@@ -304,7 +363,10 @@ async fn commits_at_the_same_time_make_one_chain(scene: Scene) {
     assert_eq!(whole(&scene.a, c).await, done, "every commit is there once");
     assert_chain(&done);
     assert_eq!(done[0].head.previous, None, "only one of them was the birth");
-    assert!(done.iter().all(|entry| entry.head.incarnation == done[0].head.incarnation));
+    assert!(
+        done.iter()
+            .all(|entry| entry.head.incarnation == done[0].head.incarnation)
+    );
     assert_eq!(scene.b.head(c).await.root, root(&marks));
 }
 
@@ -322,7 +384,11 @@ async fn a_capped_log_loses_its_oldest_entries_only(scene: Scene) {
     assert_chain(&entries);
     assert_eq!(entries.last(), Some(&last));
     let slice = read(&scene.b, c, first.head.position, 1).await;
-    assert_eq!(slice.first, Some(entries[0].head.position), "the oldest that is still there");
+    assert_eq!(
+        slice.first,
+        Some(entries[0].head.position),
+        "the oldest that is still there"
+    );
     assert_eq!(slice.entries[..], entries[..1], "a read from before it begins with it");
     let table = table(&scene.b, c).await;
     assert_eq!(table.marks, [mark], "a mark outlives its log entry");

@@ -28,7 +28,10 @@ async fn announce(peer: &Peer, id: &[u8], sealed: &[u8]) {
 
 async fn list(peer: &Peer) -> Vec<(Vec<u8>, Vec<u8>)> {
     let entries = peer.members.list().await.expect("the records can be read");
-    entries.into_iter().map(|MemberEntry { id, sealed }| (id, sealed)).collect()
+    entries
+        .into_iter()
+        .map(|MemberEntry { id, sealed }| (id, sealed))
+        .collect()
 }
 
 async fn nobody_is_there_at_first(scene: Scene) {
@@ -74,7 +77,11 @@ async fn a_forgotten_member_is_gone_until_it_announces_itself_again(scene: Scene
     assert_eq!(list(&scene.a).await, [(b"two".to_vec(), b"2".to_vec())]);
     forget(&scene.b, b"one").await;
     forget(&scene.b, b"never seen").await;
-    assert_eq!(list(&scene.a).await.len(), 1, "forgetting who is not there changes nothing");
+    assert_eq!(
+        list(&scene.a).await.len(),
+        1,
+        "forgetting who is not there changes nothing"
+    );
     announce(&scene.a, b"one", b"3").await;
     assert_eq!(list(&scene.b).await[0], (b"one".to_vec(), b"3".to_vec()));
 }
@@ -92,7 +99,10 @@ async fn announcements_at_the_same_time_are_all_kept(scene: Scene) {
 
 async fn members_know_nothing_of_logs_and_values(scene: Scene) {
     announce(&scene.a, b"one", b"1").await;
-    assert!(scene.b.heads().await.iter().all(Option::is_none), "a registration is no statement");
+    assert!(
+        scene.b.heads().await.iter().all(Option::is_none),
+        "a registration is no statement"
+    );
 }
 
 async fn a_full_registration_refuses_newcomers_only(scene: Scene) {

@@ -94,7 +94,11 @@ async fn of_mints_at_the_same_time_one_wins(scene: Scene) {
             tasks.spawn(async move { mint(&peer, c, expected).await });
         }
         let all = scene.soon("16 mints", tasks.join_all()).await;
-        let won: Vec<Incarnation> = all.into_iter().filter(|(won, ..)| *won).map(|(_, new, _)| new).collect();
+        let won: Vec<Incarnation> = all
+            .into_iter()
+            .filter(|(won, ..)| *won)
+            .map(|(_, new, _)| new)
+            .collect();
         assert_eq!(won.len(), 1, "one mint wins");
         assert_eq!(scene.a.head(c).await.incarnation, won[0]);
         assert_eq!(whole(&scene.b, c).await.len(), length);

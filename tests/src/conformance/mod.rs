@@ -142,7 +142,9 @@ impl Scene {
 
 impl fmt::Debug for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scene").field("abilities", &self.abilities).finish_non_exhaustive()
+        f.debug_struct("Scene")
+            .field("abilities", &self.abilities)
+            .finish_non_exhaustive()
     }
 }
 

@@ -79,7 +79,9 @@ async fn a_value_lives_for_its_time(scene: Scene) {
     let nonce = scene.a.takes(short).await;
     assert_eq!(scene.a.store.store(short, nonce, value.clone(), SHORT).await, Ok(true));
     scene.a.fills(long, "v").await;
-    scene.until("the end of a value", async || scene.b.value(short).await.is_none()).await;
+    scene
+        .until("the end of a value", async || scene.b.value(short).await.is_none())
+        .await;
     assert!(scene.b.value(long).await.is_some(), "another one's time is its own");
     scene.a.takes(short).await;
 }
@@ -106,7 +108,10 @@ async fn a_lease_does_not_keep_a_value_from_being_inserted(scene: Scene) {
     let nonce = scene.a.takes(name).await;
     let inserted = record(&head, "inserted");
     assert!(inserts(&scene.b, name, &inserted).await);
-    assert!(!scene.a.stores(name, nonce, record(&head, "late")).await, "the lease is gone");
+    assert!(
+        !scene.a.stores(name, nonce, record(&head, "late")).await,
+        "the lease is gone"
+    );
     assert_eq!(scene.a.value(name).await, Some(inserted));
 }
 
@@ -127,8 +132,13 @@ async fn an_inserted_value_lives_for_its_time(scene: Scene) {
     let head = scene.a.bears(c).await;
     let name = entry(c, 1);
     let value = record(&head, "v");
-    assert_eq!(scene.a.store.insert_if_absent(name, value.clone(), SHORT).await, Ok(true));
-    scene.until("the end of a value", async || scene.b.value(name).await.is_none()).await;
+    assert_eq!(
+        scene.a.store.insert_if_absent(name, value.clone(), SHORT).await,
+        Ok(true)
+    );
+    scene
+        .until("the end of a value", async || scene.b.value(name).await.is_none())
+        .await;
     assert!(inserts(&scene.b, name, &value).await);
 }
 
@@ -143,7 +153,11 @@ async fn of_insertions_at_the_same_time_one_wins(scene: Scene) {
         tasks.spawn(async move { (inserts(&peer, name, &value).await, value) });
     }
     let all = scene.soon("32 insertions", tasks.join_all()).await;
-    let won: Vec<Vec<u8>> = all.into_iter().filter(|(won, _)| *won).map(|(_, value)| value).collect();
+    let won: Vec<Vec<u8>> = all
+        .into_iter()
+        .filter(|(won, _)| *won)
+        .map(|(_, value)| value)
+        .collect();
     assert_eq!(won.len(), 1, "one insertion wins");
     assert_eq!(scene.b.value(name).await.as_ref(), won.first());
 }
@@ -199,7 +213,12 @@ async fn a_counters_time_counts_from_its_first_increment(scene: Scene) {
     let mut last = 0;
     scene
         .until("the end of a counter", async || {
-            let sum = scene.a.store.increment(name, 1, SHORT).await.expect("the store answers");
+            let sum = scene
+                .a
+                .store
+                .increment(name, 1, SHORT)
+                .await
+                .expect("the store answers");
             let fell_back = sum == 1 && last > 1;
             last = sum;
             fell_back

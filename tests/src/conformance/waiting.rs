@@ -103,7 +103,10 @@ async fn a_waiter_wakes_when_the_lease_runs_out(scene: Scene) {
     let c = channel(21);
     scene.a.bears(c).await;
     let (name, nonce) = (entry(c, 1), nonce());
-    assert!(matches!(scene.a.asks(name, nonce, SHORT).await, LeaseOutcome::Taken(..)));
+    assert!(matches!(
+        scene.a.asks(name, nonce, SHORT).await,
+        LeaseOutcome::Taken(..)
+    ));
     assert_wakes(&scene, "run out", waiter(&scene.b, name, nonce)).await;
     scene.b.takes(name).await;
 }
@@ -129,7 +132,10 @@ async fn every_waiter_wakes_and_one_that_left_disturbs_none(scene: Scene) {
     }
     left.abort();
     let value = record(&scene.a.head(channel(23)).await, "v");
-    assert!(scene.a.stores(name, nonce, value).await, "waiters take nothing from the holder");
+    assert!(
+        scene.a.stores(name, nonce, value).await,
+        "waiters take nothing from the holder"
+    );
     for waiter in waiters {
         assert_wakes(&scene, "stored over", waiter).await;
     }
@@ -142,6 +148,11 @@ async fn a_waiter_waits_for_its_lease_and_no_other(scene: Scene) {
     scene.a.commits(dropping(entry(c, 3))).await;
     assert_eq!(scene.a.store.renew(entry(c, 1), nonce, LONG).await, Ok(true));
     assert_waits(&mut waiter).await;
-    scene.a.store.release(entry(c, 1), nonce).await.expect("the store answers");
+    scene
+        .a
+        .store
+        .release(entry(c, 1), nonce)
+        .await
+        .expect("the store answers");
     assert_wakes(&scene, "given back", waiter).await;
 }

@@ -160,6 +160,11 @@ impl Channel {
         self.reload_at = Some(at);
     }
 
+    /// Whether the log still lacks marks and it is time to look which.
+    pub(super) fn wants_reload(&self, now: Moment) -> bool {
+        self.reload_at.is_some_and(|at| now >= at)
+    }
+
     pub(super) fn load(&mut self, id: ChannelId, purpose: Purpose) -> Action {
         self.reload_at = None;
         self.phase = Phase::Loading(purpose);
@@ -176,8 +181,6 @@ impl Channel {
         self.next_repair = now.plus(config.repair_period);
         match self.watermark {
             None => self.load(id, Purpose::Join),
-            // Nothing is missing here; the log still lacks marks.
-            Some(_) if self.phase == Phase::Current => self.load(id, Purpose::Reload),
             Some(watermark) => {
                 self.phase = Phase::Reading;
                 Action::ReadLog(id, watermark.position)

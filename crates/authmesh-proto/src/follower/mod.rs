@@ -211,13 +211,6 @@ impl Follower {
         self.channels[channel.index()].knows(position)
     }
 
-    /// Whether a head that was read after `asked` is one that a log without losses can show: the watermark, or one that was
-    /// overtaken since. A log whose head went back has lost writes, and what it holds is not to be believed.
-    #[must_use]
-    pub fn believes(&self, channel: ChannelId, head: &Head, asked: Moment) -> bool {
-        self.channels[channel.index()].proves(head, asked)
-    }
-
     /// Until when the node is coherent, counted from before the reads that prove it. [`Moment::ORIGIN`]: never yet.
     #[must_use]
     pub fn coherent_until(&self) -> Moment {
@@ -371,6 +364,9 @@ impl Follower {
         if channel.proves(head, asked) {
             channel.phase = Phase::Current;
             channel.prove(asked);
+            if channel.wants_reload(now) {
+                self.load(id, Purpose::Reload);
+            }
         } else {
             // The log goes on beyond what one read brings.
             channel.phase = Phase::Suspect { due: now };

@@ -108,14 +108,16 @@ fn headers(settings: &Resolved, problems: &mut Report) {
         let Some(name) = settings.text(setting.path).filter(|name| !name.is_empty()) else {
             continue;
         };
-        if let Some(other) = seen.insert(name.to_ascii_lowercase(), setting.path) {
+        // Many servers take `_`, `-` and `.` in a header's name for the same character.
+        let alike = name.to_ascii_lowercase().replace(['_', '.'], "-");
+        if let Some(other) = seen.insert(alike, setting.path) {
             // Point at the one that somebody wrote.
             let (at, other) = if settings.is_given(setting.path) {
                 (setting.path, other)
             } else {
                 (other, setting.path)
             };
-            let message = format!("is the same header as {other}: header names must differ, in any case of letters.");
+            let message = format!("is the same header as {other}: header names must differ in more than the case of letters and `-`, `_`, `.`.");
             problems.push(settings.location(at), at, message);
         }
     }

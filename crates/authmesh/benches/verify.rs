@@ -1,0 +1,441 @@
+//! How fast a verdict comes from memory, beside a signature check of the same tokens in the same run.
+//!
+//! ```text
+//! cargo bench -p authmesh --bench verify -- [--json FILE] [--quick]
+//! ```
+//!
+//! What is measured and its reference take turns, a batch each, so that a machine that slows down slows both; figures are
+//! medians over the batches. Tokens are copied into a small buffer before each batch: they are warm, as they are when they
+//! come off a socket. Everything else (entries, verdicts) is as warm as the working set allows.
+//!
+//! The tokens of the large working set are signed with Ed25519, because 200,000 RSA signatures take minutes. They are as
+//! long as the others, and a hit never looks at the signature; the reference is RS256 in every case.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use authmesh::memory::FixedKeys;
+use authmesh::{AuthMesh, Outcome, Policy, Rules, Verifier};
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use highway::{HighwayHash as _, HighwayHasher, Key};
+use jsonwebtoken::crypto::aws_lc;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+const ISSUER: &str = "https://login.example.com";
+const AUDIENCE: &str = "orders-api";
+/// Length of every token: an access token with the usual claims.
+const TOKEN_BYTES: usize = 870;
+/// The hot set.
+const HOT: usize = 1_000;
+/// Tokens per timed batch of hits: their bytes fit into the caches beside everything else.
+const BATCH: usize = 64;
+/// Signature checks per timed batch.
+const CHECKS: usize = 8;
+
+/// How much is done.
+struct Effort {
+    /// Tokens of the large working set.
+    cached: usize,
+    /// Batches per figure.
+    rounds: usize,
+    /// How long threads hit together.
+    together: Duration,
+}
+
+const FULL: Effort = Effort {
+    cached: 200_000,
+    rounds: 3_000,
+    together: Duration::from_secs(3),
+};
+const QUICK: Effort = Effort {
+    cached: 20_000,
+    rounds: 300,
+    together: Duration::from_millis(300),
+};
+
+#[derive(Serialize)]
+struct Report {
+    figures: Vec<Figure>,
+}
+
+#[derive(Serialize)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    reference: Option<&'static str>,
+    reference_value: Option<f64>,
+    ratio: Option<f64>,
+    goal: Option<&'static str>,
+    met: Option<bool>,
+}
+
+impl Figure {
+    /// A time beside the time of its reference; the ratio says how many times faster it is.
+    fn time(name: impl Into<String>, value: f64, reference: &'static str, reference_value: f64) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            unit: "ns",
+            reference: Some(reference),
+            reference_value: Some(reference_value),
+            ratio: Some(reference_value / value),
+            goal: None,
+            met: None,
+        }
+    }
+
+    /// States the goal, and whether it was met: a quick run cannot tell.
+    fn at_least(mut self, goal: &'static str, times: f64, quick: bool) -> Self {
+        self.goal = Some(goal);
+        self.met = self.ratio.filter(|_| !quick).map(|ratio| ratio >= times);
+        self
+    }
+}
+
+fn main() -> ExitCode {
+    let (json, quick) = match arguments() {
+        Ok(arguments) => arguments,
+        Err(wrong) => {
+            eprintln!("verify: {wrong}. Usage: verify [--json FILE] [--quick]");
+            return ExitCode::from(2);
+        }
+    };
+    let figures = measure(if quick { &QUICK } else { &FULL }, quick);
+    for figure in &figures {
+        println!(
+            "{:<44} {:>10.1} {:<7} {}",
+            figure.name,
+            figure.value,
+            figure.unit,
+            beside(figure)
+        );
+    }
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&Report { figures }).expect("figures are JSON");
+        if let Err(error) = std::fs::write(&path, text + "\n") {
+            eprintln!("verify: {} could not be written: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn beside(figure: &Figure) -> String {
+    let (Some(reference), Some(value), Some(ratio)) = (figure.reference, figure.reference_value, figure.ratio) else {
+        return String::new();
+    };
+    let goal = figure.goal.map_or_else(String::new, |goal| format!(", goal {goal}"));
+    format!("{reference}: {value:.1}; ratio {ratio:.2}{goal}")
+}
+
+fn arguments() -> Result<(Option<PathBuf>, bool), String> {
+    let (mut json, mut quick) = (None, false);
+    let mut arguments = std::env::args_os().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--quick") => quick = true,
+            Some("--json") => json = Some(arguments.next().ok_or("--json needs a file")?.into()),
+            // cargo says so to every benchmark.
+            Some("--bench") => {}
+            _ => return Err(format!("{} is not known", argument.to_string_lossy())),
+        }
+    }
+    Ok((json, quick))
+}
+
+fn measure(effort: &Effort, quick: bool) -> Vec<Figure> {
+    let issuer = Issuer::new();
+    let hot: Vec<String> = (0..HOT).map(|n| issuer.rs256(n)).collect();
+    let many: Vec<String> = (0..effort.cached).map(|n| issuer.ed25519(n)).collect();
+
+    // The node's own tasks sleep while this thread measures: a node without a cluster needs none of them for a hit.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let verifier = runtime.block_on(start(issuer.jwks(), &hot, &many));
+
+    let mut figures = hits(&verifier, &issuer, &hot, &many, effort, quick);
+    figures.extend(together(&verifier, &hot, effort));
+    figures.extend(digests(&hot[0], effort));
+    figures
+}
+
+/// The issuer: one key that signs like most do, and one that signs fast.
+struct Issuer {
+    rsa: RsaKeyPair,
+    ed: Ed25519KeyPair,
+    random: SystemRandom,
+    now: u64,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        Self {
+            rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+            ed: Ed25519KeyPair::generate().unwrap(),
+            random: SystemRandom::new(),
+            now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
+        }
+    }
+
+    fn jwks(&self) -> Vec<u8> {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let components = aws_lc::DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key;
+        let (n, e) = components(self.rsa.public_key().as_ref()).unwrap();
+        let set = json!({"keys": [
+            {"kty": "RSA", "kid": "rsa", "alg": "RS256", "use": "sig", "n": encode(&n), "e": encode(&e)},
+            {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "x": encode(self.ed.public_key().as_ref())},
+        ]});
+        set.to_string().into_bytes()
+    }
+
+    fn rs256(&self, n: usize) -> String {
+        self.token("RS256", "rsa", n, 256, |input| {
+            let mut signature = vec![0; self.rsa.public_modulus_len()];
+            self.rsa
+                .sign(&RSA_PKCS1_SHA256, &self.random, input, &mut signature)
+                .unwrap();
+            signature
+        })
+    }
+
+    fn ed25519(&self, n: usize) -> String {
+        self.token("EdDSA", "ed", n, 64, |input| self.ed.sign(input).as_ref().to_vec())
+    }
+
+    /// A token of [`TOKEN_BYTES`], give or take one: base64url skips every fourth length.
+    fn token(&self, alg: &str, kid: &str, n: usize, signature: usize, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+        let header = URL_SAFE_NO_PAD.encode(json!({"alg": alg, "typ": "at+jwt", "kid": kid}).to_string());
+        let base64 = |bytes: usize| (bytes * 4).div_ceil(3);
+        let claims = |padding: usize| {
+            json!({
+                "iss": ISSUER, "aud": AUDIENCE, "sub": format!("user-{n:08}"), "client_id": "web-frontend",
+                "jti": format!("3f2a6c1e-{n:012}"), "sid": format!("session-{n:08}"),
+                "scope": "orders:read orders:write profile", "iat": self.now - 10, "exp": self.now + 7_200,
+                "ctx": "x".repeat(padding),
+            })
+            .to_string()
+        };
+        let other = header.len() + 2 + base64(signature);
+        let room = (TOKEN_BYTES - other) * 3 / 4;
+        let payload = URL_SAFE_NO_PAD.encode(claims(room - claims(0).len()));
+        let input = format!("{header}.{payload}");
+        let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(sign(input.as_bytes())));
+        assert!(token.len().abs_diff(TOKEN_BYTES) <= 1, "{} bytes", token.len());
+        token
+    }
+}
+
+/// A node that has verified every token once.
+async fn start(jwks: Vec<u8>, hot: &[String], many: &[String]) -> Verifier {
+    let policy = Policy {
+        // Longer than any run: verdicts must not grow too old while others are measured.
+        max_verdict_age: Duration::from_secs(7_200),
+        ..Policy::default()
+    };
+    let mesh = AuthMesh::builder()
+        .issuer(ISSUER, Arc::new(FixedKeys::new(jwks)), Rules::for_audiences([AUDIENCE]))
+        .policy(policy)
+        .verdict_bytes(2 << 30)
+        .start()
+        .await
+        .unwrap();
+    let verifier = mesh.verifier();
+    for token in many.iter().chain(hot) {
+        verifier.verify(token).await.unwrap();
+    }
+    verifier
+}
+
+/// A token's bytes in a place that is warm.
+struct Warm(Vec<Vec<u8>>);
+
+impl Warm {
+    fn new() -> Self {
+        Self((0..BATCH).map(|_| Vec::with_capacity(TOKEN_BYTES + 1)).collect())
+    }
+
+    fn load<'a>(&mut self, tokens: impl Iterator<Item = &'a String>) -> &[Vec<u8>] {
+        let mut count = 0;
+        for (place, token) in self.0.iter_mut().zip(tokens) {
+            place.clear();
+            place.extend_from_slice(token.as_bytes());
+            count += 1;
+        }
+        &self.0[..count]
+    }
+}
+
+/// Nanoseconds per item of one batch.
+fn per_item<T>(items: &[T], mut work: impl FnMut(&T)) -> f64 {
+    let begin = Instant::now();
+    items.iter().for_each(&mut work);
+    begin.elapsed().as_nanos() as f64 / items.len() as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn hit(verifier: &Verifier, token: &[u8]) {
+    let answer = verifier
+        .try_hit(black_box(token))
+        .expect("the verdict is in memory")
+        .expect("the token is valid");
+    debug_assert_eq!(answer.outcome, Outcome::Hit);
+    black_box(answer);
+}
+
+/// Numbers below `end`, evenly and in no order. xorshift64*, so that runs are alike.
+struct Scatter(u64);
+
+impl Scatter {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
+    }
+}
+
+/// What the reference reads of a token. Fewer claims would make it no faster that matters.
+#[derive(Deserialize)]
+struct Claims {
+    #[allow(dead_code)]
+    sub: String,
+}
+
+fn hits(
+    verifier: &Verifier,
+    issuer: &Issuer,
+    hot: &[String],
+    many: &[String],
+    effort: &Effort,
+    quick: bool,
+) -> Vec<Figure> {
+    let key = DecodingKey::from_rsa_der(issuer.rsa.public_key().as_ref());
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.set_audience(&[AUDIENCE]);
+    validation.set_issuer(&[ISSUER]);
+    let check = |token: &Vec<u8>| {
+        let data = jsonwebtoken::decode::<Claims>(black_box(token), &key, &validation).expect("the token is valid");
+        black_box(data.claims);
+    };
+
+    let (mut warm, mut scatter) = (Warm::new(), Scatter(0x9e37_79b9_7f4a_7c15));
+    let (mut of_hot, mut of_many, mut of_checks) = (Vec::new(), Vec::new(), Vec::new());
+    // Some rounds before the ones that count: caches, clock speed, and the cache's own housekeeping after the fill.
+    for round in 0..effort.rounds + effort.rounds / 10 {
+        let mut from = |set: &[String], count: usize| (0..count).map(|_| scatter.below(set.len())).collect::<Vec<_>>();
+        let (some_hot, some, few) = (from(hot, BATCH), from(many, BATCH), from(hot, CHECKS));
+        let hot_time = per_item(warm.load(some_hot.iter().map(|n| &hot[*n])), |token| {
+            hit(verifier, token)
+        });
+        let check_time = per_item(warm.load(few.iter().map(|n| &hot[*n])), check);
+        let many_time = per_item(warm.load(some.iter().map(|n| &many[*n])), |token| hit(verifier, token));
+        if round >= effort.rounds / 10 {
+            of_hot.push(hot_time);
+            of_many.push(many_time);
+            of_checks.push(check_time);
+        }
+    }
+    let reference = median(of_checks);
+    const CHECK: &str = "RS256 by jsonwebtoken on aws-lc-rs";
+    vec![
+        Figure::time(
+            format!("hit, {HOT} hot tokens of {TOKEN_BYTES} bytes"),
+            median(of_hot),
+            CHECK,
+            reference,
+        )
+        .at_least(">= 80", 80.0, quick),
+        Figure::time(
+            format!("hit, uniform over {} tokens", many.len()),
+            median(of_many),
+            CHECK,
+            reference,
+        )
+        .at_least(">= 15", 15.0, quick),
+    ]
+}
+
+/// Hits of two threads at once, beside one thread alone.
+fn together(verifier: &Verifier, hot: &[String], effort: &Effort) -> Vec<Figure> {
+    let alone = throughput(verifier, hot, 1, effort.together);
+    let both = throughput(verifier, hot, 2, effort.together);
+    vec![Figure {
+        name: "hits of 2 threads together".into(),
+        value: both,
+        unit: "hits/s",
+        reference: Some("1 thread"),
+        reference_value: Some(alone),
+        ratio: Some(both / alone),
+        goal: None,
+        met: None,
+    }]
+}
+
+fn throughput(verifier: &Verifier, hot: &[String], threads: usize, time: Duration) -> f64 {
+    let begin = Barrier::new(threads);
+    let rates = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
+                let begin = &begin;
+                scope.spawn(move || {
+                    let (mut warm, mut scatter) = (Warm::new(), Scatter(thread as u64 + 1));
+                    let (mut hits, mut spent) = (0_u64, Duration::ZERO);
+                    begin.wait();
+                    let end = Instant::now() + time;
+                    while Instant::now() < end {
+                        let some: Vec<usize> = (0..BATCH).map(|_| scatter.below(hot.len())).collect();
+                        let tokens = warm.load(some.iter().map(|n| &hot[*n]));
+                        let from = Instant::now();
+                        tokens.iter().for_each(|token| hit(verifier, token));
+                        spent += from.elapsed();
+                        hits += tokens.len() as u64;
+                    }
+                    hits as f64 / spent.as_secs_f64()
+                })
+            })
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("a thread ends"))
+            .collect::<Vec<f64>>()
+    });
+    rates.iter().sum()
+}
+
+/// The digest that finds a verdict, beside the one that needs no key.
+fn digests(token: &str, effort: &Effort) -> Vec<Figure> {
+    let keyed = HighwayHasher::new(Key([1, 2, 3, 4]));
+    let tokens = vec![token.as_bytes(); BATCH];
+    let (mut highway, mut sha) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        highway.push(per_item(&tokens, |token| {
+            let mut hasher = keyed.clone();
+            hasher.append(black_box(token));
+            black_box(hasher.finalize256());
+        }));
+        sha.push(per_item(&tokens, |token| {
+            black_box(digest(&SHA256, black_box(token)));
+        }));
+    }
+    let name = format!("digest of {TOKEN_BYTES} bytes, keyed HighwayHash of 256 bits");
+    vec![Figure::time(name, median(highway), "SHA-256 by aws-lc-rs", median(sha))]
+}
