@@ -94,6 +94,15 @@ pub(crate) struct Entry {
     pub(crate) bytes: usize,
 }
 
+impl std::fmt::Debug for Entry {
+    // The value is whatever the service caches.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Digest of a token under a policy: 256 bits of keyed HighwayHash. The key is random per process, so nobody outside can
 /// choose two tokens that meet; the digest never leaves the process.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -8,11 +8,12 @@ use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::statement::{Body, MAX_NOTE_BYTES, Mark, MarkKey, Note, to_full_hour};
 use authmesh_proto::time::Unix;
 
-use crate::error::RevokeError;
-use crate::jose::CompactJws;
+use crate::error::{RevokeError, VerifyError};
+use crate::jose::{self, CompactJws};
 use crate::mesh::AuthMesh;
 use crate::node::{Done, Node, SayError};
 use crate::ports::BoxFuture;
+use crate::verify::claims;
 
 /// How long a caller waits for a commit. The statement is in force here from the start, and is committed in any case.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
@@ -270,11 +271,18 @@ impl<'a> IntoFuture for Revocation<'a> {
     }
 }
 
-/// Issuer and signing-input hash of a token that verifies. One that is revoked already may be revoked again.
+/// Issuer and signing-input hash of a token that verifies. One that is revoked already may be revoked again, and a blind
+/// node may revoke: both are found out after the signature and the claims.
 async fn token_scope(mesh: &AuthMesh, token: &[u8]) -> Result<(String, Vec<u8>), RevokeError> {
-    let verdict = mesh.verifier().verify(token).await?;
-    let jws = CompactJws::parse(token).map_err(crate::error::VerifyError::from)?;
-    Ok((verdict.issuer().to_owned(), jws.signing_input_sha256().to_vec()))
+    match mesh.verifier().verify(token).await {
+        Ok(_) | Err(VerifyError::Revoked(_) | VerifyError::Blind { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let jws = CompactJws::parse(token).map_err(VerifyError::from)?;
+    let claims =
+        jose::json::parse_object(jws.payload()).map_err(|_| VerifyError::Malformed("its payload is no object"))?;
+    let issuer = claims::issuer(&claims)?.to_owned();
+    Ok((issuer, jws.signing_input_sha256().to_vec()))
 }
 
 /// Makes a statement and waits for its commit; `None` when the wait was too long.

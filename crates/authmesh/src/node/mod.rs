@@ -241,7 +241,7 @@ impl Node {
         let channel = name.slot().channel;
         let follower = self.follower();
         let settled = follower.settled(channel).is_some();
-        settled && follower.believes(channel, head, asked) && !self.awaits_position(Voids::Entry(*name))
+        settled && follower.proves(channel, head, asked) && !self.awaits_position(Voids::Entry(*name))
     }
 
     /// What this node has applied of a channel.

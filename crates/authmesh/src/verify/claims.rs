@@ -123,7 +123,10 @@ pub(crate) fn check(
 
 /// `typ` compares without case, and `application/` may be left out (RFC 7515 section 4.1.9).
 fn same_type(typ: &str, accepted: &str) -> bool {
-    let short = |name: &str| name.to_ascii_lowercase().trim_start_matches("application/").to_owned();
+    let short = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.strip_prefix("application/").map_or(name.clone(), str::to_owned)
+    };
     short(typ) == short(accepted)
 }
 

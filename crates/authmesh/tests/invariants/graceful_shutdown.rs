@@ -44,6 +44,7 @@ async fn what_was_said_is_committed_and_nothing_is_accepted_afterwards() {
     );
     assert_eq!(b.members().await.unwrap().len(), 1, "and the node has signed off");
 
+    let marks = a.stats().marks;
     assert_eq!(
         a.revoke(Subject::new(issuer.url(), "carol")).await.unwrap_err(),
         RevokeError::ShutDown
@@ -59,6 +60,7 @@ async fn what_was_said_is_committed_and_nothing_is_accepted_afterwards() {
         cache.insert("one", 1).await.unwrap_err(),
         CacheError::Statement(RevokeError::ShutDown)
     );
+    assert_eq!(a.stats().marks, marks, "what was refused is not in force");
     a.verifier().verify(&token).await.unwrap();
     a.shutdown().await;
 }

@@ -15,5 +15,6 @@ mod graceful_shutdown;
 mod marks_survive;
 mod no_lost_statement_is_silent;
 mod no_stale_fill;
+mod one_of_many_wins;
 mod redis_is_hostile;
 mod revoked_is_never_served;

@@ -110,6 +110,15 @@ impl TestIssuer {
         pairs.push((kid, Pair::Ed(Ed25519KeyPair::generate().unwrap())));
     }
 
+    /// Publishes the newest key alone.
+    pub(crate) fn retire_old_keys(&self) {
+        let mut pairs = self.pairs.lock().unwrap();
+        let old = pairs.len() - 1;
+        pairs.drain(..old);
+        drop(pairs);
+        self.publish();
+    }
+
     /// A good token of `alice`. `more` adds and replaces claims; `null` removes one.
     pub(crate) fn token(&self, more: Value) -> String {
         self.mint(json!({}), self.claims(more))

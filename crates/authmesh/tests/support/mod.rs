@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use authmesh::clock::ManualClock;
 use authmesh::memory::{Cluster, Limits};
+use authmesh::ports::BoxFuture;
 use authmesh::proto::crypto::{Namer, ScopeKind};
 use authmesh::proto::follower::FollowerConfig;
 use authmesh::proto::ident::{EntryName, ScopeId};
@@ -142,13 +143,10 @@ impl HeldLoad {
     }
 }
 
+type Loading = BoxFuture<'static, Result<Load<String>, ()>>;
+
 /// A loader that brings `value` once it is released.
-pub(crate) fn held_load(
-    value: Load<String>,
-) -> (
-    impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Load<String>, ()>> + Send>> + Send + 'static,
-    HeldLoad,
-) {
+pub(crate) fn held_load(value: Load<String>) -> (impl FnOnce() -> Loading + Send + 'static, HeldLoad) {
     let (start, started) = oneshot::channel();
     let (release, released) = oneshot::channel();
     let load = move || {

@@ -47,6 +47,8 @@ pub(crate) struct Wire {
     state: Arc<Mutex<State>>,
     commits: Gate,
     loads: Gate,
+    inserts: Gate,
+    heads_read: watch::Sender<u64>,
 }
 
 /// Holds calls up while it is closed.
@@ -102,6 +104,8 @@ impl Wire {
             })),
             commits: Gate::new(),
             loads: Gate::new(),
+            inserts: Gate::new(),
+            heads_read: watch::Sender::new(0),
         })
     }
 
@@ -124,6 +128,13 @@ impl Wire {
         &self.commits
     }
 
+    /// Waits until the heads were read once more, in vain or not.
+    pub(crate) async fn reads_heads(&self) {
+        let mut read = self.heads_read.subscribe();
+        read.mark_unchanged();
+        super::soon("the heads are read", read.changed()).await.unwrap();
+    }
+
     /// Loads of marks, on their way to the cluster.
     pub(crate) fn loads(&self) -> &Gate {
         &self.loads
@@ -132,6 +143,11 @@ impl Wire {
     /// Everything that passed towards the cluster.
     pub(crate) fn carried(&self) -> Vec<Vec<u8>> {
         self.state().carried.clone()
+    }
+
+    /// Inserts of what is absent, on their way to the cluster.
+    pub(crate) fn inserts(&self) -> &Gate {
+        &self.inserts
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,8 +188,12 @@ impl Log for Wire {
 
     fn heads(&self) -> BoxFuture<'_, Result<Vec<Option<Head>>, PortError>> {
         Box::pin(async move {
-            self.up()?;
-            self.cluster.heads().await
+            let heads = match self.up() {
+                Ok(()) => self.cluster.heads().await,
+                Err(error) => Err(error),
+            };
+            self.heads_read.send_modify(|n| *n += 1);
+            heads
         })
     }
 
@@ -327,6 +347,7 @@ impl Store for Wire {
         ttl: Duration,
     ) -> BoxFuture<'_, Result<bool, PortError>> {
         Box::pin(async move {
+            self.inserts.pass().await;
             self.up()?;
             self.note(&value);
             self.cluster.insert_if_absent(name, value, ttl).await
