@@ -128,7 +128,7 @@ impl Peer {
     /// Asks for a lease.
     pub(super) async fn asks(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> LeaseOutcome {
         self.store
-            .lease(name, nonce, ttl)
+            .lease(name, nonce, None, ttl)
             .await
             .expect("a lease can be asked for")
     }

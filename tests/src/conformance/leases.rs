@@ -20,6 +20,7 @@ pub(super) async fn suite(factory: &dyn Factory) {
             of_lease_requests_at_the_same_time_one_wins,
             only_the_holder_of_the_lease_can_store_and_only_once,
             a_live_value_gives_no_lease,
+            a_live_value_gives_way_to_whoever_found_it_void,
             an_outdated_value_gives_way_to_a_lease,
             bytes_that_are_no_value_give_way_to_a_lease,
             no_stale_fill_a_drop_destroys_the_lease_and_the_late_store_fails,
@@ -47,6 +48,23 @@ async fn no_lease_is_given_in_a_channel_without_a_log(scene: Scene) {
     assert_eq!(scene.b.value(name).await, None);
     scene.a.bears(channel(0)).await;
     scene.b.takes(name).await;
+}
+
+async fn a_live_value_gives_way_to_whoever_found_it_void(scene: Scene) {
+    let c = channel(30);
+    let head = scene.a.bears(c).await;
+    let name = entry(c, 1);
+    scene.a.fills(name, "void").await;
+    let found = scene.b.value(name).await;
+    let lease = async |over| {
+        let asked = scene.b.store.lease(name, nonce(), over, LONG).await;
+        asked.expect("a lease can be asked for")
+    };
+    assert_eq!(lease(Some(record(&head, "something else"))).await, LeaseOutcome::Present);
+    let taken = LeaseOutcome::Taken(head.incarnation, head.generation);
+    assert_eq!(lease(found.clone()).await, taken);
+    let again = lease(found).await;
+    assert!(matches!(again, LeaseOutcome::Held(_)), "the void value is gone: {again:?}");
 }
 
 async fn a_lease_says_for_which_incarnation_and_generation_to_store(scene: Scene) {

@@ -16,6 +16,7 @@ pub async fn suite(factory: &dyn Factory) {
             a_forgotten_member_is_gone_until_it_announces_itself_again,
             announcements_at_the_same_time_are_all_kept,
             members_know_nothing_of_logs_and_values,
+            an_id_that_is_too_long_is_refused,
             a_full_registration_refuses_newcomers_only,
         ]
     );
@@ -32,6 +33,12 @@ async fn list(peer: &Peer) -> Vec<(Vec<u8>, Vec<u8>)> {
         .into_iter()
         .map(|MemberEntry { id, sealed }| (id, sealed))
         .collect()
+}
+
+async fn an_id_that_is_too_long_is_refused(scene: Scene) {
+    let announced = scene.a.members.announce(vec![7; 33], b"record".to_vec()).await;
+    assert!(matches!(announced, Err(PortError::Refused(_))), "{announced:?}");
+    assert_eq!(list(&scene.b).await, []);
 }
 
 async fn nobody_is_there_at_first(scene: Scene) {

@@ -2,7 +2,7 @@
 //!
 //! Leases are checked in `leases.rs`, waiting for them in `waiting.rs`; values and counters here.
 
-use authmesh::ports::LeaseOutcome;
+use authmesh::ports::{LeaseOutcome, PortError};
 use authmesh_proto::ident::EntryName;
 
 use super::fixture::{LONG, SHORT, channel, dropping, entry, record};
@@ -22,6 +22,8 @@ pub async fn suite(factory: &dyn Factory) {
             an_outdated_value_is_replaced_by_an_insertion,
             an_inserted_value_lives_for_its_time,
             of_insertions_at_the_same_time_one_wins,
+            a_value_found_void_is_replaced_by_an_insertion,
+            nothing_is_inserted_in_a_channel_without_a_log,
             a_counter_adds_up_and_goes_down,
             a_counter_saturates,
             increments_at_the_same_time_are_all_counted,
@@ -34,7 +36,7 @@ pub async fn suite(factory: &dyn Factory) {
 }
 
 async fn inserts(peer: &Peer, name: EntryName, value: &[u8]) -> bool {
-    let inserted = peer.store.insert_if_absent(name, value.to_vec(), LONG).await;
+    let inserted = peer.store.insert_if_absent(name, value.to_vec(), None, LONG).await;
     inserted.expect("the store answers")
 }
 
@@ -133,13 +135,33 @@ async fn an_inserted_value_lives_for_its_time(scene: Scene) {
     let name = entry(c, 1);
     let value = record(&head, "v");
     assert_eq!(
-        scene.a.store.insert_if_absent(name, value.clone(), SHORT).await,
+        scene.a.store.insert_if_absent(name, value.clone(), None, SHORT).await,
         Ok(true)
     );
     scene
         .until("the end of a value", async || scene.b.value(name).await.is_none())
         .await;
     assert!(inserts(&scene.b, name, &value).await);
+}
+
+async fn a_value_found_void_is_replaced_by_an_insertion(scene: Scene) {
+    let c = channel(39);
+    let head = scene.a.bears(c).await;
+    let (name, value, new) = (entry(c, 1), record(&head, "void"), record(&head, "new"));
+    assert!(inserts(&scene.a, name, &value).await);
+    let store = &scene.b.store;
+    let other = store.insert_if_absent(name, new.clone(), Some(record(&head, "other")), LONG).await;
+    assert_eq!(other, Ok(false), "another value than the one found void");
+    assert_eq!(store.insert_if_absent(name, new.clone(), Some(value.clone()), LONG).await, Ok(true));
+    assert_eq!(scene.a.value(name).await, Some(new.clone()));
+    assert_eq!(store.insert_if_absent(name, value.clone(), Some(value), LONG).await, Ok(false), "only once");
+}
+
+async fn nothing_is_inserted_in_a_channel_without_a_log(scene: Scene) {
+    let name = entry(channel(38), 1);
+    let inserted = scene.a.store.insert_if_absent(name, b"v".to_vec(), None, LONG).await;
+    assert!(matches!(inserted, Err(PortError::Refused(_))), "{inserted:?}");
+    assert_eq!(scene.b.value(name).await, None);
 }
 
 async fn of_insertions_at_the_same_time_one_wins(scene: Scene) {

@@ -95,7 +95,7 @@ async fn a_waiter_wakes_when_a_value_is_inserted(scene: Scene) {
     let name = entry(channel(20), 1);
     let (_, waiter) = held(&scene, name).await;
     let value = record(&scene.a.head(channel(20)).await, "v");
-    assert_eq!(scene.a.store.insert_if_absent(name, value, LONG).await, Ok(true));
+    assert_eq!(scene.a.store.insert_if_absent(name, value, None, LONG).await, Ok(true));
     assert_wakes(&scene, "inserted over", waiter).await;
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::l2::LEASE;
+use super::l2::{LEASE, Look};
 use super::{Cache, Load, Shared};
 use crate::error::CacheError;
 use crate::l1::Entry;
@@ -143,13 +143,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let mut waited_for = Vec::new();
         loop {
             captured = shared.capture();
-            if let Some(entry) = self.look_in_l2(&name, &captured).await {
-                return Ok(entry);
-            }
+            let over = match self.look_in_l2(&name, &captured).await {
+                Look::Counts(entry) => return Ok(entry),
+                Look::Void(bytes) => Some(bytes),
+                Look::Nothing => None,
+            };
             if !shared.node.coherence().is_coherent() || waited_for.len() >= PATIENCE {
                 break;
             }
-            match shared.lease(&name, nonce).await {
+            match shared.lease(&name, nonce, over).await {
                 Some(LeaseOutcome::Taken(incarnation, generation)) => {
                     place = Some((incarnation, generation));
                     break;

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId};
 use authmesh_proto::log::Head;
-use authmesh_proto::record::{Content, Record, Stored, TagPosition};
+use authmesh_proto::crypto::OpenError;
+use authmesh_proto::record::{Content, Record, RecordError, Stored, TagPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Cache, Capture, Filled, MAX_VALUE, Shared};
 use crate::l1::Entry;
 use crate::node::Voids;
-use crate::ports::{BoxFuture, LeaseOutcome, PortError};
+use crate::ports::{BoxFuture, LeaseOutcome, PortError, StoreRead};
 
 /// How long one call of L2 may hold a caller up.
 const L2_TIMEOUT: Duration = Duration::from_millis(250);
@@ -21,15 +22,19 @@ pub(super) const LEASE: Duration = Duration::from_secs(1);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// The value in L2, if it counts; it then stands in L1 too.
-    pub(super) async fn look_in_l2(&self, name: &EntryName, captured: &Capture) -> Option<Arc<Entry>> {
+    pub(super) async fn look_in_l2(&self, name: &EntryName, captured: &Capture) -> Look<Arc<Entry>> {
         let shared = &self.shared;
         if !shared.space.l2 || !shared.node.coherence().is_coherent() {
-            return None;
+            return Look::Nothing;
         }
-        let (record, lifetime) = shared.read_record(name).await?;
+        let (record, lifetime, stored) = match shared.read_record(name).await {
+            Look::Counts(found) => found,
+            Look::Void(bytes) => return Look::Void(bytes),
+            Look::Nothing => return Look::Nothing,
+        };
         let Ok(value) = serde_json::from_slice::<V>(&record.value) else {
             tracing::warn!(namespace = %shared.space.name, "a record of L2 does not fit its type; it is loaded anew");
-            return None;
+            return Look::Void(stored);
         };
         let filled = Filled {
             value: Arc::new(value),
@@ -38,8 +43,18 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             lifetime,
         };
         shared.node.counters.cache_l2.add();
-        Some(shared.keep_in_l1(name, captured, &filled))
+        Look::Counts(shared.keep_in_l1(name, captured, &filled))
     }
+}
+
+/// What a look into L2 found.
+pub(super) enum Look<T> {
+    /// Something that counts.
+    Counts(T),
+    /// These bytes, which count for no node that has applied as much as this one: a fill may replace them.
+    Void(Vec<u8>),
+    /// Nothing, or something about which this node cannot tell.
+    Nothing,
 }
 
 impl Shared {
@@ -56,61 +71,75 @@ impl Shared {
 
     /// A record that counts: the head is what this node has applied, the value is of the head's incarnation and generation,
     /// it opens, it has not expired, and no tag of it was voided since it was filled.
-    async fn read_record(&self, name: &EntryName) -> Option<(Record, Duration)> {
+    async fn read_record(&self, name: &EntryName) -> Look<(Record, Duration, Vec<u8>)> {
         let node = &self.node;
         let asked = node.now().boot;
-        let read = self.bounded(node.ports.store.read(*name)).await?;
-        let (head, value) = (read.head?, read.value?);
+        let Some(StoreRead {
+            head: Some(head),
+            value: Some(value),
+        }) = self.bounded(node.ports.store.read(*name)).await
+        else {
+            return Look::Nothing;
+        };
         if !node.l2_counts(name, &head, asked) {
-            return None;
+            return Look::Nothing;
         }
         let stored = match Stored::decode(&value) {
             Ok(stored) => stored,
             Err(error) => {
                 node.counters.unopened.add();
                 tracing::warn!(target: "authmesh::audit", %error, "a value of L2 is not of this version; it is a miss");
-                return None;
+                return Look::Nothing;
             }
         };
         let place = place(&head);
-        if (stored.incarnation, stored.generation) != place {
-            return None;
-        }
         let Content::Record { expires, sealed } = stored.content else {
-            return None;
+            return Look::Nothing;
         };
+        // The store itself tells an outdated value from a live one.
+        if (stored.incarnation, stored.generation) != place {
+            return Look::Nothing;
+        }
         let record = match Record::open(&node.codec.sealer, name, place, expires, &sealed) {
             Ok(record) => record,
             Err(error) => {
                 node.counters.unopened.add();
                 tracing::warn!(target: "authmesh::audit", ?error, "a value of L2 does not open; it is a miss");
-                return None;
+                // A key that this node does not have yet is no reason to overwrite what others can open.
+                return match error {
+                    RecordError::Sealed(OpenError::UnknownKey(_)) => Look::Nothing,
+                    _ => Look::Void(value),
+                };
             }
         };
+        let tags = || record.tags.iter().map(|tag| tag.tag);
+        if tags().any(|tag| node.awaits_position(Voids::Tag(tag))) {
+            return Look::Nothing;
+        }
         let left = Duration::from_secs(expires.saturating_sub(node.now().wall)).min(self.space.lifetime);
         let marks = node.marks();
-        let allowed = record
-            .tags
-            .iter()
-            .all(|tag| marks.tag_allows(tag.tag, tag.applied) && !node.awaits_position(Voids::Tag(tag.tag)));
-        let whole = record.tags.iter().any(|tag| tag.tag == self.whole);
+        let allowed = record.tags.iter().all(|tag| marks.tag_allows(tag.tag, tag.applied));
         drop(marks);
-        (!left.is_zero() && allowed && whole).then_some((record, left))
+        if allowed && !left.is_zero() && tags().any(|tag| tag == self.whole) {
+            Look::Counts((record, left, value))
+        } else {
+            Look::Void(value)
+        }
     }
 
     /// Takes the fill lease; `None` when there is none to be had.
     pub(super) async fn take_lease(&self, name: &EntryName, nonce: Nonce) -> Option<(Incarnation, u64)> {
-        match self.lease(name, nonce).await? {
+        match self.lease(name, nonce, None).await? {
             LeaseOutcome::Taken(incarnation, generation) => Some((incarnation, generation)),
             LeaseOutcome::Held(_) | LeaseOutcome::Present | LeaseOutcome::Unborn => None,
         }
     }
 
-    pub(super) async fn lease(&self, name: &EntryName, nonce: Nonce) -> Option<LeaseOutcome> {
+    pub(super) async fn lease(&self, name: &EntryName, nonce: Nonce, over: Option<Vec<u8>>) -> Option<LeaseOutcome> {
         if !self.space.l2 {
             return None;
         }
-        self.bounded(self.node.ports.store.lease(*name, nonce, LEASE)).await
+        self.bounded(self.node.ports.store.lease(*name, nonce, over, LEASE)).await
     }
 
     /// Stores what was loaded, if the lease is still ours.
@@ -144,11 +173,13 @@ impl Shared {
         let Some(head) = head else {
             return Err(PortError::Unavailable("the channel has no log yet".into()));
         };
-        if self.read_record(name).await.is_some() {
-            return Ok(false);
-        }
+        let over = match self.read_record(name).await {
+            Look::Counts(_) => return Ok(false),
+            Look::Void(bytes) => Some(bytes),
+            Look::Nothing => None,
+        };
         let sealed = self.seal(name, place(&head), applied, filled);
-        store.insert_if_absent(*name, sealed, filled.lifetime).await
+        store.insert_if_absent(*name, sealed, over, filled.lifetime).await
     }
 
     fn seal(

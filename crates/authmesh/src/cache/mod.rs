@@ -213,8 +213,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             return value.downcast().ok();
         }
         let captured = self.shared.capture();
-        let entry = self.look_in_l2(&name, &captured).await?;
-        Arc::clone(&entry.value).downcast().ok()
+        match self.look_in_l2(&name, &captured).await {
+            l2::Look::Counts(entry) => Arc::clone(&entry.value).downcast().ok(),
+            l2::Look::Void(_) | l2::Look::Nothing => None,
+        }
     }
 
     /// The value under a key; on a miss `load` is run, by one caller in the process for all and, through L2, by one node for

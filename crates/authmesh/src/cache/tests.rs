@@ -488,3 +488,26 @@ async fn what_cannot_be_encoded_is_told_and_not_cached() {
     assert!(matches!(cache.insert("key", map()).await, Err(CacheError::Encode(_))));
     assert!(!cache.exists("key").await);
 }
+
+#[tokio::test]
+async fn a_value_that_a_tag_voided_gives_way_in_l2_to_the_new_one() {
+    let cluster = Cluster::new();
+    let (a, b) = (node(&cluster).await, node(&cluster).await);
+    load(&users(&a), "key", "old").await;
+    eventually("the old one is shared", || async { users(&b).exists("key").await }).await;
+    assert!(users(&a).clear().await.unwrap());
+    assert_eq!(load(&users(&a), "key", "new").await, "new");
+    eventually("the new one is shared", || async {
+        users(&b).get("key").await.is_some_and(|value| *value == "new")
+    })
+    .await;
+    assert_eq!(loads(&b), 0);
+
+    assert!(users(&b).clear().await.unwrap());
+    assert!(users(&b).insert_if_absent("key", "third".to_owned()).await.unwrap());
+    assert!(!users(&b).insert_if_absent("key", "fourth".to_owned()).await.unwrap());
+    eventually("the third is seen", || async {
+        users(&a).get("key").await.is_some_and(|value| *value == "third")
+    })
+    .await;
+}

@@ -171,14 +171,22 @@ impl Channel {
             .is_some_and(|stored| stored.content == Content::Lease(nonce))
     }
 
-    pub(super) fn lease(&mut self, name: EntryName, nonce: Nonce, now: Moment, ttl: Duration) -> LeaseOutcome {
+    pub(super) fn lease(
+        &mut self,
+        name: EntryName,
+        nonce: Nonce,
+        over: Option<&Vec<u8>>,
+        now: Moment,
+        ttl: Duration,
+    ) -> LeaseOutcome {
         let Some(head) = self.head() else {
             return LeaseOutcome::Unborn;
         };
+        let is_void = over.is_some() && self.value(&name, now) == over;
         match self.live(&name, now).map(|stored| stored.content) {
-            Some(Content::Record { .. }) => return LeaseOutcome::Present,
+            Some(Content::Record { .. }) if !is_void => return LeaseOutcome::Present,
             Some(Content::Lease(holder)) if holder != nonce => return LeaseOutcome::Held(holder),
-            Some(Content::Lease(_)) | None => {}
+            Some(_) | None => {}
         }
         let lease = Stored {
             incarnation: head.incarnation,
@@ -197,15 +205,23 @@ impl Channel {
         held
     }
 
-    pub(super) fn insert_if_absent(&mut self, name: EntryName, value: Vec<u8>, now: Moment, ttl: Duration) -> bool {
-        let present = matches!(
-            self.live(&name, now).map(|stored| stored.content),
-            Some(Content::Record { .. })
-        );
-        if !present {
+    /// `None`: the channel has no log.
+    pub(super) fn insert_if_absent(
+        &mut self,
+        name: EntryName,
+        value: Vec<u8>,
+        over: Option<&Vec<u8>>,
+        now: Moment,
+        ttl: Duration,
+    ) -> Option<bool> {
+        self.head()?;
+        let is_void = over.is_some() && self.value(&name, now) == over;
+        let live = self.live(&name, now).map(|stored| stored.content);
+        let absent = is_void || !matches!(live, Some(Content::Record { .. }));
+        if absent {
             self.values.insert(name, (value, now.plus(ttl)));
         }
-        !present
+        Some(absent)
     }
 
     pub(super) fn increment(&mut self, name: EntryName, by: i64, now: Moment, ttl: Duration) -> i64 {

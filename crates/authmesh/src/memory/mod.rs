@@ -33,6 +33,9 @@ pub use fixed::FixedKeys;
 /// How many bells a slow subscriber may lag behind before it is told that some were lost.
 const BELLS: usize = 4096;
 
+/// The longest ID of a member, in bytes.
+const MAX_MEMBER_ID: usize = 32;
+
 /// Limits of an in-memory [`Cluster`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -316,11 +319,17 @@ impl Store for Cluster {
         }))
     }
 
-    fn lease(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<LeaseOutcome, PortError>> {
+    fn lease(
+        &self,
+        name: EntryName,
+        nonce: Nonce,
+        over: Option<Vec<u8>>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<LeaseOutcome, PortError>> {
         let now = self.now();
         ready(self.up().map(|mut state| {
             self.make_room(&mut state);
-            state.of(&name).lease(name, nonce, now, ttl)
+            state.of(&name).lease(name, nonce, over.as_ref(), now, ttl)
         }))
     }
 
@@ -386,12 +395,14 @@ impl Store for Cluster {
         &self,
         name: EntryName,
         value: Vec<u8>,
+        over: Option<Vec<u8>>,
         ttl: Duration,
     ) -> BoxFuture<'_, Result<bool, PortError>> {
         let now = self.now();
-        let stored = self.up().map(|mut state| {
+        let stored = self.up().and_then(|mut state| {
             self.make_room(&mut state);
-            state.of(&name).insert_if_absent(name, value, now, ttl)
+            let stored = state.of(&name).insert_if_absent(name, value, over.as_ref(), now, ttl);
+            stored.ok_or_else(|| PortError::Refused("the channel has no log yet".into()))
         });
         self.leases_moved();
         ready(stored)
@@ -409,6 +420,11 @@ impl Store for Cluster {
 impl Members for Cluster {
     fn announce(&self, id: Vec<u8>, sealed: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>> {
         ready(self.up().and_then(|mut state| {
+            if id.len() > MAX_MEMBER_ID {
+                return Err(PortError::Refused(format!(
+                    "a member's ID has at most {MAX_MEMBER_ID} bytes"
+                )));
+            }
             if state.members.len() >= self.0.limits.members && !state.members.contains_key(&id) {
                 return Err(PortError::Full(format!(
                     "{} members are registered already",

@@ -28,7 +28,7 @@ fn drop_of(name: EntryName, nonce: u8) -> Commit {
 
 async fn put(cluster: &Cluster, name: EntryName) {
     assert!(matches!(
-        cluster.lease(name, Nonce([9; 16]), TTL).await.unwrap(),
+        cluster.lease(name, Nonce([9; 16]), None, TTL).await.unwrap(),
         LeaseOutcome::Taken(..)
     ));
     assert!(cluster.store(name, Nonce([9; 16]), vec![5], TTL).await.unwrap());

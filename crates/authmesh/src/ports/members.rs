@@ -11,7 +11,7 @@ pub trait Members: fmt::Debug + Send + Sync {
     /// Writes the record of the member `id` (32 bytes at most), replacing the one before.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// When it could not be written. A longer ID is [`PortError::Refused`].
     fn announce(&self, id: Vec<u8>, sealed: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>>;
 
     /// Removes the record of a member: it left in good order, or an operator forgets it.

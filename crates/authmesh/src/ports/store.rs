@@ -22,11 +22,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When it could not be read.
     fn read(&self, name: EntryName) -> BoxFuture<'_, Result<StoreRead, PortError>>;
 
-    /// Takes the fill lease of a name for `ttl`, if there is no value, or an outdated one, or an own lease (same nonce).
+    /// Takes the fill lease of a name for `ttl`, if there is no value, or an outdated one, or an own lease (same nonce), or
+    /// exactly the bytes `over`: a value that the caller has read and found void, by a tag or because it does not open.
     ///
     /// # Errors
     /// When the store could not be asked; a lease may have been taken then.
-    fn lease(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<LeaseOutcome, PortError>>;
+    fn lease(
+        &self,
+        name: EntryName,
+        nonce: Nonce,
+        over: Option<Vec<u8>>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<LeaseOutcome, PortError>>;
 
     /// Prolongs an own lease to `ttl` from now. `false`: it is gone, destroyed by a `Drop` or run out.
     ///
@@ -59,14 +66,17 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When the store could not be asked.
     fn gone(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>>;
 
-    /// Stores a value for `ttl` if there is none, or an outdated one, or only a lease. Returns whether it was stored.
+    /// Stores a value for `ttl` if there is none, or an outdated one, or only a lease, or exactly the bytes `over` (see
+    /// [`Store::lease`]). Returns whether it was stored.
     ///
     /// # Errors
-    /// [`PortError`], whose variant says whether it may have happened.
+    /// [`PortError`], whose variant says whether it may have happened. [`PortError::Refused`] where the channel has no log
+    /// yet: nothing could tell that value from an outdated one.
     fn insert_if_absent(
         &self,
         name: EntryName,
         value: Vec<u8>,
+        over: Option<Vec<u8>>,
         ttl: Duration,
     ) -> BoxFuture<'_, Result<bool, PortError>>;
 

@@ -297,11 +297,17 @@ impl Store for Wire {
         })
     }
 
-    fn lease(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<LeaseOutcome, PortError>> {
+    fn lease(
+        &self,
+        name: EntryName,
+        nonce: Nonce,
+        over: Option<Vec<u8>>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<LeaseOutcome, PortError>> {
         Box::pin(async move {
             self.up()?;
             self.note(name.as_bytes());
-            self.cluster.lease(name, nonce, ttl).await
+            self.cluster.lease(name, nonce, over, ttl).await
         })
     }
 
@@ -344,13 +350,14 @@ impl Store for Wire {
         &self,
         name: EntryName,
         value: Vec<u8>,
+        over: Option<Vec<u8>>,
         ttl: Duration,
     ) -> BoxFuture<'_, Result<bool, PortError>> {
         Box::pin(async move {
             self.inserts.pass().await;
             self.up()?;
             self.note(&value);
-            self.cluster.insert_if_absent(name, value, ttl).await
+            self.cluster.insert_if_absent(name, value, over, ttl).await
         })
     }
 
