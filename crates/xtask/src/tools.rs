@@ -51,6 +51,11 @@ const TOOLS: &[Tool] = &[
         why: "installs that provider",
         packages: &["npm"],
     },
+    Tool {
+        name: "redis-server",
+        why: "the Redis adapter is tested on the real one",
+        packages: &["redis-server"],
+    },
 ];
 
 /// Only Linux has it, and only there do the tests drop privileges with it.

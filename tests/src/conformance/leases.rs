@@ -60,11 +60,17 @@ async fn a_live_value_gives_way_to_whoever_found_it_void(scene: Scene) {
         let asked = scene.b.store.lease(name, nonce(), over, LONG).await;
         asked.expect("a lease can be asked for")
     };
-    assert_eq!(lease(Some(record(&head, "something else"))).await, LeaseOutcome::Present);
+    assert_eq!(
+        lease(Some(record(&head, "something else"))).await,
+        LeaseOutcome::Present
+    );
     let taken = LeaseOutcome::Taken(head.incarnation, head.generation);
     assert_eq!(lease(found.clone()).await, taken);
     let again = lease(found).await;
-    assert!(matches!(again, LeaseOutcome::Held(_)), "the void value is gone: {again:?}");
+    assert!(
+        matches!(again, LeaseOutcome::Held(_)),
+        "the void value is gone: {again:?}"
+    );
 }
 
 async fn a_lease_says_for_which_incarnation_and_generation_to_store(scene: Scene) {

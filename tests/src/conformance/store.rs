@@ -150,11 +150,22 @@ async fn a_value_found_void_is_replaced_by_an_insertion(scene: Scene) {
     let (name, value, new) = (entry(c, 1), record(&head, "void"), record(&head, "new"));
     assert!(inserts(&scene.a, name, &value).await);
     let store = &scene.b.store;
-    let other = store.insert_if_absent(name, new.clone(), Some(record(&head, "other")), LONG).await;
+    let other = store
+        .insert_if_absent(name, new.clone(), Some(record(&head, "other")), LONG)
+        .await;
     assert_eq!(other, Ok(false), "another value than the one found void");
-    assert_eq!(store.insert_if_absent(name, new.clone(), Some(value.clone()), LONG).await, Ok(true));
+    assert_eq!(
+        store
+            .insert_if_absent(name, new.clone(), Some(value.clone()), LONG)
+            .await,
+        Ok(true)
+    );
     assert_eq!(scene.a.value(name).await, Some(new.clone()));
-    assert_eq!(store.insert_if_absent(name, value.clone(), Some(value), LONG).await, Ok(false), "only once");
+    assert_eq!(
+        store.insert_if_absent(name, value.clone(), Some(value), LONG).await,
+        Ok(false),
+        "only once"
+    );
 }
 
 async fn nothing_is_inserted_in_a_channel_without_a_log(scene: Scene) {

@@ -23,6 +23,9 @@ mod tests;
 /// How much longer than its `expires` a mark is kept, for clocks that disagree.
 pub const GRACE: Duration = Duration::from_secs(3600);
 
+/// The longest that a mark can be needed: the longest token lifetime that a policy may accept is seven days.
+const LONGEST: Duration = Duration::from_secs(8 * 86_400);
+
 /// The marks that a node holds.
 #[derive(Debug)]
 pub struct Marks {
@@ -124,10 +127,9 @@ impl Marks {
                 }),
             );
         }
-        let until = now
-            .boot
-            .plus(Duration::from_secs(mark.expires.saturating_sub(now.wall)))
-            .plus(GRACE);
+        // By the origin's clock or by ours, whichever keeps it longer: a clock that is days ahead must not shorten its life.
+        let lifetime = Duration::from_secs(mark.expires.saturating_sub(now.wall.min(mark.note.at)));
+        let until = now.boot.plus(lifetime.min(LONGEST)).plus(GRACE);
         let new = Held {
             kind: mark.kind,
             not_before: mark.not_before,

@@ -111,6 +111,26 @@ fn a_mark_goes_only_when_both_clocks_agree() {
 }
 
 #[test]
+fn clocks_never_decide_order_a_wall_clock_that_is_days_ahead_does_not_shorten_a_marks_life() {
+    let namer = namer();
+    let mut marks = Marks::new(10);
+    let ahead = Now {
+        boot: NOW.boot,
+        wall: NOW.wall + 1_000_000,
+    };
+    marks.apply(ahead, subject(&namer, 100, None), None, &namer);
+    let soon = Now {
+        boot: NOW.boot.plus(GRACE + Duration::from_secs(1)),
+        wall: ahead.wall + 3_601,
+    };
+    assert_eq!(
+        marks.collect(soon, &namer),
+        0,
+        "the origin meant it to live for 8,000 s"
+    );
+}
+
+#[test]
 fn the_cap_refuses_the_origin_loudly_and_never_a_statement_of_others() {
     let namer = namer();
     let mut marks = Marks::new(1);

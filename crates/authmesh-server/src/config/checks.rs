@@ -117,7 +117,9 @@ fn headers(settings: &Resolved, problems: &mut Report) {
             } else {
                 (other, setting.path)
             };
-            let message = format!("is the same header as {other}: header names must differ in more than the case of letters and `-`, `_`, `.`.");
+            let message = format!(
+                "is the same header as {other}: header names must differ in more than the case of letters and `-`, `_`, `.`."
+            );
             problems.push(settings.location(at), at, message);
         }
     }

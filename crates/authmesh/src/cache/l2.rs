@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::crypto::OpenError;
 use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId};
 use authmesh_proto::log::Head;
-use authmesh_proto::crypto::OpenError;
 use authmesh_proto::record::{Content, Record, RecordError, Stored, TagPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -139,7 +139,8 @@ impl Shared {
         if !self.space.l2 {
             return None;
         }
-        self.bounded(self.node.ports.store.lease(*name, nonce, over, LEASE)).await
+        self.bounded(self.node.ports.store.lease(*name, nonce, over, LEASE))
+            .await
     }
 
     /// Stores what was loaded, if the lease is still ours.

@@ -414,6 +414,9 @@ pub(crate) fn tag_mark(node: &Node, tag: ScopeId) -> Body {
         kind: ScopeKind::Tag,
         not_before: 0,
         expires,
-        note: Note::default(),
+        note: Note {
+            at: now,
+            ..Note::default()
+        },
     })
 }

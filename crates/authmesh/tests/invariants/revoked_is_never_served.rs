@@ -249,6 +249,9 @@ async fn an_exception_spares_one_session_and_no_more() {
 
     mesh.revoke(subject()).await.unwrap();
     assert_refused_on_every_path(&mesh, &kept, ScopeKind::Subject).await;
+    // A mark merges by maximum: a later one that reaches less far takes nothing back.
+    mesh.revoke(subject()).not_before(issuer.now() - 60).await.unwrap();
+    assert_refused_on_every_path(&mesh, &kept, ScopeKind::Subject).await;
 }
 
 #[tokio::test]
