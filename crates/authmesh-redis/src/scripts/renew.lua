@@ -1,0 +1,4 @@
+-- KEYS: log, entry. ARGV: channel, nonce, ttl in ms. Answers 1 or 0.
+if not holds(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then return 0 end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1
