@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::commit::{self, Attempt, CommitConfig, Commits};
 use authmesh_proto::follower::{Action, Event, Input};
-use authmesh_proto::ident::ChannelId;
+use authmesh_proto::ident::{ChannelId, StatementName};
 use authmesh_proto::log::LogEntry;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::Moment;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
+use super::Node;
 use super::jobs::{self, Finished};
-use super::outbox::{Pending, Said, SaidReceiver};
-use super::{Node, Voids};
+use super::outbox::{Done, Said, SaidReceiver};
 use crate::ports::{BusEvent, BusStream};
 
 /// How often marks that are past are collected.
@@ -29,7 +32,11 @@ const RESUBSCRIBE: Duration = Duration::from_millis(250);
 pub(crate) struct Driver {
     node: Arc<Node>,
     said: SaidReceiver,
-    pending: Pending,
+    /// Statements that are not done. Its moments are of the runtime's clock, counted from `began`.
+    commits: Commits,
+    began: Instant,
+    /// Who waits for a statement, and its room in the outbox.
+    awaited: BTreeMap<StatementName, (oneshot::Sender<Done>, OwnedSemaphorePermit)>,
     jobs: JoinSet<Finished>,
     /// What a job stands for, should it end without an answer (an adapter panicked).
     if_lost: HashMap<Id, Finished>,
@@ -45,7 +52,9 @@ impl Driver {
         Self {
             node,
             said,
-            pending: Pending::default(),
+            commits: Commits::new(CommitConfig::default()),
+            began: Instant::now(),
+            awaited: BTreeMap::new(),
             jobs: JoinSet::new(),
             if_lost: HashMap::new(),
             lacking: BTreeMap::new(),
@@ -59,16 +68,16 @@ impl Driver {
         let shutdown = self.node.shutdown.clone();
         self.subscribe(Duration::ZERO);
         self.tick();
-        let mut ending: Option<tokio::time::Instant> = None;
+        let mut ending: Option<Instant> = None;
         loop {
-            let over = ending.is_some_and(|end| self.pending.is_empty() || tokio::time::Instant::now() >= end);
+            let over = ending.is_some_and(|end| self.commits.is_empty() || Instant::now() >= end);
             if over && self.said.is_empty() {
                 break;
             }
             let sleep = self.until_next();
             tokio::select! {
                 () = shutdown.cancelled(), if ending.is_none() => {
-                    ending = Some(tokio::time::Instant::now() + DRAIN);
+                    ending = Some(Instant::now() + DRAIN);
                 }
                 Some(said) = self.said.recv() => self.on_said(said),
                 Some(finished) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => {
@@ -93,7 +102,12 @@ impl Driver {
     fn until_next(&self) -> Duration {
         let now = self.node.now().boot;
         let next = self.node.follower().poll_timeout().min(self.next_collect);
-        next.since(now).min(LONGEST_SLEEP)
+        let commits = self.commits.poll_timeout().since(self.elapsed());
+        next.since(now).min(commits).min(LONGEST_SLEEP)
+    }
+
+    fn elapsed(&self) -> Moment {
+        Moment::ORIGIN.plus(self.began.elapsed())
     }
 
     fn spawn(&mut self, if_lost: Finished, job: impl Future<Output = Finished> + Send + 'static) {
@@ -117,6 +131,7 @@ impl Driver {
             self.node.marks_mut().collect(now, &self.node.codec.namer);
         }
         self.step(None);
+        self.commit_step(None);
     }
 
     fn on_bus(&mut self, event: Option<BusEvent>) {
@@ -141,30 +156,46 @@ impl Driver {
     }
 
     fn on_said(&mut self, said: Said) {
-        let name = self.pending.add(said);
-        self.commit(name, Duration::ZERO);
+        self.awaited.insert(said.statement.name, (said.done, said.room));
+        self.commit_step(Some(commit::Input::Said(said.statement)));
     }
 
-    fn commit(&mut self, name: authmesh_proto::ident::StatementName, after: Duration) {
-        let Some(waiting) = self.pending.get_mut(&name) else {
-            return;
-        };
-        let statement = waiting.statement.clone();
-        let node = Arc::clone(&self.node);
-        self.spawn(Finished::Committed(name, None), async move {
-            tokio::time::sleep(after).await;
-            Finished::Committed(name, jobs::commit(&node, &statement).await)
-        });
+    /// One step of the commits: what came in, then everything that they want done.
+    fn commit_step(&mut self, input: Option<commit::Input>) {
+        let now = self.elapsed();
+        match input {
+            Some(input) => self.commits.handle(now, input),
+            None => self.commits.tick(now),
+        }
+        while let Some(action) = self.commits.poll() {
+            match action {
+                commit::Action::Commit { statement, .. } => {
+                    let (name, node) = (statement.name, Arc::clone(&self.node));
+                    self.spawn(Finished::Committed(name, None), async move {
+                        Finished::Committed(name, jobs::commit(&node, &statement).await)
+                    });
+                }
+                commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
+                commit::Action::Done(name, replicas) => {
+                    if let Some((done, _room)) = self.awaited.remove(&name) {
+                        // The caller may have gone; the statement stands all the same.
+                        let _ = done.send(Done { replicas });
+                    }
+                }
+            }
+        }
     }
 
     fn on_finished(&mut self, finished: Finished) {
         self.take_in(finished);
-        let node = Arc::clone(&self.node);
-        for name in self
-            .pending
-            .overtaken(|channel| node.follower().settled(channel).is_some())
-        {
-            self.commit(name, Duration::ZERO);
+        let follower = self.node.follower();
+        let unpassed = self.commits.unpassed();
+        let settled: Vec<_> = unpassed
+            .filter(|channel| follower.settled(*channel).is_some())
+            .collect();
+        drop(follower);
+        for channel in settled {
+            self.commit_step(Some(commit::Input::Settled(channel)));
         }
     }
 
@@ -188,23 +219,19 @@ impl Driver {
                 self.lacking.insert(channel, lacking);
                 self.step(Some(Input::Loaded(channel, asked, Some(head))));
             }
-            Finished::Committed(name, Some(committed)) => {
-                // The answer is as good as the bell, and earlier.
-                let opened = self.node.codec.open_entry(committed.entry);
-                self.step(Some(Input::Bell(opened)));
-                self.pending.committed(&name, committed.replicas);
-            }
-            Finished::Committed(name, None) => {
-                let Some(waiting) = self.pending.get_mut(&name) else {
-                    return;
+            Finished::Committed(name, committed) => {
+                let attempt = match committed {
+                    Some(committed) => {
+                        // The answer is as good as the bell, and earlier.
+                        let opened = self.node.codec.open_entry(committed.entry);
+                        self.step(Some(Input::Bell(opened)));
+                        Attempt::Whole {
+                            replicas: committed.replicas,
+                        }
+                    }
+                    None => Attempt::Failed,
                 };
-                if waiting.needs_commit() {
-                    waiting.attempts += 1;
-                    let after = waiting.backoff();
-                    self.commit(name, after);
-                } else {
-                    self.pending.committed(&name, 0);
-                }
+                self.commit_step(Some(commit::Input::Answered(name, attempt)));
             }
         }
     }
@@ -213,7 +240,7 @@ impl Driver {
     fn step(&mut self, input: Option<Input>) {
         let node = Arc::clone(&self.node);
         let now = node.now().boot;
-        let mut later = Vec::new();
+        let (mut later, mut passed) = (Vec::new(), Vec::new());
         {
             // Held until everything is applied: nobody sees the watermark ahead of the fence.
             let mut follower = node.follower();
@@ -224,13 +251,12 @@ impl Driver {
             while let Some(action) = follower.poll() {
                 match action {
                     Action::Apply(statement, incarnation, position) => {
-                        let own = statement.name.origin == node.origin && self.pending.passed(&statement.name);
                         node.apply(&statement.body, Some((incarnation, position)));
                         if let Body::Drop(name) = &statement.body {
                             node.l1.entries.invalidate(name);
                         }
-                        if let Some(voids) = Voids::of(&statement.body).filter(|_| own) {
-                            node.has_position(&voids);
+                        if statement.name.origin == node.origin {
+                            passed.push(statement.name);
                         }
                         node.counters.statements_applied.add();
                     }
@@ -239,6 +265,9 @@ impl Driver {
                 }
             }
             node.publish_lease(follower.coherent_until());
+        }
+        for name in passed {
+            self.commit_step(Some(commit::Input::Passed { name, whole: true }));
         }
         for action in later {
             self.carry_out(action);

@@ -1,15 +1,14 @@
 //! The outbox: statements on their way from a caller to the log.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use authmesh_proto::commit::Voids;
 use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::marks::Full;
 use authmesh_proto::statement::{Body, Statement};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{Node, Voids};
+use super::Node;
 
 /// How many statements may wait for their commit. At the limit `revoke` and drops fail with `Busy`.
 const CAPACITY: usize = 8192;
@@ -97,118 +96,12 @@ impl Node {
             body,
         };
         if let Some(voids) = Voids::of(&statement.body) {
-            self.await_position(voids);
+            self.unpositioned().add(voids);
         }
         self.apply(&statement.body, None);
         let said = Said { statement, done, room };
         self.outbox.said.send(said).map_err(|_| SayError::ShutDown)?;
         self.counters.statements_made.add();
         Ok(receiver)
-    }
-}
-
-/// The driver's side: statements that are not yet both committed and passed by the follower.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    waiting: BTreeMap<StatementName, Waiting>,
-    /// Those that were committed and that the follower has not passed.
-    unpassed: BTreeSet<StatementName>,
-}
-
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) statement: Statement,
-    done: oneshot::Sender<Done>,
-    _room: OwnedSemaphorePermit,
-    /// Replicas that confirmed, once the commit has answered.
-    replicas: Option<u32>,
-    /// The follower has passed it.
-    passed: bool,
-    pub(super) attempts: u32,
-}
-
-impl Pending {
-    pub(super) fn add(&mut self, said: Said) -> StatementName {
-        let name = said.statement.name;
-        let waiting = Waiting {
-            statement: said.statement,
-            done: said.done,
-            _room: said.room,
-            replicas: None,
-            passed: false,
-            attempts: 0,
-        };
-        self.waiting.insert(name, waiting);
-        name
-    }
-
-    pub(super) fn get_mut(&mut self, name: &StatementName) -> Option<&mut Waiting> {
-        self.waiting.get_mut(name)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// The commit answered.
-    pub(super) fn committed(&mut self, name: &StatementName, replicas: u32) {
-        if let Some(waiting) = self.waiting.get_mut(name) {
-            waiting.replicas = Some(replicas);
-            self.unpassed.insert(*name);
-            self.settle(name);
-        }
-    }
-
-    /// Statements that were committed, and that the follower will not meet any more although their channel is settled: a
-    /// load went past them, or the log lost them. They have to be committed again.
-    pub(super) fn overtaken(&mut self, settled: impl Fn(ChannelId) -> bool) -> Vec<StatementName> {
-        let names: Vec<_> = self
-            .unpassed
-            .iter()
-            .copied()
-            .filter(|name| settled(name.channel))
-            .collect();
-        for name in &names {
-            self.unpassed.remove(name);
-            if let Some(waiting) = self.waiting.get_mut(name) {
-                waiting.replicas = None;
-            }
-        }
-        names
-    }
-
-    /// The follower passed it. Returns whether it was pending.
-    pub(super) fn passed(&mut self, name: &StatementName) -> bool {
-        let Some(waiting) = self.waiting.get_mut(name) else {
-            return false;
-        };
-        let first = !waiting.passed;
-        waiting.passed = true;
-        self.settle(name);
-        first
-    }
-
-    fn settle(&mut self, name: &StatementName) {
-        let Some(waiting) = self.waiting.get(name) else { return };
-        if let (Some(replicas), true) = (waiting.replicas, waiting.passed)
-            && let Some(waiting) = self.waiting.remove(name)
-        {
-            self.unpassed.remove(name);
-            // The caller may have gone; the statement stands all the same.
-            let _ = waiting.done.send(Done { replicas });
-        }
-    }
-}
-
-impl Waiting {
-    /// Whether the commit must be tried (again). A commit whose answer was lost, but whose statement came back through the
-    /// log, is done.
-    pub(super) fn needs_commit(&self) -> bool {
-        self.replicas.is_none() && !self.passed
-    }
-
-    /// The wait before the next attempt: 50 ms, doubled up to 2 s.
-    pub(super) fn backoff(&self) -> Duration {
-        Duration::from_millis(50 << self.attempts.min(6)).min(Duration::from_secs(2))
     }
 }
