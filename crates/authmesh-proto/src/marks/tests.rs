@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::KeyRing;
 use crate::ident::{Nonce, StreamId};
+use crate::time::Moment;
 
 fn namer() -> Namer {
     Namer::new(&KeyRing::new([1; 32], [[2; 32]]).unwrap(), "test")
@@ -246,13 +247,72 @@ proptest! {
         theirs.iter().for_each(|m| { b.apply(NOW, m.clone(), None, &namer); });
         for channel in ChannelId::all() {
             let of_b: Vec<_> = b.of_channel(channel).collect();
-            for mark in a.lacking_in(channel, &of_b) {
+            for mark in a.lacking_in(channel, &of_b, |_| false) {
                 b.apply(NOW, mark, None, &namer);
             }
             for mark in of_b {
                 a.apply(NOW, mark, None, &namer);
             }
             prop_assert_eq!(a.root(channel), b.root(channel));
+        }
+    }
+}
+
+/// Keys that crowd into few stripes, so that runs of equal and of near scopes are met.
+fn crowded_key() -> impl Strategy<Value = MarkKey> {
+    (0u8..2, any::<u8>(), prop::option::of(0u8..3)).prop_map(|(stripe, inside, except)| {
+        let mut scope = [0; 16];
+        scope[0] = inside >> 6;
+        scope[1] = stripe << 2;
+        scope[2] = inside;
+        scope[15] = inside & 1;
+        MarkKey {
+            scope: ScopeId(scope),
+            except: except.map(|except| ScopeId([except; 16])),
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_table_holds_what_a_plain_map_holds(
+        changes in prop::collection::vec((crowded_key(), 0u64..9, 0u64..4, 0u8..3), 1..200),
+        gone in 0u64..4,
+    ) {
+        let mut table = Table::new();
+        let mut plain = BTreeMap::new();
+        for (key, not_before, hours, who) in changes {
+            let terms = Terms {
+                kind: ScopeKind::Session,
+                not_before,
+                expires: hours * 3600,
+                until: Moment::ORIGIN.plus(Duration::from_secs(not_before)),
+                note: Note { at: hours, by: who.to_string(), why: "w".to_string() },
+            };
+            match table.find(&key) {
+                Some(place) => {
+                    prop_assert_eq!(&table.terms(place), &plain[&key]);
+                    table.replace(place, &terms);
+                }
+                None => table.insert(&key, &terms),
+            }
+            plain.insert(key, terms);
+        }
+        for pass in 0..2 {
+            prop_assert_eq!(table.len(), plain.len());
+            let held: BTreeMap<_, _> = ChannelId::all()
+                .flat_map(|channel| table.of_channel(channel).map(|(key, mark)| (key, table.terms_of(mark))).collect::<Vec<_>>())
+                .collect();
+            prop_assert_eq!(&held, &plain);
+            for key in plain.keys() {
+                let of_scope: Vec<_> = table.of_scope(key.scope).map(|(_, except)| except).collect();
+                let expected: Vec<_> = plain.keys().filter(|k| k.scope == key.scope).map(|k| k.except).collect();
+                prop_assert_eq!(of_scope, expected);
+            }
+            if pass == 0 {
+                plain.retain(|_, terms: &mut Terms| terms.expires != gone * 3600);
+                ChannelId::all().for_each(|channel| table.collect(channel, |_, mark| mark.expires() == gone * 3600));
+            }
         }
     }
 }

@@ -210,7 +210,7 @@ impl Driver {
             Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
             Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
             Finished::Loaded(channel, asked, Some((head, theirs))) => {
-                let lacking = self.node.marks().lacking_in(channel, &theirs);
+                let lacking = self.node.marks().lacking_in(channel, &theirs, |_| false);
                 for mark in theirs {
                     // A tag in the table has no position of its own; the head that it was loaded with is not older.
                     let position = head.map(|head| (head.incarnation, head.position));
