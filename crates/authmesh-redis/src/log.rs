@@ -3,11 +3,14 @@
 use authmesh::ports::{BoxFuture, Commit, Committed, Effect, Log, LogSlice, MarkTable, PortError, StoredMark};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry, MAX_PAYLOAD};
+use authmesh_proto::marks::{Buckets, Digests};
 use redis::Value;
 
 use crate::RedisAdapter;
 use crate::answer::{array, bytes, fields, head, number, stream, unreadable};
 
+/// The field of a bucket that holds its digest (16) and its least hour (8).
+const SUMS: &[u8] = b"d";
 /// Rank and digest, before the sealed mark.
 const CLEAR: usize = 8 + 16;
 
@@ -55,10 +58,13 @@ impl Log for RedisAdapter {
         })
     }
 
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>> {
         Box::pin(async move {
             let mut load = self.scripts().load.prepare_invoke();
             load.key(self.keys().log(channel)).key(self.keys().buckets(channel));
+            for digest in known.iter().flatten() {
+                load.arg(&digest.as_bytes()[..]);
+            }
             let answer = self.link().invoke(load).await?;
             parse_table(channel, answer).ok_or_else(|| unreadable(self.link().peer()))
         })
@@ -112,6 +118,7 @@ impl RedisAdapter {
                 let field = [&mark.hour.to_be_bytes()[..], &mark.field].concat();
                 script.arg("m").arg(field).arg(&mark.rank.to_be_bytes()[..]);
                 script.arg(&mark.digest.as_bytes()[..]).arg(&mark.sealed[..]);
+                script.arg(commit.now / 3600);
             }
         }
         self.link().invoke(script).await
@@ -181,11 +188,19 @@ fn parse_slice(channel: ChannelId, answer: Value) -> Option<LogSlice> {
 fn parse_table(channel: ChannelId, answer: Value) -> Option<MarkTable> {
     let mut parts = array(answer)?.into_iter();
     let head = head(channel, parts.next()?)?;
-    let mut marks = Vec::new();
-    for bucket in parts {
-        let mut flat = array(bucket)?.into_iter();
+    let (mut marks, mut same) = (Vec::new(), Buckets::NONE);
+    for (bucket, content) in parts.enumerate() {
+        if let Value::BulkString(_) = content {
+            same.add(bucket);
+            continue;
+        }
+        let mut flat = array(content)?.into_iter();
         while let Some(field) = flat.next() {
-            match mark(&bytes(field)?, &bytes(flat.next()?)?) {
+            let (field, value) = (bytes(field)?, bytes(flat.next()?)?);
+            if field == SUMS {
+                continue;
+            }
+            match mark(&field, &value) {
                 Some(mark) => marks.push(mark),
                 // It counts in no digest, here or in the scripts.
                 None => tracing::warn!(
@@ -195,7 +210,7 @@ fn parse_table(channel: ChannelId, answer: Value) -> Option<MarkTable> {
             }
         }
     }
-    Some(MarkTable { head, marks })
+    Some(MarkTable { head, marks, same })
 }
 
 /// Field: hour (8) and the mark's own field (33). Value: rank (8), digest (16), envelope.

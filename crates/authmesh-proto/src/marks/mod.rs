@@ -35,6 +35,28 @@ pub const BUCKETS: usize = 32;
 /// The digests of a channel's buckets.
 pub type Digests = [Digest; BUCKETS];
 
+/// A set of buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Buckets(u32);
+
+impl Buckets {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a bucket; a number that is none adds nothing.
+    pub const fn add(&mut self, bucket: usize) {
+        if bucket < BUCKETS {
+            self.0 |= 1 << bucket;
+        }
+    }
+
+    /// Whether a bucket is in the set.
+    #[must_use]
+    pub const fn contains(self, bucket: usize) -> bool {
+        bucket < BUCKETS && self.0 & 1 << bucket != 0
+    }
+}
+
 /// The bucket of a mark.
 #[must_use]
 pub const fn bucket_of(expires: Unix) -> usize {
@@ -227,9 +249,9 @@ impl Marks {
     }
 
     /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table, but for the
-    /// buckets for which `same` holds: their digests are equal, so they lack nothing.
+    /// buckets in `same`: their digests are equal, so they lack nothing.
     #[must_use]
-    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: impl Fn(usize) -> bool) -> Vec<Mark> {
+    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: Buckets) -> Vec<Mark> {
         let mut known: BTreeMap<MarkKey, (Unix, Unix)> = BTreeMap::new();
         for mark in theirs {
             // A table holds one for each hour.
@@ -244,23 +266,18 @@ impl Marks {
         };
         self.table
             .of_channel(channel)
-            .filter(|(_, mark)| !same(bucket_of(mark.expires())))
+            .filter(|(_, mark)| !same.contains(bucket_of(mark.expires())))
             .filter(|(key, mark)| lacks(key, (mark.not_before, mark.expires())))
             .map(|(key, mark)| self.table.mark(key, mark))
             .collect()
     }
 
-    /// Says that a log at this position is known to hold the tags of the buckets for which `holds` answers yes: records
-    /// that were filled there, or later, know of them.
-    pub fn position_tags(
-        &mut self,
-        channel: ChannelId,
-        at: (Incarnation, Position),
-        holds: impl Fn(usize) -> bool,
-    ) {
+    /// Says that the table beside a log at this position holds the tags of these buckets: records that were filled there, or
+    /// later, know of them.
+    pub fn position_tags(&mut self, channel: ChannelId, at: (Incarnation, Position), held: Buckets) {
         for (scope, tag) in &mut self.channels[channel.index()].tags {
             let mut marks = self.table.of_scope(*scope);
-            if marks.any(|(mark, _)| holds(bucket_of(mark.expires()))) {
+            if marks.any(|(mark, _)| held.contains(bucket_of(mark.expires()))) {
                 *tag = TagMark::At(at.0, at.1);
             }
         }
@@ -280,7 +297,10 @@ impl Marks {
         self.table.collect(channel, |key, mark| {
             let past = now.boot >= mark.until() && now.wall >= mark.expires().saturating_add(GRACE.as_secs());
             if past {
-                own.toggle(mark.expires(), digest_of(namer, key, mark.kind, mark.not_before, mark.expires()));
+                own.toggle(
+                    mark.expires(),
+                    digest_of(namer, key, mark.kind, mark.not_before, mark.expires()),
+                );
                 own.tags.remove(&key.scope);
             }
             past

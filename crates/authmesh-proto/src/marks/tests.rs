@@ -247,7 +247,7 @@ proptest! {
         theirs.iter().for_each(|m| { b.apply(NOW, m.clone(), None, &namer); });
         for channel in ChannelId::all() {
             let of_b: Vec<_> = b.of_channel(channel).collect();
-            for mark in a.lacking_in(channel, &of_b, |_| false) {
+            for mark in a.lacking_in(channel, &of_b, Buckets::NONE) {
                 b.apply(NOW, mark, None, &namer);
             }
             for mark in of_b {

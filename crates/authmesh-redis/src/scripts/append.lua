@@ -20,6 +20,17 @@ local function root_of(buckets)
   return root
 end
 
+-- Marks whose hour is before this one are past, by this server's clock and the caller's (in hours, decimal), and an hour
+-- more: what both say, since a clock that jumps ahead must not take what is still needed.
+local function past_before(hour)
+  local now = math.floor(tonumber(redis.call('TIME')[1]) / 3600)
+  return u64(math.max(math.min(now, tonumber(hour)) - 1, 0))
+end
+
+local function put_back(key, field, value)
+  if value then redis.pcall('HSET', key, field, value) else redis.pcall('HDEL', key, field) end
+end
+
 -- The ID of the next entry. Chosen here and not by XADD, since the entry's bytes hold it. Never less than what the stream
 -- has seen: the clock may have gone back, and the newest entry may have been deleted.
 local function next_id(log)

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry, MAX_PAYLOAD, Payload};
+use authmesh_proto::marks::Digests;
 use authmesh_proto::time::Moment;
 use tokio::sync::{broadcast, watch};
 use tokio_stream::StreamExt as _;
@@ -189,7 +190,8 @@ impl Cluster {
         let mut state = self.up()?;
         let id = state.next_id();
         let channel = &mut state.channels[commit.channel.index()];
-        channel.take_effect(commit.effect);
+        let hour = self.0.clock.now().wall.min(commit.now) / 3600;
+        channel.take_effect(commit.effect, hour.saturating_sub(1));
         let entry = channel.append(
             commit.channel,
             Position {
@@ -272,8 +274,11 @@ impl Log for Cluster {
         )
     }
 
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
-        ready(self.up().map(|state| state.channels[channel.index()].table()))
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+        ready(
+            self.up()
+                .map(|state| state.channels[channel.index()].table(known.as_ref())),
+        )
     }
 
     fn mint(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use authmesh_proto::commit::{self, Attempt, CommitConfig, Commits};
 use authmesh_proto::follower::{Action, Event, Input};
-use authmesh_proto::ident::{ChannelId, StatementName};
+use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::log::LogEntry;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::Moment;
@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
 use super::Node;
-use super::jobs::{self, Finished};
+use super::jobs::{self, Finished, Loaded};
 use super::outbox::{Done, Said, SaidReceiver};
 use crate::ports::{BusEvent, BusStream};
 
-/// How often marks that are past are collected.
-const COLLECT_PERIOD: Duration = Duration::from_secs(60);
+/// How often marks that are past are collected: one channel at a time, so that nobody waits long for the map.
+const COLLECT_PERIOD: Duration = Duration::from_secs(1);
 /// The longest sleep between two looks at the clock; the node's clock need not be the runtime's.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 /// How long shutdown waits for statements that are not committed yet.
@@ -44,6 +44,8 @@ pub(crate) struct Driver {
     lacking: BTreeMap<ChannelId, Vec<Mark>>,
     bells: Option<BusStream>,
     next_collect: Moment,
+    /// How many channels were collected.
+    collected: usize,
 }
 
 impl Driver {
@@ -60,6 +62,7 @@ impl Driver {
             lacking: BTreeMap::new(),
             bells: None,
             next_collect,
+            collected: 0,
         }
     }
 
@@ -126,9 +129,17 @@ impl Driver {
 
     fn tick(&mut self) {
         let now = self.node.now();
+        let late = now.boot.since(self.next_collect).as_secs();
         if now.boot >= self.next_collect {
             self.next_collect = now.boot.plus(COLLECT_PERIOD);
-            self.node.marks_mut().collect(now, &self.node.codec.namer);
+            // After a sleep all at once.
+            for _ in 0..=late.min(CHANNELS as u64) {
+                if let Some(channel) = ChannelId::all().nth(self.collected % CHANNELS) {
+                    self.collected = self.collected.wrapping_add(1);
+                    let namer = &self.node.codec.namer;
+                    self.node.marks_mut().collect_channel(channel, now, namer);
+                }
+            }
         }
         self.step(None);
         self.commit_step(None);
@@ -209,12 +220,16 @@ impl Driver {
             }
             Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
             Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
-            Finished::Loaded(channel, asked, Some((head, theirs))) => {
-                let lacking = self.node.marks().lacking_in(channel, &theirs, |_| false);
-                for mark in theirs {
-                    // A tag in the table has no position of its own; the head that it was loaded with is not older.
-                    let position = head.map(|head| (head.incarnation, head.position));
+            Finished::Loaded(channel, asked, Some(loaded)) => {
+                let Loaded { head, marks, same } = loaded;
+                let lacking = self.node.marks().lacking_in(channel, &marks, same);
+                // A tag in the table has no position of its own; the head that it was loaded with is not older.
+                let position = head.map(|head| (head.incarnation, head.position));
+                for mark in marks {
                     self.node.apply_mark(mark, position);
+                }
+                if let Some(position) = position {
+                    self.node.marks_mut().position_tags(channel, position, same);
                 }
                 self.lacking.insert(channel, lacking);
                 self.step(Some(Input::Loaded(channel, asked, Some(head))));

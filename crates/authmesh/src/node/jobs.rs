@@ -5,6 +5,7 @@ use std::time::Duration;
 use authmesh_proto::follower::{Input, Slice};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position, StatementName};
 use authmesh_proto::log::Head;
+use authmesh_proto::marks::{Buckets, Digests};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Moment;
 
@@ -20,7 +21,7 @@ const READ_LIMIT: usize = 512;
 pub(super) enum Finished {
     Input(Input),
     Subscribed(Option<BusStream>),
-    Loaded(ChannelId, Moment, Option<(Option<Head>, Vec<Mark>)>),
+    Loaded(ChannelId, Moment, Option<Loaded>),
     Committed(StatementName, Option<Committed>),
 }
 
@@ -61,29 +62,59 @@ pub(super) async fn read(node: &Node, channel: ChannelId, asked: Moment, from: P
     Finished::Input(Input::Slice(channel, asked, slice))
 }
 
-/// Loads a channel's marks. They count only whole: every one opens, and together they have the root digest of the head.
+/// The marks of a channel that this node did not have, or not surely; and what they were loaded with.
+pub(super) struct Loaded {
+    pub(super) head: Option<Head>,
+    pub(super) marks: Vec<Mark>,
+    /// The buckets in which the table holds what this node holds.
+    pub(super) same: Buckets,
+}
+
+/// Loads a channel's marks, but for the buckets whose digests are this node's own.
 pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment) -> Finished {
-    let whole = async {
-        let table = bounded("load", node.ports.log.load(channel)).await?;
-        let mut root = Digest::EMPTY;
-        let mut marks = Vec::with_capacity(table.marks.len());
-        for stored in &table.marks {
-            let Some(mark) = node.codec.open_mark(channel, stored) else {
-                node.counters.unopened.add();
-                tracing::error!(target: "authmesh::audit", %channel, "a mark did not open; the load does not count");
-                return None;
-            };
-            root = root.toggled(stored.digest);
-            marks.push(mark);
-        }
-        let expected = table.head.map_or(Digest::EMPTY, |head| head.root);
-        if root != expected {
-            tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; the load does not count");
-            return None;
-        }
-        Some((table.head, marks))
+    let known = node.marks().digests(channel);
+    let loaded = match load_with(node, channel, Some(known)).await {
+        // The table may have another idea of its buckets than of its root.
+        Err(Broken) => load_with(node, channel, None).await,
+        loaded => loaded,
     };
-    Finished::Loaded(channel, asked, whole.await)
+    Finished::Loaded(channel, asked, loaded.unwrap_or(None))
+}
+
+/// The table contradicts its head.
+struct Broken;
+
+/// Marks count only whole: every one opens, and together they have the root digest of the head.
+async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Result<Option<Loaded>, Broken> {
+    let Some(table) = bounded("load", node.ports.log.load(channel, known)).await else {
+        return Ok(None);
+    };
+    let mut root = Digest::EMPTY;
+    for (bucket, digest) in known.into_iter().flatten().enumerate() {
+        if table.same.contains(bucket) {
+            root = root.toggled(digest);
+        }
+    }
+    let mut marks = Vec::with_capacity(table.marks.len());
+    for stored in &table.marks {
+        let Some(mark) = node.codec.open_mark(channel, stored) else {
+            node.counters.unopened.add();
+            tracing::error!(target: "authmesh::audit", %channel, "a mark did not open; the load does not count");
+            return Ok(None);
+        };
+        root = root.toggled(stored.digest);
+        marks.push(mark);
+    }
+    let expected = table.head.map_or(Digest::EMPTY, |head| head.root);
+    if root != expected {
+        tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; the load does not count");
+        return Err(Broken);
+    }
+    Ok(Some(Loaded {
+        head: table.head,
+        marks,
+        same: table.same,
+    }))
 }
 
 pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committed> {
@@ -95,6 +126,7 @@ pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committ
         channel: statement.name.channel,
         nonce: Nonce(node.random()),
         birth: Incarnation(node.random()),
+        now: node.now().wall,
         effect,
         statement: node.codec.seal_statement(statement),
     };

@@ -247,7 +247,7 @@ async fn no_claim_no_key_and_no_token_leaves_the_process_in_the_clear() {
     for channel in authmesh::proto::ident::ChannelId::all() {
         held.extend(
             cluster
-                .load(channel)
+                .load(channel, None)
                 .await
                 .unwrap()
                 .marks

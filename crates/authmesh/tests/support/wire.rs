@@ -14,6 +14,7 @@ use authmesh::ports::{
 };
 use authmesh::proto::ident::{ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh::proto::log::Head;
+use authmesh::proto::marks::Digests;
 use futures_core::Stream;
 use tokio::sync::watch;
 
@@ -204,11 +205,11 @@ impl Log for Wire {
         })
     }
 
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>> {
         Box::pin(async move {
             self.loads.pass().await;
             self.up()?;
-            self.cluster.load(channel).await
+            self.cluster.load(channel, known).await
         })
     }
 
