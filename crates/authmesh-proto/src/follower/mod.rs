@@ -118,8 +118,8 @@ pub enum Input {
     Loaded(ChannelId, Moment, Option<Option<Head>>),
     /// The marks that the log lacked were committed (`true`), or not all of them (`false`).
     Recommitted(ChannelId, bool),
-    /// A mint was tried. Whether it won does not matter: the follower reads the log again.
-    Minted(ChannelId),
+    /// A mint was tried; whether it is known to have won. The follower reads the log again in any case.
+    Minted(ChannelId, bool),
 }
 
 /// What to do.
@@ -193,9 +193,24 @@ impl Follower {
     #[must_use]
     pub fn settled(&self, channel: ChannelId) -> Option<Head> {
         let channel = &self.channels[channel.index()];
-        matches!(channel.phase, Phase::Current)
+        (channel.phase == Phase::Current && !channel.dirty)
             .then_some(channel.watermark)
             .flatten()
+    }
+
+    /// Whether a channel waits for a mint that voids everything in it; see [`Follower::soil`].
+    #[must_use]
+    pub fn is_dirty(&self, channel: ChannelId) -> bool {
+        let channel = &self.channels[channel.index()];
+        channel.dirty || channel.dirty_before_mint
+    }
+
+    /// Something in a channel is void that no statement will name: there was no room for it. The channel is *dirty*: its
+    /// fence is raised, its L2 is a miss, and this node mints, which voids the whole channel on every node. Call it after
+    /// the change; then poll.
+    pub fn soil(&mut self, id: ChannelId) {
+        self.channels[id.index()].dirty = true;
+        self.actions.push_back(Action::BumpChannel(id));
     }
 
     /// Whether a head that was read shows that nothing is missing: it is the watermark, or was so recently that the read
@@ -227,7 +242,11 @@ impl Follower {
     /// When [`Follower::tick`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Moment {
-        let due = self.channels.iter().filter_map(Channel::due).min();
+        let due = self
+            .channels
+            .iter()
+            .filter_map(|channel| channel.due(&self.config))
+            .min();
         let heads = if self.heads_asked {
             Moment::NEVER
         } else {
@@ -248,7 +267,7 @@ impl Follower {
         }
         for id in ChannelId::all() {
             let channel = &mut self.channels[id.index()];
-            if channel.due().is_some_and(|due| now >= due) {
+            if channel.due(&self.config).is_some_and(|due| now >= due) {
                 let action = channel.repair(id, now, &self.config);
                 self.actions.push_back(action);
             }
@@ -268,8 +287,10 @@ impl Follower {
             Input::Slice(id, asked, slice) => self.on_slice(now, id, asked, slice),
             Input::Loaded(id, asked, head) => self.on_loaded(now, id, asked, head),
             Input::Recommitted(id, all) => self.on_recommitted(now, id, all),
-            Input::Minted(id) => {
+            Input::Minted(id, won) => {
                 let channel = &mut self.channels[id.index()];
+                // Another node's mint may be from before what made the channel dirty.
+                channel.dirty |= channel.dirty_before_mint && !won;
                 if channel.phase == Phase::Minting {
                     channel.phase = Phase::Suspect { due: now };
                 }
@@ -364,7 +385,9 @@ impl Follower {
         if channel.proves(head, asked) {
             channel.phase = Phase::Current;
             channel.prove(asked);
-            if channel.wants_reload(now) {
+            if channel.wants_mint(now, &self.config) {
+                self.load(id, Purpose::BeforeMint);
+            } else if channel.wants_reload(now) {
                 self.load(id, Purpose::Reload);
             }
         } else {
@@ -425,6 +448,8 @@ impl Follower {
             Phase::Recommitting { expected } if all => {
                 channel.phase = Phase::Minting;
                 channel.last_mint = Some(now);
+                // What soils the channel from here on is not covered by this mint.
+                channel.dirty_before_mint = core::mem::take(&mut channel.dirty);
                 self.actions.push_back(Action::Mint(id, expected));
             }
             Phase::Recommitting { .. } => channel.retry(now, &self.config),
@@ -438,8 +463,8 @@ impl Follower {
     /// Writes that this node had applied are gone: marks first, mint last.
     fn lost_writes(&mut self, now: Moment, id: ChannelId) {
         let channel = &mut self.channels[id.index()];
-        let next_mint = channel.last_mint.map(|at| at.plus(self.config.mint_period));
-        if let Some(next) = next_mint.filter(|next| now < *next) {
+        let next = channel.next_mint(&self.config);
+        if now < next {
             // Go on reading meanwhile: another node may mint before this one may.
             channel.phase = Phase::Suspect {
                 due: next.min(now.plus(self.config.watermark_period)),

@@ -10,7 +10,7 @@ use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::log::LogEntry;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::Moment;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
@@ -46,11 +46,14 @@ pub(crate) struct Driver {
     next_collect: Moment,
     /// How many channels were collected.
     collected: usize,
+    /// A channel was soiled.
+    soiled: Arc<Notify>,
 }
 
 impl Driver {
     pub(crate) fn new(node: Arc<Node>, said: SaidReceiver) -> Self {
         let next_collect = node.now().boot.plus(COLLECT_PERIOD);
+        let node_soiled = node.outbox.soiled();
         Self {
             node,
             said,
@@ -63,6 +66,7 @@ impl Driver {
             bells: None,
             next_collect,
             collected: 0,
+            soiled: node_soiled,
         }
     }
 
@@ -83,6 +87,7 @@ impl Driver {
                     ending = Some(Instant::now() + DRAIN);
                 }
                 Some(said) = self.said.recv() => self.on_said(said),
+                () = self.soiled.notified() => self.step(None),
                 Some(finished) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => {
                     let finished = match finished {
                         Ok((id, finished)) => {
@@ -315,7 +320,7 @@ impl Driver {
                 }
             }
             Action::Mint(channel, expected) => {
-                let lost = Finished::Input(Input::Minted(channel));
+                let lost = Finished::Input(Input::Minted(channel, false));
                 self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
             }
             Action::Tell(event) => self.tell(event),

@@ -149,7 +149,6 @@ pub(super) async fn recommit(node: &Node, channel: ChannelId, lacking: Vec<Mark>
 pub(super) async fn mint(node: &Node, channel: ChannelId, expected: Option<Incarnation>) -> Finished {
     let (incarnation, nonce) = (Incarnation(node.random()), Nonce(node.random()));
     let call = node.ports.log.mint(channel, expected, incarnation, nonce);
-    // Whether this node or another one won is found by reading the log again.
-    let _ = bounded("mint", call).await;
-    Finished::Input(Input::Minted(channel))
+    let won = bounded("mint", call).await.unwrap_or(false);
+    Finished::Input(Input::Minted(channel, won))
 }

@@ -6,11 +6,12 @@ use authmesh_proto::commit::Voids;
 use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::marks::Full;
 use authmesh_proto::statement::{Body, Statement};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Node;
 
-/// How many statements may wait for their commit. At the limit `revoke` and drops fail with `Busy`.
+/// How many statements may wait for their commit. At the limit marks fail with `Busy`, and a drop soils its channel: it is
+/// voided whole.
 const CAPACITY: usize = 8192;
 
 /// A statement that was named, applied here, and handed to the driver.
@@ -40,6 +41,7 @@ pub(crate) struct Outbox {
     counters: Mutex<[u64; CHANNELS]>,
     room: Arc<Semaphore>,
     said: mpsc::UnboundedSender<Said>,
+    soiled: Arc<Notify>,
 }
 
 pub(crate) type SaidReceiver = mpsc::UnboundedReceiver<Said>;
@@ -52,12 +54,18 @@ impl Outbox {
             counters: Mutex::new([0; CHANNELS]),
             room: Arc::new(Semaphore::new(CAPACITY)),
             said,
+            soiled: Arc::default(),
         };
         (outbox, receiver)
     }
 
     fn counters(&self) -> MutexGuard<'_, [u64; CHANNELS]> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the driver when a channel was soiled.
+    pub(super) fn soiled(&self) -> Arc<Notify> {
+        Arc::clone(&self.soiled)
     }
 
     /// How many statements wait.
@@ -84,9 +92,9 @@ impl Node {
         if self.shutdown.is_cancelled() {
             return Err(SayError::ShutDown);
         }
-        let room = Arc::clone(&self.outbox.room)
-            .try_acquire_owned()
-            .map_err(|_| SayError::Busy)?;
+        let Ok(room) = Arc::clone(&self.outbox.room).try_acquire_owned() else {
+            return self.without_room(&body).ok_or(SayError::Busy);
+        };
         if let Body::Mark(mark) = &body {
             self.marks().admit(&mark.key).map_err(SayError::Full)?;
         }
@@ -103,5 +111,20 @@ impl Node {
         self.outbox.said.send(said).map_err(|_| SayError::ShutDown)?;
         self.counters.statements_made.add();
         Ok(receiver)
+    }
+
+    /// Voids what a drop names by voiding its whole channel, here now and everywhere by a mint: that needs no room, however
+    /// many drops come. A mark has no such way.
+    fn without_room(&self, body: &Body) -> Option<oneshot::Receiver<Done>> {
+        let Body::Drop(name) = body else { return None };
+        let channel = name.slot().channel;
+        self.counters.soiled.add();
+        tracing::warn!(%channel, "the outbox is full; the whole channel is voided in place of one entry");
+        // Here at once; the follower's own bump follows when the driver polls it.
+        self.fence.bump_channel(channel);
+        self.follower().soil(channel);
+        self.outbox.soiled.notify_one();
+        // Nobody is told when the mint is done: this receiver is closed.
+        Some(oneshot::channel().1)
     }
 }
