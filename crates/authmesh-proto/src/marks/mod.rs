@@ -4,7 +4,7 @@
 //! property tests). A token is void if **any** mark of its scopes voids it. A mark is never evicted: it leaves when both
 //! clocks agree that nothing it could void can be valid any more, plus an hour.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -99,6 +99,15 @@ pub struct Full {
     pub cap: usize,
 }
 
+/// A part of the marks, as [`Marks::page`] gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The marks.
+    pub marks: Vec<Mark>,
+    /// Where the next page goes on; `None` when nothing follows.
+    pub next: Option<MarkKey>,
+}
+
 /// Why a token is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voided {
@@ -142,7 +151,18 @@ impl Marks {
     /// # Errors
     /// [`Full`] at the cap.
     pub fn admit(&self, key: &MarkKey) -> Result<(), Full> {
-        if self.len() < self.cap || self.table.find(key).is_some() {
+        self.admit_all([key])
+    }
+
+    /// Asks for room for several marks, of which either all are named or none is.
+    ///
+    /// # Errors
+    /// [`Full`] when not all of them fit below the cap.
+    pub fn admit_all<'a>(&self, keys: impl IntoIterator<Item = &'a MarkKey>) -> Result<(), Full> {
+        let lacking = |key: &&MarkKey| self.table.find(key).is_none();
+        let new: BTreeSet<&MarkKey> = keys.into_iter().filter(lacking).collect();
+        // At the cap, and also beyond it (marks of others are never refused), what merges still has its room.
+        if new.is_empty() || self.len().saturating_add(new.len()) <= self.cap {
             Ok(())
         } else {
             Err(Full { cap: self.cap })
@@ -242,7 +262,42 @@ impl Marks {
         self.channels[channel.index()].digests
     }
 
-    /// Every mark of a channel, in the order of their keys.
+    /// The marks of one scope: one without an exception at most, and one for each exception.
+    pub fn of_scope(&self, scope: ScopeId) -> impl Iterator<Item = Mark> + '_ {
+        let marks = self.table.of_scope(scope);
+        marks.map(move |(element, except)| self.table.mark(MarkKey { scope, except }, element))
+    }
+
+    /// The marks behind `after`, by stripe and there in the order of their keys, of the kinds that `wanted` asks for: at most
+    /// `limit` of them. Looks at no more than `look_at` marks, so that the lock around the table is never held for long: a
+    /// page may be short although more follows.
+    #[must_use]
+    pub fn page(
+        &self,
+        after: Option<MarkKey>,
+        limit: usize,
+        look_at: usize,
+        wanted: impl Fn(ScopeKind) -> bool,
+    ) -> Page {
+        let mut behind = self.table.behind(after).peekable();
+        let (mut marks, mut last) = (Vec::new(), after);
+        for _ in 0..look_at {
+            if marks.len() == limit {
+                break;
+            }
+            let Some((key, element)) = behind.next() else { break };
+            last = Some(key);
+            if wanted(element.kind) {
+                marks.push(self.table.mark(key, element));
+            }
+        }
+        Page {
+            marks,
+            next: behind.peek().and(last),
+        }
+    }
+
+    /// Every mark of a channel, by stripe and there in the order of their keys.
     pub fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = Mark> + '_ {
         let marks = self.table.of_channel(channel);
         marks.map(|(key, element)| self.table.mark(key, element))

@@ -168,15 +168,27 @@ impl Table {
         }
     }
 
-    /// Every mark of a channel, in the order of their keys.
+    /// Every mark of a channel, by stripe and there in the order of their keys.
     pub(super) fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = (MarkKey, &Element)> {
-        self.stripes[stripes_of(channel)].iter().flatten().map(|element| {
-            let key = MarkKey {
-                scope: element.scope,
-                except: self.except(element),
-            };
-            (key, element)
-        })
+        let marks = self.stripes[stripes_of(channel)].iter().flatten();
+        marks.map(|element| (self.key(element), element))
+    }
+
+    /// Every mark behind a key, by stripe and there in the order of their keys.
+    pub(super) fn behind(&self, after: Option<MarkKey>) -> impl Iterator<Item = (MarkKey, &Element)> {
+        let (stripe, skipped) = after.map_or((0, 0), |key| match self.seek(&key) {
+            Ok(place) => (place.stripe, place.at + 1),
+            Err(place) => (place.stripe, place.at),
+        });
+        let marks = self.stripes[stripe..].iter().flatten().skip(skipped);
+        marks.map(|element| (self.key(element), element))
+    }
+
+    fn key(&self, element: &Element) -> MarkKey {
+        MarkKey {
+            scope: element.scope,
+            except: self.except(element),
+        }
     }
 
     pub(super) fn mark(&self, key: MarkKey, element: &Element) -> Mark {
