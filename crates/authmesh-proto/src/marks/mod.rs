@@ -226,12 +226,12 @@ impl Marks {
             let (voids, _) = marks.find(|(mark, except)| {
                 let spared = except.is_some_and(|except| token.contains(except));
                 // A token without `iat` cannot prove that it is newer.
-                let covered = !kind.compares_time() || token.issued_at().is_none_or(|iat| iat <= mark.not_before);
+                let covered = !kind.compares_time() || token.issued_at().is_none_or(|iat| iat <= mark.not_before());
                 covered && !spared
             })?;
             Some(Voided {
                 kind,
-                not_before: voids.not_before,
+                not_before: voids.not_before(),
                 note: self.table.note_of(voids),
             })
         })
@@ -322,7 +322,7 @@ impl Marks {
         self.table
             .of_channel(channel)
             .filter(|(_, mark)| !same.contains(bucket_of(mark.expires())))
-            .filter(|(key, mark)| lacks(key, (mark.not_before, mark.expires())))
+            .filter(|(key, mark)| lacks(key, (mark.not_before(), mark.expires())))
             .map(|(key, mark)| self.table.mark(key, mark))
             .collect()
     }
@@ -354,7 +354,7 @@ impl Marks {
             if past {
                 own.toggle(
                     mark.expires(),
-                    digest_of(namer, key, mark.kind, mark.not_before, mark.expires()),
+                    digest_of(namer, key, mark.kind, mark.not_before(), mark.expires()),
                 );
                 own.tags.remove(&key.scope);
             }
