@@ -88,6 +88,19 @@ impl Log for RedisAdapter {
             Ok(self.appended(answer)?.is_some())
         })
     }
+
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            for mark in elements {
+                let mut purge = self.scripts().purge.prepare_invoke();
+                purge.key(self.keys().bucket(channel, mark.hour));
+                let value = [&mark.rank.to_be_bytes()[..], mark.digest.as_bytes(), &mark.sealed].concat();
+                purge.arg(field_of(&mark)).arg(value);
+                self.link().invoke(purge).await?;
+            }
+            Ok(())
+        })
+    }
 }
 
 impl RedisAdapter {
@@ -115,8 +128,7 @@ impl RedisAdapter {
                 script.arg("d");
             }
             Effect::Mark(mark) => {
-                let field = [&mark.hour.to_be_bytes()[..], &mark.field].concat();
-                script.arg("m").arg(field).arg(&mark.rank.to_be_bytes()[..]);
+                script.arg("m").arg(field_of(mark)).arg(&mark.rank.to_be_bytes()[..]);
                 script.arg(&mark.digest.as_bytes()[..]).arg(&mark.sealed[..]);
                 script.arg(commit.now / 3600);
             }
@@ -149,6 +161,10 @@ impl RedisAdapter {
         }
         Ok(Some(entry))
     }
+}
+
+fn field_of(mark: &StoredMark) -> Vec<u8> {
+    [&mark.hour.to_be_bytes()[..], &mark.field].concat()
 }
 
 fn sound(commit: &Commit) -> Result<(), PortError> {

@@ -14,6 +14,7 @@ const APPEND: &str = include_str!("scripts/append.lua");
 pub(crate) struct Scripts {
     pub(crate) commit: Script,
     pub(crate) mint: Script,
+    pub(crate) purge: Script,
     pub(crate) slice: Script,
     pub(crate) load: Script,
     pub(crate) read: Script,
@@ -33,6 +34,7 @@ impl Scripts {
         Self {
             commit: made(&[COMMITS, LIB, APPEND, include_str!("scripts/commit.lua")]),
             mint: made(&[COMMITS, LIB, APPEND, include_str!("scripts/mint.lua")]),
+            purge: made(&[COMMITS, include_str!("scripts/purge.lua")]),
             slice: made(&[READS, include_str!("scripts/slice.lua")]),
             load: made(&[READS, include_str!("scripts/load.lua")]),
             read: made(&[READS, LIB, include_str!("scripts/read.lua")]),

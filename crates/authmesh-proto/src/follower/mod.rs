@@ -12,6 +12,8 @@
 //! | another incarnation | **adopt**: bump the channel, load marks, commit those that are lacking. Never mint |
 //! | same incarnation, log trimmed past the watermark | **reload**: bump, load, go on from the head. Never mint |
 //! | same incarnation, the watermark is absent | writes were lost: load, commit lacking marks, then **mint**, then adopt |
+//! | an entry that does not open | it may have been anything: no lease until a whole table of marks shows that no mark is missing, and a **mint** has voided what it may have dropped |
+//! | a statement of an unknown kind | no lease: a newer node knows what it voids |
 //!
 //! The coherence lease comes from here too: it is the least over all channels of the instant *before* the newest read that
 //! proved the channel current, plus the lease period.
@@ -46,6 +48,9 @@ pub struct FollowerConfig {
     pub mint_period: Duration,
     /// The wait after a failed read. Default: 250 ms.
     pub retry_period: Duration,
+    /// How often the table of marks of one channel is compared with what the node holds; all 64 take their turns. The
+    /// follower leaves that to its driver. Default: 5 s.
+    pub audit_period: Duration,
 }
 
 impl Default for FollowerConfig {
@@ -56,6 +61,7 @@ impl Default for FollowerConfig {
             repair_period: Duration::from_millis(50),
             mint_period: Duration::from_secs(10),
             retry_period: Duration::from_millis(250),
+            audit_period: Duration::from_secs(5),
         }
     }
 }
@@ -116,6 +122,9 @@ pub enum Input {
     /// The marks of a channel were loaded and **merged into this node's marks**; the head they belong to. Outer `None`:
     /// the load failed, or its digest did not match.
     Loaded(ChannelId, Moment, Option<Option<Head>>),
+    /// The table of marks of a channel contradicts its head: marks are missing from it, or were altered. What did open was
+    /// **merged into this node's marks**.
+    Damaged(ChannelId, Option<Head>),
     /// The marks that the log lacked were committed (`true`), or not all of them (`false`).
     Recommitted(ChannelId, bool),
     /// A mint was tried; whether it is known to have won. The follower reads the log again in any case.
@@ -158,6 +167,8 @@ pub enum Event {
     LostWrites(ChannelId),
     /// An entry did not open.
     Refused(ChannelId, Refused),
+    /// The table of marks contradicted its head; this node puts back what it holds.
+    Damaged(ChannelId),
 }
 
 /// Follows the logs of all channels.
@@ -181,6 +192,12 @@ impl Follower {
             next_heads: now.plus(config.watermark_period),
             heads_asked: false,
         }
+    }
+
+    /// Its periods.
+    #[must_use]
+    pub const fn config(&self) -> &FollowerConfig {
+        &self.config
     }
 
     /// What the node has applied of a channel: incarnation, L2 generation, position. `None` before the first load.
@@ -286,6 +303,7 @@ impl Follower {
             Input::Heads(asked, heads) => self.on_heads(now, asked, heads),
             Input::Slice(id, asked, slice) => self.on_slice(now, id, asked, slice),
             Input::Loaded(id, asked, head) => self.on_loaded(now, id, asked, head),
+            Input::Damaged(id, head) => self.on_damaged(now, id, head),
             Input::Recommitted(id, all) => self.on_recommitted(now, id, all),
             Input::Minted(id, won) => {
                 let channel = &mut self.channels[id.index()];
@@ -410,7 +428,13 @@ impl Follower {
             return;
         };
         let Some(head) = head else {
-            channel.retry(now, &self.config);
+            // What does not open may stay so for long, and a table can be large.
+            let wait = if channel.refused {
+                self.config.watermark_period
+            } else {
+                self.config.retry_period
+            };
+            channel.phase = Phase::Suspect { due: now.plus(wait) };
             return;
         };
         match (purpose, head) {
@@ -438,6 +462,25 @@ impl Follower {
         }
     }
 
+    /// A node that has followed the log knows marks that the table lacks; one that is new does not, and waits for one that
+    /// does.
+    fn on_damaged(&mut self, now: Moment, id: ChannelId, head: Option<Head>) {
+        let channel = &mut self.channels[id.index()];
+        let Phase::Loading(_) = channel.phase else { return };
+        if channel.watermark.is_none() {
+            channel.phase = Phase::Suspect {
+                due: now.plus(self.config.watermark_period),
+            };
+        } else if self.may_mint(now, id) {
+            self.actions.push_back(Action::Tell(Event::Damaged(id)));
+            let channel = &mut self.channels[id.index()];
+            channel.phase = Phase::Recommitting {
+                expected: head.map(|head| head.incarnation),
+            };
+            self.actions.push_back(channel.recommit(id));
+        }
+    }
+
     fn on_recommitted(&mut self, now: Moment, id: ChannelId, all: bool) {
         let channel = &mut self.channels[id.index()];
         // An earlier recommit that still runs is waited for: its answer says nothing about the later one.
@@ -462,17 +505,22 @@ impl Follower {
 
     /// Writes that this node had applied are gone: marks first, mint last.
     fn lost_writes(&mut self, now: Moment, id: ChannelId) {
+        if self.may_mint(now, id) {
+            self.actions.push_back(Action::Tell(Event::LostWrites(id)));
+            self.load(id, Purpose::BeforeMint);
+        }
+    }
+
+    /// Whether this node may mint. If not, it goes on reading meanwhile: another node may mint before this one may.
+    fn may_mint(&mut self, now: Moment, id: ChannelId) -> bool {
         let channel = &mut self.channels[id.index()];
         let next = channel.next_mint(&self.config);
         if now < next {
-            // Go on reading meanwhile: another node may mint before this one may.
             channel.phase = Phase::Suspect {
                 due: next.min(now.plus(self.config.watermark_period)),
             };
-            return;
         }
-        self.actions.push_back(Action::Tell(Event::LostWrites(id)));
-        self.load(id, Purpose::BeforeMint);
+        now >= next
     }
 
     fn load(&mut self, id: ChannelId, purpose: Purpose) {
@@ -493,6 +541,10 @@ impl Follower {
                 channel.phase = Phase::Suspect {
                     due: now.plus(self.config.watermark_period),
                 };
+                let opened = matches!(why, Refused::Statement(StatementError::UnknownKind(_)));
+                if !opened && self.may_mint(now, id) {
+                    self.load(id, Purpose::BeforeMint);
+                }
                 return false;
             }
             OpenedPayload::Statement(statement) => {

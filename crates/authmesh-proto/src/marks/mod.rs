@@ -297,16 +297,32 @@ impl Marks {
         }
     }
 
+    /// How many marks of a channel are held.
+    #[must_use]
+    pub fn count_of(&self, channel: ChannelId) -> usize {
+        self.table.count_of(channel)
+    }
+
     /// Every mark of a channel, by stripe and there in the order of their keys.
     pub fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = Mark> + '_ {
         let marks = self.table.of_channel(channel);
         marks.map(|(key, element)| self.table.mark(key, element))
     }
 
-    /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table, but for the
-    /// buckets in `same`: their digests are equal, so they lack nothing.
+    /// Whether this mark would change nothing that is voided here.
     #[must_use]
-    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: Buckets) -> Vec<Mark> {
+    pub fn covers(&self, mark: &Mark) -> bool {
+        self.table.find(&mark.key).is_some_and(|place| {
+            let held = self.table.terms(place);
+            held.not_before >= mark.not_before && held.expires >= mark.expires
+        })
+    }
+
+    /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table, but for the
+    /// buckets in `same`: their digests are equal, so they lack nothing. Marks that both clocks say are past are nobody's
+    /// lack.
+    #[must_use]
+    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: Buckets, now: Now) -> Vec<Mark> {
         let mut known: BTreeMap<MarkKey, (Unix, Unix)> = BTreeMap::new();
         for mark in theirs {
             // A table holds one for each hour.
@@ -322,6 +338,7 @@ impl Marks {
         self.table
             .of_channel(channel)
             .filter(|(_, mark)| !same.contains(bucket_of(mark.expires())))
+            .filter(|(_, mark)| now.wall < mark.expires() || now.boot.plus(GRACE) < mark.until())
             .filter(|(key, mark)| lacks(key, (mark.not_before(), mark.expires())))
             .map(|(key, mark)| self.table.mark(key, mark))
             .collect()

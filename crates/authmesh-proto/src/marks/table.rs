@@ -176,6 +176,11 @@ impl Table {
         }
     }
 
+    pub(super) fn count_of(&self, channel: ChannelId) -> usize {
+        let stripes = &self.stripes[stripes_of(channel)];
+        stripes.iter().map(|stripe| stripe.elements.len()).sum()
+    }
+
     /// Every mark of a channel, by stripe and there in the order of their keys.
     pub(super) fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = (MarkKey, &Element)> {
         let stripes = &self.stripes[stripes_of(channel)];

@@ -112,6 +112,26 @@ fn a_mark_goes_only_when_both_clocks_agree() {
 }
 
 #[test]
+fn what_is_past_by_both_clocks_is_lacking_nowhere() {
+    let namer = namer();
+    let mut marks = Marks::new(10);
+    let mark = subject(&namer, 100, None);
+    marks.apply(NOW, mark.clone(), None, &namer);
+    assert!(marks.covers(&mark) && !marks.covers(&subject(&namer, 101, None)));
+    let channel = mark.key.scope.slot().channel;
+    let lacking = |boot, wall| {
+        let now = Now {
+            boot: NOW.boot.plus(Duration::from_secs(boot)),
+            wall: NOW.wall + wall,
+        };
+        marks.lacking_in(channel, &[], Buckets::NONE, now).len()
+    };
+    assert_eq!(lacking(0, 0), 1);
+    assert_eq!((lacking(9_000, 0), lacking(0, 9_000)), (1, 1), "one clock alone");
+    assert_eq!(lacking(9_000, 9_000), 0);
+}
+
+#[test]
 fn clocks_never_decide_order_a_wall_clock_that_is_days_ahead_does_not_shorten_a_marks_life() {
     let namer = namer();
     let mut marks = Marks::new(10);
@@ -247,7 +267,7 @@ proptest! {
         theirs.iter().for_each(|m| { b.apply(NOW, m.clone(), None, &namer); });
         for channel in ChannelId::all() {
             let of_b: Vec<_> = b.of_channel(channel).collect();
-            for mark in a.lacking_in(channel, &of_b, Buckets::NONE) {
+            for mark in a.lacking_in(channel, &of_b, Buckets::NONE, NOW) {
                 b.apply(NOW, mark, None, &namer);
             }
             for mark in of_b {

@@ -10,7 +10,6 @@ local present, generation, root = '', ZEROS:sub(1, 8), nil
 if head then present = head:sub(4, 19) end
 if present ~= expected then return { 'N' } end
 if head then
-  root = head:sub(93, 108)
   -- One more, saturating.
   generation = head:sub(20, 27)
   for i = 8, 1, -1 do
@@ -20,17 +19,19 @@ if head then
       break
     end
   end
-else
-  local buckets = { unpack(KEYS, 3) }
-  for i = 1, #buckets do
-    if not is_a(buckets[i], 'hash') then return redis.error_reply(BAD_MARKS) end
-  end
-  root = root_of(buckets)
 end
+local buckets = { unpack(KEYS, 3) }
+for i = 1, #buckets do
+  if not is_a(buckets[i], 'hash') then return redis.error_reply(BAD_MARKS) end
+end
+-- Made anew: the old one may count what is not there any more.
+local sums
+root, sums = root_of(buckets)
 local millis, sequence = next_id(log)
 if not millis then return redis.error_reply(BAD_ID) end
 local bytes = entry_of(channel, 3, incarnation .. generation, millis, sequence, nonce, head, root, '')
 local added = append(log, cap, millis, sequence, bytes)
 -- Nothing was written before it.
 if failed(added) then return added end
+for i = 1, #buckets do put_back(buckets[i], 'd', sums[i]) end
 return { 'A', bytes, ring(bell, bytes) }

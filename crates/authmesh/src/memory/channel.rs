@@ -99,6 +99,8 @@ impl Channel {
         cap: usize,
     ) -> LogEntry {
         let previous = self.head();
+        let digests = self.marks.values().map(|mark| mark.digest);
+        self.root = digests.fold(Digest::EMPTY, Digest::toggled);
         let head = Head {
             incarnation,
             generation: previous.map_or(0, |head| head.generation + 1),
@@ -174,6 +176,20 @@ impl Channel {
             marks: marks.cloned().collect(),
             same,
         }
+    }
+
+    pub(super) fn purge(&mut self, elements: &[StoredMark]) {
+        for element in elements {
+            let id = (element.hour, element.field);
+            if self.marks.get(&id) == Some(element) {
+                self.marks.remove(&id);
+            }
+        }
+    }
+
+    /// Puts an element into the table without telling the head.
+    pub(super) fn plant(&mut self, element: StoredMark) {
+        self.marks.insert((element.hour, element.field), element);
     }
 
     /// Removes what is past from the bucket of an hour.

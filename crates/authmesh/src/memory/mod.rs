@@ -26,7 +26,7 @@ use self::channel::Channel;
 use crate::clock::SystemClock;
 use crate::ports::{
     BoxFuture, Bus, BusEvent, BusStream, Clock, Commit, Committed, LeaseOutcome, Log, LogSlice, MarkTable, MemberEntry,
-    Members, PortError, Store, StoreRead,
+    Members, PortError, Store, StoreRead, StoredMark,
 };
 
 pub use fixed::FixedKeys;
@@ -137,6 +137,16 @@ impl Cluster {
         state.channels[name.slot().channel.index()]
             .values
             .insert(name, (bytes, until));
+    }
+
+    /// Puts an element into a channel's table of marks, as whoever can write to Redis could.
+    pub fn plant(&self, channel: ChannelId, element: StoredMark) {
+        self.state().channels[channel.index()].plant(element);
+    }
+
+    /// Removes elements from a channel's table of marks, as whoever can write to Redis could.
+    pub fn uproot(&self, channel: ChannelId, elements: &[StoredMark]) {
+        self.state().channels[channel.index()].purge(elements);
     }
 
     /// Appends raw bytes as a statement to a channel's log, as whoever can write to Redis could.
@@ -298,6 +308,13 @@ impl Log for Cluster {
             self.ring(&entry);
             true
         }))
+    }
+
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>> {
+        ready(
+            self.up()
+                .map(|mut state| state.channels[channel.index()].purge(&elements)),
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! The driver: the one loop that moves bytes between the ports and the pure machines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use authmesh_proto::commit::{self, Attempt, CommitConfig, Commits};
 use authmesh_proto::follower::{Action, Event, Input};
 use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::log::LogEntry;
-use authmesh_proto::statement::{Body, Mark};
+use authmesh_proto::statement::Body;
 use authmesh_proto::time::Moment;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::task::{Id, JoinSet};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
 use super::Node;
-use super::jobs::{self, Finished, Loaded};
+use super::jobs::{self, Finished, Loaded, Mending};
 use super::outbox::{Done, Said, SaidReceiver};
 use crate::ports::{BusEvent, BusStream};
 
@@ -40,12 +40,18 @@ pub(crate) struct Driver {
     jobs: JoinSet<Finished>,
     /// What a job stands for, should it end without an answer (an adapter panicked).
     if_lost: HashMap<Id, Finished>,
-    /// Marks that the log of a channel lacks, found by its last load.
-    lacking: BTreeMap<ChannelId, Vec<Mark>>,
+    /// What a channel lacks, found by its last load.
+    lacking: BTreeMap<ChannelId, Mending>,
+    /// Channels whose table was found damaged: what it says of its digests is not believed.
+    distrusted: BTreeSet<ChannelId>,
     bells: Option<BusStream>,
     next_collect: Moment,
     /// How many channels were collected.
     collected: usize,
+    audit_period: Duration,
+    next_audit: Moment,
+    /// How many channels were audited; each node begins with another one.
+    audited: usize,
     /// A channel was soiled.
     soiled: Arc<Notify>,
 }
@@ -53,6 +59,9 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(node: Arc<Node>, said: SaidReceiver) -> Self {
         let next_collect = node.now().boot.plus(COLLECT_PERIOD);
+        let audit_period = node.follower().config().audit_period;
+        let next_audit = node.now().boot.plus(audit_period);
+        let audited = usize::from(node.origin.as_bytes()[0]);
         let node_soiled = node.outbox.soiled();
         Self {
             node,
@@ -63,9 +72,13 @@ impl Driver {
             jobs: JoinSet::new(),
             if_lost: HashMap::new(),
             lacking: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
             bells: None,
             next_collect,
             collected: 0,
+            audit_period,
+            next_audit,
+            audited,
             soiled: node_soiled,
         }
     }
@@ -109,7 +122,12 @@ impl Driver {
 
     fn until_next(&self) -> Duration {
         let now = self.node.now().boot;
-        let next = self.node.follower().poll_timeout().min(self.next_collect);
+        let next = self
+            .node
+            .follower()
+            .poll_timeout()
+            .min(self.next_collect)
+            .min(self.next_audit);
         let commits = self.commits.poll_timeout().since(self.elapsed());
         next.since(now).min(commits).min(LONGEST_SLEEP)
     }
@@ -146,8 +164,26 @@ impl Driver {
                 }
             }
         }
+        if now.boot >= self.next_audit {
+            self.next_audit = now.boot.plus(self.audit_period);
+            self.audit();
+        }
         self.step(None);
         self.commit_step(None);
+    }
+
+    fn audit(&mut self) {
+        let Some(channel) = ChannelId::all().nth(self.audited % CHANNELS) else {
+            return;
+        };
+        let turn = self.audited / CHANNELS;
+        self.audited = self.audited.wrapping_add(1);
+        // A channel under repair loads its table anyway.
+        if self.node.follower().settled(channel).is_some() {
+            let node = Arc::clone(&self.node);
+            let lost = Finished::Audited(channel, None);
+            self.spawn(lost, async move { jobs::audit(&node, channel, turn).await });
+        }
     }
 
     fn on_bus(&mut self, event: Option<BusEvent>) {
@@ -225,20 +261,9 @@ impl Driver {
             }
             Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
             Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
-            Finished::Loaded(channel, asked, Some(loaded)) => {
-                let Loaded { head, marks, same } = loaded;
-                let lacking = self.node.marks().lacking_in(channel, &marks, same);
-                // A tag in the table has no position of its own; the head that it was loaded with is not older.
-                let position = head.map(|head| (head.incarnation, head.position));
-                for mark in marks {
-                    self.node.apply_mark(mark, position);
-                }
-                if let Some(position) = position {
-                    self.node.marks_mut().position_tags(channel, position, same);
-                }
-                self.lacking.insert(channel, lacking);
-                self.step(Some(Input::Loaded(channel, asked, Some(head))));
-            }
+            Finished::Loaded(channel, asked, Some(loaded)) => self.on_loaded(channel, asked, loaded),
+            Finished::Audited(channel, loaded) => self.on_audited(channel, loaded),
+            Finished::Mended => {}
             Finished::Committed(name, committed) => {
                 let attempt = match committed {
                     Some(committed) => {
@@ -253,6 +278,68 @@ impl Driver {
                 };
                 self.commit_step(Some(commit::Input::Answered(name, attempt)));
             }
+        }
+    }
+
+    fn on_loaded(&mut self, channel: ChannelId, asked: Moment, loaded: Loaded) {
+        let Loaded {
+            head,
+            marks,
+            same,
+            garbage,
+            whole,
+        } = loaded;
+        let lacking = self.node.marks().lacking_in(channel, &marks, same, self.node.now());
+        // A tag in the table has no position of its own; the head that it was loaded with is not older.
+        let position = head.map(|head| (head.incarnation, head.position));
+        for mark in marks {
+            self.node.apply_mark(mark, position);
+        }
+        self.lacking.insert(channel, Mending { lacking, garbage });
+        if whole {
+            self.distrusted.remove(&channel);
+        } else {
+            self.distrusted.insert(channel);
+            self.step(Some(Input::Damaged(channel, head)));
+            return;
+        }
+        if let Some(position) = position {
+            self.node.marks_mut().position_tags(channel, position, same);
+        }
+        self.step(Some(Input::Loaded(channel, asked, Some(head))));
+    }
+
+    /// The table of a settled channel was compared with what this node holds.
+    fn on_audited(&mut self, channel: ChannelId, loaded: Option<Loaded>) {
+        let Some(loaded) = loaded else { return };
+        if !loaded.whole {
+            // Nobody may have applied anything wrong, but whoever comes next can load nothing.
+            self.distrusted.insert(channel);
+            self.node.follower().soil(channel);
+            self.step(None);
+            return;
+        }
+        let position = loaded.head.map(|head| (head.incarnation, head.position));
+        let lacking = self
+            .node
+            .marks()
+            .lacking_in(channel, &loaded.marks, loaded.same, self.node.now());
+        for mark in loaded.marks {
+            let known = self.node.marks().covers(&mark);
+            if !known {
+                self.node.apply_mark(mark, position);
+            }
+        }
+        let mending = Mending {
+            lacking,
+            garbage: loaded.garbage,
+        };
+        if !mending.is_empty() {
+            let node = Arc::clone(&self.node);
+            self.spawn(Finished::Mended, async move {
+                jobs::mend(&node, channel, mending).await;
+                Finished::Mended
+            });
         }
     }
 
@@ -308,15 +395,16 @@ impl Driver {
             }
             Action::Load(channel) => {
                 let lost = Finished::Loaded(channel, asked, None);
-                self.spawn(lost, async move { jobs::load(&node, channel, asked).await });
+                let trusted = !self.distrusted.contains(&channel);
+                self.spawn(lost, async move { jobs::load(&node, channel, asked, trusted).await });
             }
             Action::Recommit(channel) => {
-                let lacking = self.lacking.remove(&channel).unwrap_or_default();
-                if lacking.is_empty() {
+                let mending = self.lacking.remove(&channel).unwrap_or_default();
+                if mending.is_empty() {
                     self.step(Some(Input::Recommitted(channel, true)));
                 } else {
                     let lost = Finished::Input(Input::Recommitted(channel, false));
-                    self.spawn(lost, async move { jobs::recommit(&node, channel, lacking).await });
+                    self.spawn(lost, async move { jobs::recommit(&node, channel, mending).await });
                 }
             }
             Action::Mint(channel, expected) => {
@@ -344,6 +432,10 @@ impl Driver {
                 counters.lost_writes.add();
                 tracing::warn!(%channel, "the log lost writes that this node had applied; committing marks again");
             }
+            Event::Damaged(channel) => tracing::error!(
+                target: "authmesh::audit", %channel,
+                "the table of marks contradicts its log; this node puts back what it holds"
+            ),
             Event::Refused(channel, why) => {
                 counters.unopened.add();
                 tracing::error!(

@@ -5,15 +5,18 @@ use std::time::Duration;
 use authmesh_proto::follower::{Input, Slice};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position, StatementName};
 use authmesh_proto::log::Head;
-use authmesh_proto::marks::{Buckets, Digests};
+use authmesh_proto::marks::{BUCKETS, Buckets, Digests};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Moment;
 
 use super::Node;
-use crate::ports::{BoxFuture, BusStream, Commit, Committed, Effect, PortError};
+use super::codec::Unopened;
+use crate::ports::{BoxFuture, BusStream, Commit, Committed, Effect, PortError, StoredMark};
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many marks an audit reads at once.
+const SMALL_TABLE: usize = 2000;
 /// Log entries read at once.
 const READ_LIMIT: usize = 512;
 
@@ -22,6 +25,8 @@ pub(super) enum Finished {
     Input(Input),
     Subscribed(Option<BusStream>),
     Loaded(ChannelId, Moment, Option<Loaded>),
+    Audited(ChannelId, Option<Loaded>),
+    Mended,
     Committed(StatementName, Option<Committed>),
 }
 
@@ -68,53 +73,88 @@ pub(super) struct Loaded {
     pub(super) marks: Vec<Mark>,
     /// The buckets in which the table holds what this node holds.
     pub(super) same: Buckets,
+    /// Elements that nobody with the keys can have written.
+    pub(super) garbage: Vec<StoredMark>,
+    /// Whether the marks together have the root digest of the head. If not, some are missing.
+    pub(super) whole: bool,
 }
 
-/// Loads a channel's marks, but for the buckets whose digests are this node's own.
-pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment) -> Finished {
-    let known = node.marks().digests(channel);
-    let loaded = match load_with(node, channel, Some(known)).await {
-        // The table may have another idea of its buckets than of its root.
-        Err(Broken) => load_with(node, channel, None).await,
-        loaded => loaded,
-    };
-    Finished::Loaded(channel, asked, loaded.unwrap_or(None))
+/// Loads a channel's marks; from a table that is trusted not the buckets whose digests are this node's own.
+pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment, trusted: bool) -> Finished {
+    let known = trusted.then(|| node.marks().digests(channel));
+    Finished::Loaded(channel, asked, load_table(node, channel, known).await)
 }
 
-/// The table contradicts its head.
-struct Broken;
-
-/// Marks count only whole: every one opens, and together they have the root digest of the head.
-async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Result<Option<Loaded>, Broken> {
-    let Some(table) = bounded("load", node.ports.log.load(channel, known)).await else {
-        return Ok(None);
+/// Compares a channel's table with this node's marks: the whole of a small one, of a large one what the digests of its
+/// buckets tell, and one bucket itself. Those digests are Redis' own words, and say nothing of what was altered behind them.
+pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finished {
+    let known = {
+        let marks = node.marks();
+        (marks.count_of(channel) > SMALL_TABLE).then(|| {
+            let mut known = marks.digests(channel);
+            let bucket = &mut known[turn % BUCKETS];
+            // Not what it is, so that it comes whole.
+            *bucket = bucket.toggled(Digest([0xff; 16]));
+            known
+        })
     };
+    Finished::Audited(channel, load_table(node, channel, known).await)
+}
+
+async fn load_table(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Loaded> {
+    let loaded = load_with(node, channel, known).await?;
+    if loaded.whole || known.is_none() {
+        return Some(loaded);
+    }
+    // The table may have another idea of its buckets than of its root.
+    load_with(node, channel, None).await
+}
+
+/// `None`: the table could not be read, or holds what only others can open.
+async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Loaded> {
+    let table = bounded("load", node.ports.log.load(channel, known)).await?;
     let mut root = Digest::EMPTY;
     for (bucket, digest) in known.into_iter().flatten().enumerate() {
         if table.same.contains(bucket) {
             root = root.toggled(digest);
         }
     }
-    let mut marks = Vec::with_capacity(table.marks.len());
-    for stored in &table.marks {
-        let Some(mark) = node.codec.open_mark(channel, stored) else {
-            node.counters.unopened.add();
-            tracing::error!(target: "authmesh::audit", %channel, "a mark did not open; the load does not count");
-            return Ok(None);
-        };
-        root = root.toggled(stored.digest);
-        marks.push(mark);
+    let (mut marks, mut garbage) = (Vec::with_capacity(table.marks.len()), Vec::new());
+    for stored in table.marks {
+        match node.codec.open_mark(channel, &stored) {
+            Ok(mark) => {
+                root = root.toggled(stored.digest);
+                marks.push(mark);
+            }
+            Err(Unopened::Foreign) => {
+                node.counters.unopened.add();
+                tracing::error!(
+                    target: "authmesh::audit", %channel,
+                    "a mark is sealed under a key, or in a version, that this node does not have; the load does not count"
+                );
+                return None;
+            }
+            Err(Unopened::Garbage) => garbage.push(stored),
+        }
     }
-    let expected = table.head.map_or(Digest::EMPTY, |head| head.root);
-    if root != expected {
-        tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; the load does not count");
-        return Err(Broken);
+    if !garbage.is_empty() {
+        node.counters.unopened.add();
+        tracing::error!(
+            target: "authmesh::audit", %channel, elements = garbage.len(),
+            "the table of marks holds what nobody with the keys wrote; it counts for nothing"
+        );
     }
-    Ok(Some(Loaded {
+    let whole = root == table.head.map_or(Digest::EMPTY, |head| head.root);
+    if !whole && known.is_none() {
+        tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; it does not count");
+    }
+    Some(Loaded {
         head: table.head,
         marks,
         same: table.same,
-    }))
+        garbage,
+        whole,
+    })
 }
 
 pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committed> {
@@ -133,9 +173,26 @@ pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committ
     bounded("commit", node.ports.log.commit(commit)).await
 }
 
-/// Commits marks that a log lacks, as statements of this node.
-pub(super) async fn recommit(node: &Node, channel: ChannelId, lacking: Vec<Mark>) -> Finished {
+/// What a channel's table lacks, and what it should not hold.
+#[derive(Default)]
+pub(super) struct Mending {
+    pub(super) lacking: Vec<Mark>,
+    pub(super) garbage: Vec<StoredMark>,
+}
+
+impl Mending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lacking.is_empty() && self.garbage.is_empty()
+    }
+}
+
+/// Removes garbage, then commits marks that a log lacks, as statements of this node. Whether all of it was done.
+pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> bool {
+    let Mending { lacking, garbage } = mending;
     let mut all = true;
+    if !garbage.is_empty() {
+        all = bounded("purge", node.ports.log.purge(channel, garbage)).await.is_some();
+    }
     for mark in lacking {
         let statement = Statement {
             name: node.next_name(channel),
@@ -143,7 +200,11 @@ pub(super) async fn recommit(node: &Node, channel: ChannelId, lacking: Vec<Mark>
         };
         all &= commit(node, &statement).await.is_some();
     }
-    Finished::Input(Input::Recommitted(channel, all))
+    all
+}
+
+pub(super) async fn recommit(node: &Node, channel: ChannelId, mending: Mending) -> Finished {
+    Finished::Input(Input::Recommitted(channel, mend(node, channel, mending).await))
 }
 
 pub(super) async fn mint(node: &Node, channel: ChannelId, expected: Option<Incarnation>) -> Finished {

@@ -49,7 +49,8 @@ pub trait Log: fmt::Debug + Send + Sync {
     fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>>;
 
     /// Appends an entry with a new incarnation, if the log's incarnation still is `expected` (`None`: if there is no log).
-    /// Returns whether it was appended. Rings the bell if so. The log is never truncated.
+    /// Returns whether it was appended. Rings the bell if so. The log is never truncated. The root digest of the entry is made
+    /// anew from the table as it is.
     ///
     /// # Errors
     /// [`PortError`], whose variant says whether it may have happened.
@@ -60,6 +61,13 @@ pub trait Log: fmt::Debug + Send + Sync {
         incarnation: Incarnation,
         nonce: Nonce,
     ) -> BoxFuture<'_, Result<bool, PortError>>;
+
+    /// Removes elements from a channel's table, those that still are exactly these: nobody with the keys can have written
+    /// them. The head keeps its root; mint afterwards.
+    ///
+    /// # Errors
+    /// [`PortError`]; some of them may be gone.
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>>;
 }
 
 /// One commit.

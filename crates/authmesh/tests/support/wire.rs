@@ -10,7 +10,7 @@ use std::time::Duration;
 use authmesh::memory::Cluster;
 use authmesh::ports::{
     BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, LeaseOutcome, Log, LogSlice, MarkTable,
-    MemberEntry, Members, PortError, Store, StoreRead,
+    MemberEntry, Members, PortError, Store, StoreRead, StoredMark,
 };
 use authmesh::proto::ident::{ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh::proto::log::Head;
@@ -210,6 +210,13 @@ impl Log for Wire {
             self.loads.pass().await;
             self.up()?;
             self.cluster.load(channel, known).await
+        })
+    }
+
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.purge(channel, elements).await
         })
     }
 
