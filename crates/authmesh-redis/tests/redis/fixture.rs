@@ -64,6 +64,7 @@ fn commit(effect: Effect) -> Commit {
         birth: Incarnation(unique()),
         effect,
         statement: b"a sealed statement".to_vec(),
+        bare_done: false,
     }
 }
 
