@@ -102,6 +102,11 @@ pub(crate) fn connecting(peer: &str, error: &RedisError) -> PortError {
     }
     let why = match error.kind() {
         ErrorKind::AuthenticationFailed => return PortError::Refused(refused("WRONGPASS", "")),
+        _ if error.to_string().contains("switch database") => {
+            return PortError::Refused(format!(
+                "{peer} has no such database, and a Redis Cluster has 0 only: leave the database out of redis.url"
+            ));
+        }
         ErrorKind::RESP3NotSupported => {
             return PortError::Refused(format!("{peer} speaks no RESP3: Redis 7.0 or newer is needed"));
         }
@@ -197,9 +202,6 @@ fn refused(code: &str, details: &str) -> String {
         }
         "WRONGTYPE" => {
             "a key of authmesh holds something of another type: somebody else writes there. Delete it".into()
-        }
-        "ERR" if details.starts_with("SELECT is not allowed") => {
-            "a Redis Cluster has database 0 only: leave the database out of redis.url".into()
         }
         "BADKEY" => short(details),
         other => format!("Redis answered with the error {}", short(other)),

@@ -14,14 +14,14 @@ use tokio::time::Instant;
 
 use super::call::Call;
 use super::server::{Answers, Server};
-use crate::answer::{bytes, number};
+use crate::answer::number;
 use crate::check;
 use crate::error::{Failure, Trouble};
 
 /// Commits on their way to one server at the same time, where it has replicas. More wait their turn.
 const LANES: usize = 8;
 /// How long what is known about replicas holds.
-const REPLICAS_KNOWN: Duration = Duration::from_secs(10);
+const REPLICAS_KNOWN: Duration = Duration::from_secs(1);
 
 pub(super) struct Commits {
     room: Semaphore,
@@ -137,9 +137,9 @@ impl Server {
         };
         if looked
             && let Some(Ok(info)) = answers.next()
-            && let Some(info) = bytes(info)
+            && let Ok(info) = redis::from_redis_value::<String>(info)
         {
-            self.commits().found(check::replicas(&String::from_utf8_lossy(&info)));
+            self.commits().found(check::replicas(&info));
         }
         Ok((done, confirmed))
     }

@@ -8,7 +8,8 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
 use crate::fixture::{
-    LONG, channel, commits, dropping, entry, head, mark, marking, nonce, rings_again, subscribe, table, unique,
+    LONG, channel, commits, dropping, entry, eventually, head, mark, marking, nonce, rings_again, subscribe, table,
+    unique,
 };
 use crate::server::Server;
 
@@ -254,6 +255,38 @@ async fn credentials_are_checked_and_never_shown() {
         .await;
     assert!(!format!("{adapter:?}").contains("s3cret"));
     commits(&adapter, dropping(1)).await;
+    rings_again(&adapter, &mut subscribe(&adapter).await).await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_rotated_is_read_again_from_its_file() {
+    let server = Server::with(&["--requirepass", "first-s3cret"]).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "first-s3cret\n").unwrap();
+    // The file goes before what is set.
+    let config = server.config().password(Secret::new("wrong")).password_file(&file);
+    let adapter = server.adapter(config).await;
+    commits(&adapter, dropping(1)).await;
+    let first = server.config().password(Secret::new("first-s3cret"));
+    let mut raw = server.raw_as("first-s3cret").await;
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", "second-s3cret"])
+        .exec_async(&mut raw)
+        .await
+        .unwrap();
+    let refused = RedisAdapter::connect(first).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Refused(_)), "{refused:?}");
+    std::fs::write(&file, "second-s3cret").unwrap();
+    let () = redis::cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal"])
+        .exec_async(&mut raw)
+        .await
+        .unwrap_or_default();
+    eventually("the new password is used", async || {
+        adapter.commit(dropping(2)).await.is_ok()
+    })
+    .await;
     rings_again(&adapter, &mut subscribe(&adapter).await).await;
 }
 
