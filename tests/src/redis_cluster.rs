@@ -204,6 +204,12 @@ impl RedisCluster {
         self.nodes[n].port.number()
     }
 
+    /// The slot of a key.
+    pub async fn slot_of(&self, key: &str) -> u16 {
+        let slot = self.must(0, &["CLUSTER", "KEYSLOT", key]).await;
+        slot.trim().parse().expect("a number")
+    }
+
     /// The node that serves a slot, as most of those that answer say.
     pub async fn primary_of(&self, slot: u16) -> usize {
         let mut votes = [0; NODES];

@@ -3,6 +3,7 @@
 mod bells;
 mod conformance;
 mod faults;
+mod nodes;
 mod tls;
 
 use std::sync::Arc;
