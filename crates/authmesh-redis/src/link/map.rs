@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::answer::{array, bytes, number};
 
 /// Servers of a cluster that are remembered. Redis itself recommends no more than 1,000.
-const MAX_SERVERS: usize = 1024;
+pub(super) const MAX_SERVERS: usize = 1024;
 
 /// Who serves what, as some server said at some time. It may be out of date; whoever is asked then says so.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,7 +10,7 @@ pub(crate) mod place;
 mod search;
 mod server;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +23,7 @@ use crate::address::Address;
 use crate::answer::unreadable;
 use crate::config::RedisConfig;
 use crate::error::{ConnectError, Failure, Trouble};
-use map::Map;
+use map::{MAX_SERVERS, Map};
 use search::Search;
 
 pub(crate) use call::{Call, Script};
@@ -122,6 +122,10 @@ impl Link {
 
     pub(crate) fn server(&self, address: &Address) -> Server {
         let mut servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if servers.len() >= MAX_SERVERS && !servers.contains_key(address) {
+            // Somebody sends requests on to ever new addresses.
+            servers.clear();
+        }
         let server = servers
             .entry(address.clone())
             .or_insert_with(|| Server::new(address.clone(), Arc::clone(&self.0.config)));
@@ -142,17 +146,24 @@ impl Link {
         map
     }
 
-    /// Makes sure that there is a connection.
+    /// Makes sure that there is a connection. A primary that must not be used is an error; one that is away is none, as long
+    /// as there is another.
     pub(crate) async fn connect(&self) -> Result<(), PortError> {
         let map = self.map().await?;
-        let serving = Place::all().find_map(|place| map.primary(place));
-        match serving {
-            Some(address) => self.server(address).connected().await.map(drop),
-            None => Err(PortError::Unavailable(format!(
-                "{}: nobody serves anything",
-                self.peer()
-            ))),
+        let serving: BTreeSet<&Address> = Place::all().filter_map(|place| map.primary(place)).collect();
+        let mut outcome = Err(PortError::Unavailable(format!(
+            "{}: nobody serves anything",
+            self.peer()
+        )));
+        for address in serving {
+            match self.server(address).connected().await {
+                Err(refused @ PortError::Refused(_)) => return Err(refused),
+                Err(away) if outcome.is_err() => outcome = Err(away),
+                Err(_) => {}
+                Ok(_) => outcome = Ok(()),
+            }
         }
+        outcome
     }
 
     /// Runs a script.

@@ -101,6 +101,7 @@ impl Link {
         let mut candidates = self.candidates(known).into_iter();
         let mut asked = JoinSet::new();
         let mut refused = None;
+        let mut doubtful = None;
         let mut left = true;
         loop {
             match candidates.next() {
@@ -111,11 +112,14 @@ impl Link {
                 None => left = false,
             }
             if asked.is_empty() && !left {
-                return Err(refused.unwrap_or_else(|| PortError::Unavailable("no address is known".into())));
+                let none = || PortError::Unavailable("no address is known".into());
+                return doubtful.ok_or_else(|| refused.unwrap_or_else(none));
             }
             tokio::select! {
                 Some(answer) = asked.join_next() => match answer {
-                    Ok(Ok(map)) => return Ok(map),
+                    Ok(Ok((map, true))) => return Ok(map),
+                    // It may be cut off from the others, and not know who took its place.
+                    Ok(Ok((map, false))) => doubtful = Some(map),
                     // Whoever refuses says more than whoever is away.
                     Ok(Err(error)) if refused.is_none() || matches!(error, PortError::Refused(_)) => refused = Some(error),
                     Ok(Err(_)) | Err(_) => {}
@@ -148,10 +152,11 @@ impl Link {
         servers
     }
 
-    async fn ask(&self, server: &Server) -> Result<Map, PortError> {
+    /// The map, and whether the server finds its cluster in order.
+    async fn ask(&self, server: &Server) -> Result<(Map, bool), PortError> {
         if !server.facts().await?.cluster {
             return match (self.known_map(), &self.config().seeds[..]) {
-                (None, [_]) => Ok(Map::single(server.address())),
+                (None, [_]) => Ok((Map::single(server.address()), true)),
                 _ => Err(PortError::Refused(format!(
                     "{} is no part of a Redis Cluster, but the others are, or there is more than one address: \
                      a single server has one",
@@ -159,11 +164,24 @@ impl Link {
                 ))),
             };
         }
-        let slots = server.command(redis::cmd("CLUSTER").arg("SLOTS"), false).await;
-        match slots {
-            Ok(slots) => Map::parse(server.address(), slots).ok_or_else(|| unreadable(server.peer())),
-            Err(Trouble::Failed(failure)) => Err(failure.error),
-            Err(_) => Err(unreadable(server.peer())),
-        }
+        let commands = ["SLOTS", "INFO"].map(|what| {
+            let mut command = redis::cmd("CLUSTER");
+            command.arg(what);
+            command
+        });
+        let answers = server.commands(&commands, false).await;
+        let mut answers = answers.map_err(|failure| failure.error)?.into_iter();
+        let map = match answers.next() {
+            Some(Ok(slots)) => Map::parse(server.address(), slots),
+            Some(Err(Trouble::Failed(failure))) => return Err(failure.error),
+            Some(Err(_)) | None => None,
+        };
+        let state = match answers.next() {
+            Some(Ok(info)) => redis::from_redis_value::<String>(info).ok(),
+            // Without the permission to ask, it is believed.
+            Some(Err(_)) | None => None,
+        };
+        let sound = state.is_none_or(|state| !state.contains("cluster_state:fail"));
+        Ok((map.ok_or_else(|| unreadable(server.peer()))?, sound))
     }
 }
