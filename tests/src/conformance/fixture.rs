@@ -56,6 +56,7 @@ pub(super) fn commit(channel: ChannelId, effect: Effect, statement: impl Into<Ve
         now: 0,
         effect,
         statement: statement.into(),
+        bare_done: false,
     }
 }
 

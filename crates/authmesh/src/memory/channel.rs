@@ -175,6 +175,7 @@ impl Channel {
             head: self.head(),
             marks: marks.cloned().collect(),
             same,
+            bare: Vec::new(),
         }
     }
 

@@ -24,6 +24,7 @@ fn drop_of(name: EntryName, nonce: u8) -> Commit {
         now: 0,
         effect: Effect::Drop(name),
         statement: vec![1],
+        bare_done: false,
     }
 }
 

@@ -221,10 +221,10 @@ impl Driver {
         }
         while let Some(action) = self.commits.poll() {
             match action {
-                commit::Action::Commit { statement, .. } => {
+                commit::Action::Commit { statement, announced } => {
                     let (name, node) = (statement.name, Arc::clone(&self.node));
-                    self.spawn(Finished::Committed(name, None), async move {
-                        Finished::Committed(name, jobs::commit(&node, &statement).await)
+                    self.spawn(Finished::Committed(name, jobs::Commit::Failed), async move {
+                        Finished::Committed(name, jobs::commit(&node, &statement, announced).await)
                     });
                 }
                 commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
@@ -266,7 +266,7 @@ impl Driver {
             Finished::Mended => {}
             Finished::Committed(name, committed) => {
                 let attempt = match committed {
-                    Some(committed) => {
+                    jobs::Commit::Done(committed) => {
                         // The answer is as good as the bell, and earlier.
                         let opened = self.node.codec.open_entry(committed.entry);
                         self.step(Some(Input::Bell(opened)));
@@ -274,7 +274,8 @@ impl Driver {
                             replicas: committed.replicas,
                         }
                     }
-                    None => Attempt::Failed,
+                    jobs::Commit::Bare => Attempt::Announced,
+                    jobs::Commit::Failed => Attempt::Failed,
                 };
                 self.commit_step(Some(commit::Input::Answered(name, attempt)));
             }
@@ -286,9 +287,13 @@ impl Driver {
             head,
             marks,
             same,
+            bare,
             garbage,
             whole,
         } = loaded;
+        for (mark, incarnation, position) in bare {
+            self.node.apply_mark(mark, Some((incarnation, position)));
+        }
         let lacking = self.node.marks().lacking_in(channel, &marks, same, self.node.now());
         // A tag in the table has no position of its own; the head that it was loaded with is not older.
         let position = head.map(|head| (head.incarnation, head.position));
@@ -347,7 +352,7 @@ impl Driver {
     fn step(&mut self, input: Option<Input>) {
         let node = Arc::clone(&self.node);
         let now = node.now().boot;
-        let (mut later, mut passed) = (Vec::new(), Vec::new());
+        let (mut later, mut passed, mut unmerged) = (Vec::new(), Vec::new(), None);
         {
             // Held until everything is applied: nobody sees the watermark ahead of the fence.
             let mut follower = node.follower();
@@ -362,19 +367,21 @@ impl Driver {
                         if let Body::Drop(name) = &statement.body {
                             node.l1.entries.invalidate(name);
                         }
+                        let whole = unmerged.take() != Some(statement.name);
                         if statement.name.origin == node.origin {
-                            passed.push(statement.name);
+                            passed.push((statement.name, whole));
                         }
                         node.counters.statements_applied.add();
                     }
+                    Action::Unmerged(name) => unmerged = Some(name),
                     Action::BumpChannel(channel) => node.fence.bump_channel(channel),
                     other => later.push(other),
                 }
             }
             node.publish_lease(follower.coherent_until());
         }
-        for name in passed {
-            self.commit_step(Some(commit::Input::Passed { name, whole: true }));
+        for (name, whole) in passed {
+            self.commit_step(Some(commit::Input::Passed { name, whole }));
         }
         for action in later {
             self.carry_out(action);
@@ -412,7 +419,7 @@ impl Driver {
                 self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
             }
             Action::Tell(event) => self.tell(event),
-            Action::Apply(..) | Action::BumpChannel(_) => {}
+            Action::Apply(..) | Action::Unmerged(_) | Action::BumpChannel(_) => {}
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use authmesh_proto::follower::{Input, Slice};
+use authmesh_proto::crypto::OpenError;
+use authmesh_proto::follower::{Input, OpenedPayload, Refused, Slice};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position, StatementName};
 use authmesh_proto::log::Head;
 use authmesh_proto::marks::{BUCKETS, Buckets, Digests};
@@ -11,7 +12,7 @@ use authmesh_proto::time::Moment;
 
 use super::Node;
 use super::codec::Unopened;
-use crate::ports::{BoxFuture, BusStream, Commit, Committed, Effect, PortError, StoredMark};
+use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, PortError, StoredMark};
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,7 +28,16 @@ pub(super) enum Finished {
     Loaded(ChannelId, Moment, Option<Loaded>),
     Audited(ChannelId, Option<Loaded>),
     Mended,
-    Committed(StatementName, Option<Committed>),
+    Committed(StatementName, Commit),
+}
+
+/// How an attempt to commit ended.
+pub(super) enum Commit {
+    Done(Committed),
+    /// It stands in the log, but not in the table.
+    Bare,
+    /// Or nobody knows.
+    Failed,
 }
 
 async fn bounded<T>(what: &'static str, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
@@ -73,9 +83,12 @@ pub(super) struct Loaded {
     pub(super) marks: Vec<Mark>,
     /// The buckets in which the table holds what this node holds.
     pub(super) same: Buckets,
+    /// Those that stand in the log only, perhaps.
+    pub(super) bare: Vec<(Mark, Incarnation, Position)>,
     /// Elements that nobody with the keys can have written.
     pub(super) garbage: Vec<StoredMark>,
-    /// Whether the marks together have the root digest of the head. If not, some are missing.
+    /// Whether the marks together have the root digest of the head, and every bare statement opens. If not, some are
+    /// missing.
     pub(super) whole: bool,
 }
 
@@ -144,7 +157,31 @@ async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> O
             "the table of marks holds what nobody with the keys wrote; it counts for nothing"
         );
     }
-    let whole = root == table.head.map_or(Digest::EMPTY, |head| head.root);
+    let mut whole = root == table.head.map_or(Digest::EMPTY, |head| head.root);
+    let mut bare = Vec::new();
+    for entry in table.bare {
+        let (incarnation, position) = (entry.head.incarnation, entry.head.position);
+        match node.codec.open_entry(entry).payload {
+            OpenedPayload::Bare(statement) => {
+                if let Body::Mark(mark) = statement.body {
+                    bare.push((mark, incarnation, position));
+                }
+            }
+            OpenedPayload::Refused(Refused::Sealed(OpenError::Truncated | OpenError::Kind(_) | OpenError::Forged)) => {
+                node.counters.unopened.add();
+                whole = false;
+            }
+            _ => {
+                node.counters.unopened.add();
+                tracing::error!(
+                    target: "authmesh::audit", %channel,
+                    "a statement that the table lacks is sealed under a key, or of a version, that this node does not have; \
+                     the load does not count"
+                );
+                return None;
+            }
+        }
+    }
     if !whole && known.is_none() {
         tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; it does not count");
     }
@@ -152,25 +189,35 @@ async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> O
         head: table.head,
         marks,
         same: table.same,
+        bare,
         garbage,
         whole,
     })
 }
 
-pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committed> {
+/// `announced`: it stands in the log already.
+pub(super) async fn commit(node: &Node, statement: &Statement, announced: bool) -> Commit {
     let effect = match &statement.body {
         Body::Drop(name) => Effect::Drop(*name),
         Body::Mark(mark) => Effect::Mark(node.codec.seal_mark(mark)),
     };
-    let commit = Commit {
+    let call = node.ports.log.commit(ports::Commit {
         channel: statement.name.channel,
         nonce: Nonce(node.random()),
         birth: Incarnation(node.random()),
         now: node.now().wall,
         effect,
         statement: node.codec.seal_statement(statement),
+        bare_done: announced,
+    });
+    let call = async move {
+        match call.await {
+            Ok(committed) => Ok(Commit::Done(committed)),
+            Err(PortError::Partly(_)) => Ok(Commit::Bare),
+            Err(error) => Err(error),
+        }
     };
-    bounded("commit", node.ports.log.commit(commit)).await
+    bounded("commit", Box::pin(call)).await.unwrap_or(Commit::Failed)
 }
 
 /// What a channel's table lacks, and what it should not hold.
@@ -198,7 +245,7 @@ pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> b
             name: node.next_name(channel),
             body: Body::Mark(mark),
         };
-        all &= commit(node, &statement).await.is_some();
+        all &= matches!(commit(node, &statement, false).await, Commit::Done(_));
     }
     all
 }
