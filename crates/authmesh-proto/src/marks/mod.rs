@@ -4,8 +4,9 @@
 //! property tests). A token is void if **any** mark of its scopes voids it. A mark is never evicted: it leaves when both
 //! clocks agree that nothing it could void can be valid any more, plus an hour.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 use core::time::Duration;
 
 use crate::crypto::{Namer, ScopeKind};
@@ -66,6 +67,15 @@ pub struct Full {
     pub cap: usize,
 }
 
+/// A part of the marks, as [`Marks::page`] gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The marks.
+    pub marks: Vec<Mark>,
+    /// Where the next page goes on; `None` when nothing follows.
+    pub next: Option<MarkKey>,
+}
+
 /// Why a token is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voided {
@@ -105,7 +115,18 @@ impl Marks {
     /// # Errors
     /// [`Full`] at the cap.
     pub fn admit(&self, key: &MarkKey) -> Result<(), Full> {
-        if self.count < self.cap || self.channel(key.scope).marks.contains_key(key) {
+        self.admit_all([key])
+    }
+
+    /// Asks for room for several marks, of which either all are named or none is.
+    ///
+    /// # Errors
+    /// [`Full`] when not all of them fit below the cap.
+    pub fn admit_all<'a>(&self, keys: impl IntoIterator<Item = &'a MarkKey>) -> Result<(), Full> {
+        let lacking = |key: &&MarkKey| !self.channel(key.scope).marks.contains_key(*key);
+        let new: BTreeSet<&MarkKey> = keys.into_iter().filter(lacking).collect();
+        // At the cap, and also beyond it (marks of others are never refused), what merges still has its room.
+        if new.is_empty() || self.count.saturating_add(new.len()) <= self.cap {
             Ok(())
         } else {
             Err(Full { cap: self.cap })
@@ -162,11 +183,9 @@ impl Marks {
     #[must_use]
     pub fn check(&self, token: &TokenScopes) -> Option<Voided> {
         token.iter().find_map(|(kind, scope)| {
-            let key = |except| MarkKey { scope, except };
-            let range = key(None)..=key(Some(ScopeId([0xff; 16])));
             self.channel(scope)
                 .marks
-                .range(range)
+                .range(keys_of(scope))
                 .find(|(key, held)| {
                     let spared = key.except.is_some_and(|except| token.contains(except));
                     // A token without `iat` cannot prove that it is newer.
@@ -202,13 +221,53 @@ impl Marks {
 
     /// Every mark of a channel, in the order of their keys.
     pub fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = Mark> + '_ {
-        self.channels[channel.index()].marks.iter().map(|(key, held)| Mark {
-            key: *key,
-            kind: held.kind,
-            not_before: held.not_before,
-            expires: held.expires,
-            note: held.note.clone(),
-        })
+        self.channels[channel.index()]
+            .marks
+            .iter()
+            .map(|(key, held)| held.to_mark(*key))
+    }
+
+    /// The marks of one scope: one without an exception at most, and one for each exception.
+    pub fn of_scope(&self, scope: ScopeId) -> impl Iterator<Item = Mark> + '_ {
+        self.channel(scope)
+            .marks
+            .range(keys_of(scope))
+            .map(|(key, held)| held.to_mark(*key))
+    }
+
+    /// The marks behind `after`, in the order of their keys, of the kinds that `wanted` asks for: at most `limit` of them.
+    /// Looks at no more than `look_at` marks, so that the lock around the table is never held for long: a page may be short
+    /// although more follows.
+    #[must_use]
+    pub fn page(
+        &self,
+        after: Option<MarkKey>,
+        limit: usize,
+        look_at: usize,
+        wanted: impl Fn(ScopeKind) -> bool,
+    ) -> Page {
+        // A scope begins with the number of its channel, so the order of all keys is the order of the channels.
+        let first = after.map_or(0, |key| key.scope.slot().channel.index());
+        let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut behind = self.channels[first..]
+            .iter()
+            .flat_map(|channel| channel.marks.range::<MarkKey, _>(bounds))
+            .peekable();
+        let mut marks = Vec::new();
+        let mut last = after;
+        let mut looked_at = 0;
+        while looked_at < look_at && marks.len() < limit {
+            let Some((key, held)) = behind.next() else { break };
+            looked_at += 1;
+            last = Some(*key);
+            if wanted(held.kind) {
+                marks.push(held.to_mark(*key));
+            }
+        }
+        Page {
+            marks,
+            next: behind.peek().and(last),
+        }
     }
 
     /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table.
@@ -248,6 +307,24 @@ impl Marks {
     fn channel(&self, scope: ScopeId) -> &Channel {
         &self.channels[scope.slot().channel.index()]
     }
+}
+
+impl Held {
+    fn to_mark(&self, key: MarkKey) -> Mark {
+        Mark {
+            key,
+            kind: self.kind,
+            not_before: self.not_before,
+            expires: self.expires,
+            note: self.note.clone(),
+        }
+    }
+}
+
+/// The keys that the marks of a scope can have.
+fn keys_of(scope: ScopeId) -> core::ops::RangeInclusive<MarkKey> {
+    let key = |except| MarkKey { scope, except };
+    key(None)..=key(Some(ScopeId([0xff; 16])))
 }
 
 /// Pointwise maximum: commutative, associative, idempotent.
