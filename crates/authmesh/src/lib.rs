@@ -33,10 +33,12 @@
 mod builder;
 mod cache;
 pub mod clock;
+mod ended;
 mod error;
 mod issuer;
 pub mod jose;
 mod l1;
+mod marks;
 pub mod memory;
 mod mesh;
 mod node;
@@ -53,12 +55,17 @@ pub use authmesh_proto::crypto::{KeyRing, KeyRingError};
 pub use authmesh_proto::keys::KeyPolicy;
 pub use builder::Builder;
 pub use cache::{Cache, Load, Namespace};
-pub use error::{BuildError, CacheError, Fault, RevokeError, VerifyError};
+pub use ended::Ended;
+pub use error::{BatchError, BuildError, CacheError, Fault, RevokeError, VerifyError};
 pub use issuer::IssuerStatus;
+pub use marks::{BadMarkId, MarkId, MarkInfo, MarkPage, MarkQuery};
 pub use mesh::{AuthMesh, Health, Stats, Status};
 pub use node::{Coherence, Member};
 pub use policy::{Policy, Rules, WhenBlind};
-pub use revoke::{Client, CommitState, JwtId, Receipt, Revocation, Session, Subject, Target, Token, WholeIssuer};
+pub use revoke::{
+    Client, CommitState, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session, SigningKey, Subject,
+    Target, Token, WholeIssuer,
+};
 pub use telemetry::Counts;
-pub use verdict::{Answer, ClaimsError, Outcome, Verdict};
+pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict};
 pub use verify::{Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation, Verifier};
