@@ -149,10 +149,10 @@ impl Verdict {
 
     /// Whether the verdict has ended; if not, when to look again though nothing was heard.
     fn look(&self, node: &Node, rule: WhenBlind) -> Result<Duration, Ended> {
-        let now = node.now();
         if let Some(voided) = node.marks().check(&self.marked_by) {
             return Err(Ended::Revoked(voided.kind));
         }
+        let now = node.now();
         if now.wall >= self.until {
             return Err(Ended::Expired);
         }
