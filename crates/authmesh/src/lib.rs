@@ -22,6 +22,19 @@
 //!
 //! `keys` comes from `authmesh-oidc` (`HttpKeySource::discover`), or from [`memory::FixedKeys`] when the key set is at hand.
 //!
+//! # What a revocation covers
+//!
+//! Marks of a subject, a session, a client, a signing key and an issuer compare the token's `iat` with their `not_before`: in the
+//! **issuer's** time (the latest of this node's wall clock, the highest `iat` accepted from the issuer and its last `Date`),
+//! and in whole seconds, as `iat` is. What was issued up to that second is void, **the same second included**; so a
+//! replacement is issued in a later second than the [`Receipt::not_before`]. A token without `iat` cannot prove that it is
+//! newer, and is void. Marks of one token and of one `jti` void whatever the time of issue. A later mark never takes back
+//! what an earlier one voids.
+//!
+//! # Streams and sockets
+//!
+//! What outlives the request that it began with waits for [`Answer::revoked`] beside its work, and ends with it.
+//!
 //! # What a hit checks
 //!
 //! The whole token and the policy (they are the key), the time window with the present clock, the age of the verdict, the

@@ -263,14 +263,17 @@ async fn by_blindness_that_lasts_longer_than_the_rule_allows() {
     let by_rule = |rule| {
         let verifier = mesh.verifier().when_blind(rule);
         let token = token.clone();
-        async move { waiting(verifier.answer(&token).await.unwrap()).await }
+        async move { verifier.answer(&token).await.unwrap() }
     };
-    let deny = by_rule(WhenBlind::Deny).await;
-    let mut minute = by_rule(WhenBlind::Serve {
-        at_most: Duration::from_secs(60),
-    })
+    let deny = waiting(by_rule(WhenBlind::Deny).await).await;
+    let mut minute = waiting(
+        by_rule(WhenBlind::Serve {
+            at_most: Duration::from_secs(60),
+        })
+        .await,
+    )
     .await;
-    let mut for_ever = by_rule(WhenBlind::Serve { at_most: Duration::MAX }).await;
+    let mut for_ever = waiting(by_rule(WhenBlind::Serve { at_most: Duration::MAX }).await).await;
 
     cluster.set_up(false);
     clock.advance(Duration::from_secs(4));
