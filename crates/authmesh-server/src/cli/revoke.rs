@@ -171,8 +171,8 @@ impl RevokeArgs {
                 several => Value::Array(several.iter().cloned().map(Value::Object).collect()),
             };
             let answer = admin.post("v1/revocations", &request)?;
-            // A node that wants more confirmations than there are targets is refused like any other.
-            if answer.status != 409 || asked > bodies.len() {
+            // A node that wants more confirmations than there are targets is not content with any.
+            if answer.status != 409 || asked >= bodies.len() {
                 return Ok(Some(answer));
             }
             let Ok(wanted) = answer.read::<Unconfirmed>() else {
