@@ -5,16 +5,13 @@
 
 use std::future::{Future, IntoFuture as _};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use authmesh::clock::SystemClock;
 use authmesh::memory::Cluster;
-use authmesh::ports::Clock;
 use authmesh::proto::crypto::ScopeKind;
 use authmesh::proto::keys::KeyPolicy;
-use authmesh::proto::time::Now;
 use authmesh::{
     Answer, AuthMesh, Client, Ended, JwtId, Session, SigningKey, Subject, Target, Token, WhenBlind, WholeIssuer,
 };
@@ -22,7 +19,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::{TestIssuer, builder, cluster_with, eventually, manual_clock, node, poll_once, soon};
+use crate::support::{HookedClock, TestIssuer, builder, cluster_with, eventually, manual_clock, node, poll_once, soon};
 
 /// Well below the 30 s of a waiter without a wake, and far above what a wake takes.
 const WOKEN: Duration = Duration::from_secs(20);
@@ -150,52 +147,24 @@ async fn no_wake_is_lost_among_many_that_come_meanwhile() {
     assert!(began.elapsed() < WOKEN, "some were not woken: {:?}", began.elapsed());
 }
 
-/// Does something once, at the moment when somebody looks at it.
-struct HookedClock {
-    clock: SystemClock,
-    hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl std::fmt::Debug for HookedClock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HookedClock")
-    }
-}
-
-impl Clock for HookedClock {
-    fn now(&self) -> Now {
-        let hook = self.hook.lock().unwrap().take();
-        if let Some(hook) = hook {
-            hook();
-        }
-        self.clock.now()
-    }
-}
-
 /// The narrowest case: the mark comes after the waiter has looked at the marks, and before it has fallen asleep.
 #[tokio::test(start_paused = true)]
 async fn by_a_mark_between_its_look_and_its_sleep() {
-    let clock = Arc::new(HookedClock {
-        clock: SystemClock,
-        hook: Mutex::new(None),
-    });
+    let clock = HookedClock::new();
     let (cluster, issuer) = (Cluster::new(), TestIssuer::at(Arc::clone(&clock) as _));
     let mesh = node("a", &cluster, &issuer).await;
     let answer = answer(&mesh, &issuer.token(json!({}))).await;
     let alice = Subject::new(issuer.url(), "alice");
     let revoking = mesh.clone();
-    *clock.hook.lock().unwrap() = Some(Box::new(move || {
+    clock.arm(1, move || {
         let mut revoked = revoking.revoke(alice).into_future();
         // In force from its first poll.
         let polled = revoked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending());
-    }));
+    });
     let mut ending = Box::pin(answer.revoked());
     let at_once = poll_once(ending.as_mut()).await;
-    assert!(
-        clock.hook.lock().unwrap().is_none(),
-        "the waiter has looked at the clock"
-    );
+    assert!(!clock.is_armed(), "the waiter has looked at the clock");
     assert_eq!(at_once, Some(Ended::Revoked(ScopeKind::Subject)));
 }
 
