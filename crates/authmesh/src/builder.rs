@@ -242,14 +242,6 @@ impl Builder {
             }
         };
         let now = self.clock.now().boot;
-        let mut issuers = BTreeMap::new();
-        for (url, source, keys, rules) in std::mem::take(&mut self.issuers) {
-            let issuer = Arc::new(Issuer::new(&url, source, keys, now));
-            if issuers.insert(Arc::clone(&issuer.url), issuer).is_some() {
-                return Err(BuildError::new("issuers", format!("{url} stands there twice")));
-            }
-            self.policy.issuers.insert(url, rules);
-        }
         let digester = Digester::new(&*self.entropy);
         let (node, said) = Node::new(Parts {
             name: self.name,
@@ -270,6 +262,14 @@ impl Builder {
             max_skew: Duration::from_secs(30),
             alone,
         });
+        let mut issuers = BTreeMap::new();
+        for (url, source, keys, rules) in std::mem::take(&mut self.issuers) {
+            let issuer = Arc::new(Issuer::new(&url, source, keys, now, Arc::downgrade(&node)));
+            if issuers.insert(Arc::clone(&issuer.url), issuer).is_some() {
+                return Err(BuildError::new("issuers", format!("{url} stands there twice")));
+            }
+            self.policy.issuers.insert(url, rules);
+        }
         let all_verdicts = node.codec.namer.scope(ScopeKind::Tag, VERDICTS, b"");
         let shared = Arc::new(Shared {
             node: Arc::clone(&node),
@@ -286,7 +286,7 @@ impl Builder {
                 .spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node)));
         }
         if let Some(meter) = &self.meter {
-            telemetry::register(meter, &node);
+            telemetry::register(meter, &node, shared.issuers.values());
         }
         let mesh = AuthMesh(Arc::new(Inner {
             shared,

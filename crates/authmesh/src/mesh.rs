@@ -15,7 +15,7 @@ use crate::issuer::{Issuer, IssuerStatus};
 use crate::node::{Coherence, Member, Node};
 use crate::policy::Policy;
 use crate::ports::PortError;
-use crate::revoke::{Revocation, Target, say_and_wait};
+use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Target, say_and_wait};
 use crate::telemetry::Counts;
 use crate::verify::{Shared, Verifier};
 
@@ -47,7 +47,7 @@ pub struct Stats {
     pub uptime_seconds: u64,
     /// The counters.
     pub counts: Counts,
-    /// Hits as a share of all accepted tokens, 0 to 1; `None` before the first.
+    /// Answers from memory as a share of all accepted tokens, 0 to 1; `None` before the first.
     pub hit_rate: Option<f64>,
     /// Verdicts in L1, about: eviction runs behind.
     pub verdicts: u64,
@@ -136,7 +136,30 @@ impl AuthMesh {
     /// # let _ = receipt; Ok(()) }
     /// ```
     pub fn revoke(&self, target: impl Into<Target>) -> Revocation<'_> {
-        Revocation::new(self, target.into())
+        Revocation::new(self, RevocationOrder::new(target))
+    }
+
+    /// Revokes several targets in one go: all of them or none, in their order, with one receipt each. At most 1,000.
+    ///
+    /// ```
+    /// # async fn doc(mesh: authmesh::AuthMesh) -> Result<(), authmesh::BatchError> {
+    /// use authmesh::{RevocationOrder, Subject};
+    ///
+    /// let issuer = "https://login.example.com";
+    /// let receipts = mesh
+    ///     .revoke_all([
+    ///         RevocationOrder::new(Subject::new(issuer, "alice")),
+    ///         RevocationOrder::new(Subject::new(issuer, "bob")).except_session("the present one"),
+    ///     ])
+    ///     .why("password database leaked")
+    ///     .await?;
+    /// assert_eq!(receipts.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn revoke_all<T: Into<RevocationOrder>>(&self, orders: impl IntoIterator<Item = T>) -> RevocationBatch<'_> {
+        // One more than a batch may have is enough to refuse it.
+        let orders = orders.into_iter().take(MAX_BATCH + 1);
+        RevocationBatch::new(self, orders.map(Into::into).collect())
     }
 
     /// Forgets every cached verdict on every node. Tokens stay valid and are verified again; revocations stand. `false`
@@ -185,13 +208,14 @@ impl AuthMesh {
     pub fn stats(&self) -> Stats {
         let node = self.node();
         let counts = node.counters.read();
-        let accepted = counts.hits + counts.verified + counts.blind;
+        let from_memory = counts.hits + counts.blind_hits;
+        let accepted = from_memory + counts.verified + counts.blind_verified;
         Stats {
             node: node.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.0.shared.now().since(self.0.started).as_secs(),
             counts,
-            hit_rate: (accepted > 0).then(|| counts.hits as f64 / accepted as f64),
+            hit_rate: (accepted > 0).then(|| from_memory as f64 / accepted as f64),
             verdicts: node.verdict_count(),
             verdict_bytes: node.verdict_bytes(),
             entries: node.l1.entries.entry_count(),

@@ -5,6 +5,8 @@
 //! | `serve` | ended in good order | - | did not start, or failed |
 //! | `token verify`, `token explain` | accepted | refused | could not tell |
 //! | `revoke` | committed | refused | unconfirmed, or the node could not be asked |
+//! | `marks list` | listed | - | the node could not be asked |
+//! | `marks explain` | marks stand against it | none does, or refused | the node could not be asked |
 //! | `status` | all is well | the node is degraded or blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
 //!
@@ -19,9 +21,11 @@ mod client;
 mod config;
 mod io;
 mod jwks;
+mod marks;
 mod revoke;
 mod rules;
 mod status;
+mod target;
 mod text;
 mod token;
 mod usage;
@@ -70,6 +74,9 @@ enum Tool {
     #[command(subcommand)]
     Token(token::TokenCommand),
     Revoke(revoke::RevokeArgs),
+    /// List what is revoked, or ask what stands against somebody.
+    #[command(subcommand)]
+    Marks(marks::MarksCommand),
     Status(status::StatusArgs),
     /// Check, print or write a configuration.
     #[command(subcommand)]
@@ -93,6 +100,7 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
     let ended = match tool {
         Tool::Token(command) => token::run(&command, io),
         Tool::Revoke(args) => revoke::run(&args, io),
+        Tool::Marks(command) => marks::run(&command, io),
         Tool::Status(args) => status::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
     };

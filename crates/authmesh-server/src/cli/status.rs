@@ -92,7 +92,8 @@ struct Stats {
 struct Counts {
     hits: u64,
     verified: u64,
-    blind: u64,
+    blind_hits: u64,
+    blind_verified: u64,
     refused: u64,
     revoked: u64,
     could_not_ask: u64,
@@ -168,7 +169,7 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: &Members)
         thousands(counts.verified),
         thousands(counts.refused),
         thousands(counts.revoked),
-        thousands(counts.blind),
+        thousands(counts.blind_hits.saturating_add(counts.blind_verified)),
         thousands(counts.could_not_ask),
     );
     let memory = format!(

@@ -9,7 +9,7 @@ use crate::cli::io::Exit;
 fn stats() -> Value {
     json!({
         "node": "orders-5d", "version": "0.4.1", "uptime_seconds": 7_300,
-        "counts": { "hits": 98_700, "verified": 1_204, "blind": 3, "refused": 12, "revoked": 1, "could_not_ask": 0, "more": 1 },
+        "counts": { "hits": 98_700, "verified": 1_204, "blind_hits": 2, "blind_verified": 1, "refused": 12, "revoked": 1, "could_not_ask": 0, "more": 1 },
         "hit_rate": 0.987, "verdicts": 1_000, "verdict_bytes": 1_572_864, "entries": 0, "entry_bytes": 0, "marks": 1,
         "outbox": 0,
     })
