@@ -89,7 +89,7 @@ pub struct MarkQuery {
     pub limit: usize,
 }
 
-/// A page of marks, in the order of their names.
+/// A page of marks, in an order that does not change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MarkPage {
