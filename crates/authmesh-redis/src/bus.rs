@@ -70,7 +70,7 @@ async fn connect(adapter: &RedisAdapter, bells: &mpsc::Sender<BusEvent>) -> Resu
             }
         });
     let connected = link
-        .client()
+        .client()?
         .get_multiplexed_async_connection_with_config(&settings)
         .await;
     let mut connection = connected.map_err(|error| error::connecting(link.peer(), &error))?;

@@ -53,10 +53,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod address;
 mod answer;
 mod bus;
 mod check;
 mod config;
+mod connect;
 mod error;
 mod keys;
 mod link;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use authmesh::ports::PortError;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, ScriptInvocation, Value};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, ScriptInvocation, Value};
 use tokio::time::Instant;
 
 use crate::check;
 use crate::config::RedisConfig;
+use crate::connect;
 use crate::error::{self, ConnectError};
 
 /// Requests at the same time. More wait their turn.
@@ -23,7 +24,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Link(Arc<Inner>);
 
 struct Inner {
-    client: Client,
     config: RedisConfig,
     peer: String,
     live: Mutex<Live>,
@@ -48,7 +48,6 @@ impl Link {
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, ConnectError> {
         config.check()?;
         Ok(Self(Arc::new(Inner {
-            client: config.client()?,
             config: config.clone(),
             peer: config.peer(),
             live: Mutex::default(),
@@ -63,8 +62,12 @@ impl Link {
         &self.0.peer
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.0.client
+    /// A client for the server, with the files of now.
+    pub(crate) fn client(&self) -> Result<redis::Client, PortError> {
+        match self.0.config.seeds.first() {
+            Some(address) => connect::client(&self.0.config, address),
+            None => Err(PortError::Refused("no address is set".into())),
+        }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
@@ -163,12 +166,9 @@ impl Link {
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(Some(config.response_timeout))
             .set_concurrency_limit(CONCURRENCY);
+        let client = self.client()?;
         let connecting = async {
-            let mut connection = self
-                .0
-                .client
-                .get_multiplexed_async_connection_with_config(&settings)
-                .await?;
+            let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
             // At each connection: the server behind an address may be another one now, or have another configuration.
             let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
             Ok((connection, info))
