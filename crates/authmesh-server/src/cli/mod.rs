@@ -7,6 +7,7 @@
 //! | `revoke` | committed | refused | unconfirmed, or the node could not be asked |
 //! | `status` | all is well | the node is degraded or blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
+//! | `keyring` | done; every key in Redis is in the file | one is not | not done, or Redis could not be asked |
 //!
 //! Wrong usage is 2 everywhere. Rules of the whole module:
 //! - A token and a credential never come from an argument: the process list shows arguments to everybody.
@@ -19,6 +20,7 @@ mod client;
 mod config;
 mod io;
 mod jwks;
+mod keyring;
 mod revoke;
 mod rules;
 mod status;
@@ -74,6 +76,9 @@ enum Tool {
     /// Check, print or write a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make and change the key ring file that the nodes of a cluster share.
+    #[command(subcommand)]
+    Keyring(keyring::KeyringCommand),
 }
 
 /// Parses the command line and does what it says.
@@ -95,6 +100,7 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
         Tool::Revoke(args) => revoke::run(&args, io),
         Tool::Status(args) => status::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
+        Tool::Keyring(command) => keyring::run(&command, io),
     };
     io.finish(ended)
 }

@@ -101,7 +101,9 @@ fn password(settings: &Resolved, problems: &mut Report) {
 
 fn check_password(path: &Path) -> Result<(), String> {
     let bytes = source::read_regular(path, MAX_PASSWORD_BYTES).map_err(|error| format!("names a file that {error}"))?;
-    match std::str::from_utf8(&bytes).map(str::trim) {
+    // As the adapter reads it: one line.
+    let text = std::str::from_utf8(&bytes).map(|text| text.strip_suffix('\n').unwrap_or(text));
+    match text.map(|text| text.strip_suffix('\r').unwrap_or(text)) {
         Err(_) => Err("names a file that is not text".into()),
         Ok("") => Err("names a file that is empty: write the password into it".into()),
         Ok(password) if password.contains(char::is_control) => {

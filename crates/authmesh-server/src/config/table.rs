@@ -195,7 +195,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             example: "/run/secrets/authmesh-redis-password",
         },
         doc: "File with the password and nothing else, at most 4,096 bytes. It is read at each new connection, so that a \
-              password can be changed. Space around it is ignored.",
+              password can be changed. A line break at its end is ignored.",
     },
     Setting {
         path: "redis.ca_file",

@@ -2,10 +2,10 @@
 
 mod admin;
 mod forward;
-mod keyring;
 mod listener;
 mod mesh;
 mod original;
+mod rotation;
 mod routes;
 mod telemetry;
 #[cfg(test)]
@@ -108,7 +108,12 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         }
         (None, _) => None,
     };
-    let mesh = mesh::start(&config, address, &metrics).await?;
+    let ring = mesh::key_ring(&config)?;
+    let mesh = mesh::start(&config, address, ring.as_ref(), &metrics).await?;
+    let rotation = CancellationToken::new();
+    if let Some((path, ring)) = config.cluster.key_ring_file.clone().zip(ring) {
+        tokio::spawn(rotation::follow(mesh.clone(), path, ring, rotation.clone()));
+    }
     let settings = ForwardSettings::from_config(&config, &mesh)?;
     let node = RunningNode::start(
         mesh,
@@ -125,10 +130,11 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     );
     tracing::info!(
         %address, admin = ?node.admin, cluster = %config.cluster.name, node = %config.cluster.node,
-        issuers = config.issuers.len(), "authmesh {} is serving", env!("CARGO_PKG_VERSION")
+        issuers = config.issuers.len(), redis = config.redis.is_some(), "authmesh {} is serving", env!("CARGO_PKG_VERSION")
     );
     stop_signal().await;
     tracing::info!("stopping: open requests may end");
+    rotation.cancel();
     node.stop().await;
     Ok(())
 }

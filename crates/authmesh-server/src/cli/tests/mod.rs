@@ -4,6 +4,7 @@
 mod config;
 mod explain;
 mod forge;
+mod keyring;
 mod revoke;
 mod status;
 mod stub;
