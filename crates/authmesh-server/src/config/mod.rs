@@ -70,6 +70,12 @@ impl Loaded {
     }
 }
 
+/// Checks the URL of a Redis by the rule of `redis.url`. The error goes on after the name of what holds it, and does not
+/// repeat it.
+pub(crate) fn redis_url(url: &str) -> Result<(), String> {
+    rules::redis_url(url)
+}
+
 impl Config {
     /// Reads the configuration from `file` and from the variables in `env`.
     ///

@@ -33,6 +33,7 @@ pub use telemetry::Metrics;
 #[command(after_help = "\
 Examples:
   authmesh serve --dev --nodes 3              a small world on loopback, with commands to paste
+  authmesh serve --dev --redis redis://127.0.0.1:6379     the same over a real Redis
   authmesh serve --config authmesh.toml       the real thing; `authmesh config default` prints a file to begin with
 
 Exit codes: 0 stopped in good order, 2 not started: what is wrong stands on standard error.")]
@@ -50,6 +51,10 @@ pub struct ServeArgs {
     /// free ports.
     #[arg(long, value_name = "PORT", default_value_t = 8400, requires = "dev")]
     pub port_base: u16,
+    /// A Redis without a password for the nodes to share (development mode only), such as redis://127.0.0.1:6379. Each run
+    /// has keys of its own there. Default: a cluster in memory.
+    #[arg(long, value_name = "URL", requires = "dev")]
+    pub redis: Option<String>,
 }
 
 /// Why a server did not start, in one sentence.
@@ -76,7 +81,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let served = runtime.block_on(async {
         if args.dev {
             telemetry::log_for_dev();
-            return dev::run(args.nodes, args.port_base).await;
+            return dev::run(args.nodes, args.port_base, args.redis.as_deref()).await;
         }
         let loaded = Config::load(args.config.as_deref(), config::process_environment()).map_err(ServeError::new)?;
         telemetry::log(&loaded.config.log);
