@@ -7,6 +7,7 @@
 //! | `revoke` | committed | refused | unconfirmed, or the node could not be asked |
 //! | `status` | all is well | the node is degraded or blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
+//! | `doctor` | nothing failed | something did | something could not be checked |
 //! | `keyring` | done; every key in Redis is in the file | one is not | not done, or Redis could not be asked |
 //!
 //! Wrong usage is 2 everywhere. Rules of the whole module:
@@ -18,6 +19,7 @@
 mod args;
 mod client;
 mod config;
+mod doctor;
 mod io;
 mod jwks;
 mod keyring;
@@ -76,6 +78,7 @@ enum Tool {
     /// Check, print or write a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    Doctor(doctor::DoctorArgs),
     /// Make and change the key ring file that the nodes of a cluster share.
     #[command(subcommand)]
     Keyring(keyring::KeyringCommand),
@@ -100,6 +103,7 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
         Tool::Revoke(args) => revoke::run(&args, io),
         Tool::Status(args) => status::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
+        Tool::Doctor(args) => doctor::run(&args, io),
         Tool::Keyring(command) => keyring::run(&command, io),
     };
     io.finish(ended)

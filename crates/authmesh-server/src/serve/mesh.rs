@@ -72,7 +72,8 @@ pub(super) async fn start(
     Ok(mesh)
 }
 
-fn key_source(issuer: &Issuer, allow_http: bool) -> Result<HttpKeySource, ServeError> {
+/// Where an issuer's keys come from.
+pub(crate) fn key_source(issuer: &Issuer, allow_http: bool) -> Result<HttpKeySource, ServeError> {
     let refuse = |error: &dyn std::fmt::Display| ServeError::new(format!("issuer {}: {error}", issuer.url));
     let mut http = HttpClient::builder()
         .connect_timeout(issuer.http.connect_timeout)

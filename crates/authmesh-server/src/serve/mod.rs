@@ -26,6 +26,7 @@ use crate::config::{self, Config, Secret};
 use crate::dev;
 
 pub use forward::Settings as ForwardSettings;
+pub(crate) use mesh::key_source;
 pub use telemetry::Metrics;
 
 /// Runs a node: forward auth, admin API, metrics.

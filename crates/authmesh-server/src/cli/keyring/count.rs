@@ -15,23 +15,23 @@ const MAX_PAGES: usize = 1_000_000 / PAGE + 1;
 
 /// What is sealed under one key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Use {
+pub(in crate::cli) struct Use {
     /// Marks that have not expired.
-    pub(super) marks: u64,
+    pub(in crate::cli) marks: u64,
     /// Registrations of members.
-    pub(super) members: u64,
+    pub(in crate::cli) members: u64,
     /// Statements in logs.
-    pub(super) statements: u64,
+    pub(in crate::cli) statements: u64,
     /// When the newest of those statements was committed, by Redis' clock.
-    pub(super) newest: Option<Unix>,
+    pub(in crate::cli) newest: Option<Unix>,
 }
 
 /// What is sealed under which key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) keys: BTreeMap<SealKeyId, Use>,
+pub(in crate::cli) struct Count {
+    pub(in crate::cli) keys: BTreeMap<SealKeyId, Use>,
     /// Values that are no envelopes: somebody else writes there.
-    pub(super) garbage: u64,
+    pub(in crate::cli) garbage: u64,
 }
 
 impl Count {
@@ -58,7 +58,7 @@ impl Count {
 ///
 /// # Errors
 /// When not everything could be read: a count that lacks something would let a key go too early.
-pub(super) async fn count(redis: &(impl Log + Members), now: Unix) -> Result<Count, PortError> {
+pub(in crate::cli) async fn count(redis: &(impl Log + Members), now: Unix) -> Result<Count, PortError> {
     let mut count = Count::default();
     for channel in ChannelId::all() {
         let table = redis.load(channel).await?;

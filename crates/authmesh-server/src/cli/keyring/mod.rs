@@ -1,6 +1,6 @@
 //! `authmesh keyring`: the key ring file from its making to the end of its last key.
 
-mod count;
+pub(super) mod count;
 mod status;
 
 use std::path::PathBuf;
