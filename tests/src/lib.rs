@@ -10,6 +10,7 @@
 //! | [`nginx`] | nginx, running the snippet that the documentation publishes |
 //! | [`authmesh`] | the binary under test, from a configuration file |
 //! | [`dev`] | the binary under test in development mode, and the commands that it prints |
+//! | [`redis_server`] | one Redis server, with faults |
 //! | [`stack`] | all of them in a row: client, nginx, authmesh, identity provider, service |
 //! | [`client`] | HTTP as a well-behaved client speaks it |
 //! | [`raw`] | HTTP as an attacker speaks it |
@@ -33,6 +34,7 @@ pub mod nginx;
 pub mod ports;
 pub mod process;
 pub mod raw;
+pub mod redis_server;
 pub mod stack;
 pub mod tools;
 pub mod upstream;

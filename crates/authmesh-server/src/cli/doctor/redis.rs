@@ -224,17 +224,14 @@ fn fit(server: &Server, of: &str, any_policy: bool, report: &mut Report) {
             advice,
         );
     }
-    if server.maxmemory > 0 {
-        let percent = server.used_memory.saturating_mul(100) / server.maxmemory;
-        if percent >= FULL_PERCENT {
-            report.warn(
-                TOPIC,
-                format!(
-                    "{of}{percent} % of maxmemory is used: beyond it nothing is cached any more, revocations go on"
-                ),
-                "Raise maxmemory.",
-            );
-        }
+    // Without a limit there is no share of it.
+    let percent = server.used_memory.saturating_mul(100).checked_div(server.maxmemory);
+    if let Some(percent) = percent.filter(|percent| *percent >= FULL_PERCENT) {
+        report.warn(
+            TOPIC,
+            format!("{of}{percent} % of maxmemory is used: beyond it nothing is cached any more, revocations go on"),
+            "Raise maxmemory.",
+        );
     }
 }
 
