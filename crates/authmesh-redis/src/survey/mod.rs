@@ -71,8 +71,8 @@ pub struct Server {
     pub loading: bool,
     /// Replicas that follow it and are up to date.
     pub replicas: u32,
-    /// Whether it keeps what it has on disk: an append-only file, or snapshots.
-    pub persistent: bool,
+    /// Whether it keeps what it has on disk: an append-only file, or snapshots. `None` where the user may not read it.
+    pub persistent: Option<bool>,
     /// Memory limit in bytes; 0 means none.
     pub maxmemory: u64,
     /// Memory in use, in bytes.

@@ -36,7 +36,11 @@ pub(super) async fn ask(asked: &mut Asked, keys: &Keys) -> Result<Server, Silent
     let cluster = info.field("cluster_enabled") == Some("1");
     let product = info.field("server_name").unwrap_or("redis");
     let version = info.field("valkey_version").or_else(|| info.field("redis_version"));
-    let snapshots = settings.get("save").is_some_and(|save| !save.is_empty());
+    let persistent = if info.field("aof_enabled") == Some("1") {
+        Some(true)
+    } else {
+        settings.get("save").map(|save| !save.is_empty())
+    };
     Ok(Server {
         address: asked.address.to_string(),
         product: product.to_owned(),
@@ -45,7 +49,7 @@ pub(super) async fn ask(asked: &mut Asked, keys: &Keys) -> Result<Server, Silent
         primary: info.field("role") == Some("master"),
         loading: info.field("loading") == Some("1"),
         replicas: info.replicas(),
-        persistent: info.field("aof_enabled") == Some("1") || snapshots,
+        persistent,
         maxmemory: info.number("maxmemory"),
         used_memory: info.number("used_memory"),
         settings,

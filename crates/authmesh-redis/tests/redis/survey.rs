@@ -33,7 +33,7 @@ async fn a_server_is_described_and_nothing_is_left_in_it() {
     };
     assert_eq!(one.address, server.address().to_string());
     assert!(
-        one.primary && !one.cluster && !one.loading && !one.persistent,
+        one.primary && !one.cluster && !one.loading && one.persistent == Some(false),
         "{one:?}"
     );
     assert!(one.version.split('.').count() >= 2, "{one:?}");
@@ -102,6 +102,7 @@ async fn settings_that_may_not_be_read_are_absent() {
         "from INFO"
     );
     assert!(!one.settings.contains_key("min-replicas-to-write"), "{one:?}");
+    assert_eq!(one.persistent, None, "{one:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

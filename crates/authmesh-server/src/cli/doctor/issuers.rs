@@ -69,11 +69,7 @@ fn say(issuer: &Issuer, asked: Result<Asked, String>, report: &mut Report) {
     let asked = match asked {
         Ok(asked) => asked,
         Err(what) => {
-            report.fail(
-                TOPIC,
-                what,
-                "Until its keys can be had, tokens of this issuer get 503. Check its URL, and the way from here to it.",
-            );
+            report.fail(TOPIC, what, "Until its keys can be had, tokens of this issuer get 503.");
             return;
         }
     };

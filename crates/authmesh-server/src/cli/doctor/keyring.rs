@@ -34,15 +34,12 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Option<KeyRing> {
             "`chmod 600` it, or mount the secret with mode 0400.",
         );
     }
-    let more = ring.key_ids().len().saturating_sub(1);
+    let more = match ring.key_ids().len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(", {} open", count(more as u64, "more key", "more keys")),
+    };
     if let Some(seals) = ring.key_ids().next() {
-        report.ok(
-            TOPIC,
-            format!(
-                "key ring {name}: key {seals} seals, {} open",
-                count(more as u64, "more key", "more keys")
-            ),
-        );
+        report.ok(TOPIC, format!("key ring {name}: key {seals} seals{more}"));
     }
     Some(ring)
 }

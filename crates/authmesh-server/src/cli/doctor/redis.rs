@@ -138,27 +138,18 @@ fn judge(found: &Survey, any_policy: bool, report: &mut Report) {
             "Bring the failed primaries back: `redis-cli --cluster check` names them.",
         );
     }
-    let many = found.servers.len() > 1;
-    for server in &found.servers {
-        let of = if many {
-            format!("{}: ", server.address)
-        } else {
-            String::new()
-        };
-        fit(server, &of, any_policy, report);
-        durable(server, &of, report);
-        permitted(server, &of, report);
+    let parts = found.servers.iter().map(|server| {
+        let mut part = Report::default();
+        fit(server, any_policy, &mut part);
+        durable(server, &mut part);
+        permitted(server, &mut part);
         if let Some(ahead) = server.clock_ahead_millis {
             let uncertainty = u64::try_from(server.clock_uncertainty.as_millis()).unwrap_or(u64::MAX);
-            super::clock(
-                TOPIC,
-                &format!("Redis at {}", server.address),
-                ahead,
-                uncertainty,
-                report,
-            );
+            super::clock(TOPIC, "Redis", ahead, uncertainty, &mut part);
         }
-    }
+        (server.address.clone(), part)
+    });
+    report.add_parts(parts.collect());
 }
 
 fn summary(found: &Survey, first: &Server, report: &mut Report) {
@@ -185,42 +176,38 @@ fn new_enough(server: &Server) -> bool {
 }
 
 /// What makes a node refuse a server.
-fn fit(server: &Server, of: &str, any_policy: bool, report: &mut Report) {
+fn fit(server: &Server, any_policy: bool, report: &mut Report) {
     if !server.primary {
         report.fail(
             TOPIC,
-            format!("{of}it is a replica and takes no writes"),
+            "it is a replica and takes no writes",
             "Name the primary in redis.url.",
         );
     }
     if server.loading {
-        report.unknown(
-            TOPIC,
-            format!("{of}it is still loading its data"),
-            "Wait, and ask again.",
-        );
+        report.unknown(TOPIC, "it is still loading its data", "Wait, and ask again.");
     }
     let Some(policy) = server.settings.get("maxmemory-policy") else {
         report.unknown(
             TOPIC,
-            format!("{of}maxmemory-policy could not be read"),
+            "maxmemory-policy could not be read",
             "Grant the Redis user +info.",
         );
         return;
     };
     let advice = "Set it to volatile-lru or noeviction.";
     if policy == "noeviction" || policy.starts_with("volatile-") {
-        report.ok(TOPIC, format!("{of}maxmemory-policy {policy} evicts no revocation"));
+        report.ok(TOPIC, format!("maxmemory-policy {policy} evicts no revocation"));
     } else if any_policy {
         report.warn(
             TOPIC,
-            format!("{of}maxmemory-policy {policy} may evict revocations, and danger.any_eviction_policy is on"),
+            format!("maxmemory-policy {policy} may evict revocations, and danger.any_eviction_policy is on"),
             advice,
         );
     } else {
         report.fail(
             TOPIC,
-            format!("{of}maxmemory-policy {policy} may evict revocations"),
+            format!("maxmemory-policy {policy} may evict revocations"),
             advice,
         );
     }
@@ -229,18 +216,18 @@ fn fit(server: &Server, of: &str, any_policy: bool, report: &mut Report) {
     if let Some(percent) = percent.filter(|percent| *percent >= FULL_PERCENT) {
         report.warn(
             TOPIC,
-            format!("{of}{percent} % of maxmemory is used: beyond it nothing is cached any more, revocations go on"),
+            format!("{percent} % of maxmemory is used: beyond it nothing is cached any more, revocations go on"),
             "Raise maxmemory.",
         );
     }
 }
 
 /// What decides how much a failure costs.
-fn durable(server: &Server, of: &str, report: &mut Report) {
-    if !server.persistent {
+fn durable(server: &Server, report: &mut Report) {
+    if server.persistent == Some(false) {
         report.warn(
             TOPIC,
-            format!("{of}nothing is kept on disk: if Redis and every node restart together, revocations are lost"),
+            "nothing is kept on disk: if Redis and every node restart together, revocations are lost",
             "Set appendonly yes.",
         );
     }
@@ -249,7 +236,7 @@ fn durable(server: &Server, of: &str, report: &mut Report) {
         if server.replicas == 0 {
             report.warn(
                 TOPIC,
-                format!("{of}this primary has no replica: its channels are gone while it is"),
+                "this primary has no replica: its channels are gone while it is",
                 "Give every primary a replica.",
             );
         }
@@ -258,7 +245,7 @@ fn durable(server: &Server, of: &str, report: &mut Report) {
             report.warn(
                 TOPIC,
                 format!(
-                    "{of}cluster-node-timeout {millis}: a failed primary is replaced after {} or more, and nodes are blind \
+                    "cluster-node-timeout {millis}: a failed primary is replaced after {} or more, and nodes are blind \
                      meanwhile",
                     span(millis / 1000)
                 ),
@@ -268,7 +255,7 @@ fn durable(server: &Server, of: &str, report: &mut Report) {
         if setting("cluster-require-full-coverage") == Some("yes") {
             report.warn(
                 TOPIC,
-                format!("{of}cluster-require-full-coverage yes: one lost shard stops all the others"),
+                "cluster-require-full-coverage yes: one lost shard stops all the others",
                 "Set it to no.",
             );
         }
@@ -288,12 +275,12 @@ fn durable(server: &Server, of: &str, report: &mut Report) {
     if setting("maxmemory-policy").is_none() || setting("min-replicas-to-write").is_none() {
         report.info(
             TOPIC,
-            format!("{of}the Redis user may not run CONFIG GET, so fewer settings were checked"),
+            "the Redis user may not run CONFIG GET, so fewer settings were checked",
         );
     }
 }
 
-fn permitted(server: &Server, of: &str, report: &mut Report) {
+fn permitted(server: &Server, report: &mut Report) {
     let permissions = &server.permissions;
     let user = permissions.user.as_deref().unwrap_or("default");
     if permissions.missing.is_empty() {
@@ -302,10 +289,7 @@ fn permitted(server: &Server, of: &str, report: &mut Report) {
             Tested::Queued => "in a transaction that was discarded",
             _ => "by doing it",
         };
-        report.ok(
-            TOPIC,
-            format!("{of}user {user} may do what authmesh does (tested {how})"),
-        );
+        report.ok(TOPIC, format!("user {user} may do what authmesh does (tested {how})"));
         return;
     }
     let mut words = Vec::new();
@@ -322,7 +306,7 @@ fn permitted(server: &Server, of: &str, report: &mut Report) {
     }
     report.fail(
         TOPIC,
-        format!("{of}user {user} lacks permissions: {}", words.join(", ")),
+        format!("user {user} lacks permissions: {}", words.join(", ")),
         format!("Grant them: ACL SETUSER {user} {}", rules.join(" ")),
     );
 }

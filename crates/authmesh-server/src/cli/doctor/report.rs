@@ -30,7 +30,7 @@ impl Level {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     level: Level,
     topic: &'static str,
@@ -72,6 +72,24 @@ impl Report {
             what: plain(&what),
             advice: plain(advice),
         });
+    }
+
+    /// Takes over what was found of several servers: once where it holds for every one of them, else with their names.
+    pub(super) fn add_parts(&mut self, parts: Vec<(String, Self)>) {
+        let everywhere = |finding: &Finding| parts.iter().all(|(_, part)| part.findings.contains(finding));
+        for (at, (name, part)) in parts.iter().enumerate() {
+            for finding in &part.findings {
+                let mut finding = finding.clone();
+                if everywhere(&finding) {
+                    if at > 0 {
+                        continue;
+                    }
+                } else {
+                    finding.what = format!("{}: {}", plain(name), finding.what);
+                }
+                self.findings.push(finding);
+            }
+        }
     }
 
     fn has(&self, level: Level) -> bool {
@@ -157,6 +175,27 @@ mod tests {
             "FAIL  maxmemory-policy allkeys-lru may evict revocations.   Set it to volatile-lru or noeviction."
         );
         assert_eq!(lines.len(), 3, "{text}");
+    }
+
+    #[test]
+    fn what_holds_for_every_server_is_said_once() {
+        let part = |port: u16, policy: &str| {
+            let mut part = Report::default();
+            part.ok("redis", "clock agrees");
+            part.ok("redis", format!("policy {policy}"));
+            (format!("r:{port}"), part)
+        };
+        let said = |parts: Vec<(String, Report)>| -> Vec<String> {
+            let mut report = Report::default();
+            report.add_parts(parts);
+            report.findings.into_iter().map(|finding| finding.what).collect()
+        };
+        assert_eq!(said(vec![part(1, "a")]), ["clock agrees", "policy a"]);
+        assert_eq!(said(vec![part(1, "a"), part(2, "a")]), ["clock agrees", "policy a"]);
+        assert_eq!(
+            said(vec![part(1, "a"), part(2, "b")]),
+            ["clock agrees", "r:1: policy a", "r:2: policy b"]
+        );
     }
 
     #[test]
