@@ -65,7 +65,7 @@ struct Call {
 /// The number of the statement in an entry, if there is one.
 fn counter(entry: &OpenedEntry) -> Option<u64> {
     match &entry.payload {
-        OpenedPayload::Statement(statement) => Some(statement.name.counter),
+        OpenedPayload::Statement(statement) | OpenedPayload::Bare(statement) => Some(statement.name.counter),
         _ => None,
     }
 }

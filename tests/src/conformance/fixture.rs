@@ -55,6 +55,7 @@ pub(super) fn commit(channel: ChannelId, effect: Effect, statement: impl Into<Ve
         birth: incarnation(),
         effect,
         statement: statement.into(),
+        bare_done: false,
     }
 }
 

@@ -157,7 +157,7 @@ impl Channel {
     }
 
     pub(super) fn reload_at(&mut self, at: Moment) {
-        self.reload_at = Some(at);
+        self.reload_at = Some(self.reload_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Whether the log still lacks marks and it is time to look which.

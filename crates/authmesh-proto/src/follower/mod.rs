@@ -21,9 +21,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::crypto::OpenError;
-use crate::ident::{CHANNELS, ChannelId, Incarnation, Position};
+use crate::ident::{CHANNELS, ChannelId, Incarnation, Position, StatementName};
 use crate::log::Head;
-use crate::statement::{Statement, StatementError};
+use crate::statement::{Body, Statement, StatementError};
 use crate::time::Moment;
 
 mod channel;
@@ -76,7 +76,9 @@ pub struct OpenedEntry {
 pub enum OpenedPayload {
     /// A statement.
     Statement(Statement),
-    /// Nothing to apply: a bare entry, or a mint.
+    /// A statement whose mark is not in the table yet.
+    Bare(Statement),
+    /// Nothing to apply: an empty bare entry, or a mint.
     Nothing,
     /// It did not open, or this version does not know it. Not a miss: the channel renews no lease.
     Refused(Refused),
@@ -137,6 +139,9 @@ pub enum Action {
     /// Append a new incarnation if the log's is still the given one (`None`: if there is no log); answer with
     /// [`Input::Minted`].
     Mint(ChannelId, Option<Incarnation>),
+    /// The statement that is applied next stands in the log, but its mark not yet in the table: whoever made it goes on
+    /// committing it.
+    Unmerged(StatementName),
     /// Apply a logged statement: change the map, then bump.
     Apply(Statement, Incarnation, Position),
     /// Bump the whole channel in the fence.
@@ -470,16 +475,24 @@ impl Follower {
                 };
                 return false;
             }
-            OpenedPayload::Statement(statement) => {
-                let Head {
-                    incarnation, position, ..
-                } = entry.head;
-                self.actions.push_back(Action::Apply(statement, incarnation, position));
+            OpenedPayload::Bare(statement) => {
+                if matches!(statement.body, Body::Mark(_)) {
+                    // Should its origin die first, somebody else has to bring it into the table: the reload finds it lacking.
+                    self.channels[id.index()].reload_at(now.plus(self.config.mint_period));
+                    self.actions.push_back(Action::Unmerged(statement.name));
+                }
+                self.push_apply(statement, &entry.head);
             }
+            OpenedPayload::Statement(statement) => self.push_apply(statement, &entry.head),
             OpenedPayload::Nothing => {}
         }
         self.channels[id.index()].advance(now, entry.head);
         true
+    }
+
+    fn push_apply(&mut self, statement: Statement, head: &Head) {
+        let (incarnation, position) = (head.incarnation, head.position);
+        self.actions.push_back(Action::Apply(statement, incarnation, position));
     }
 
     fn suspect(&mut self, now: Moment, id: ChannelId) {

@@ -3,8 +3,10 @@ use alloc::vec::Vec;
 
 use super::*;
 use crate::crypto::OpenError;
+use crate::crypto::ScopeKind;
+use crate::ident::ScopeId;
 use crate::ident::{Digest, EntryName, Nonce, Origin, StatementName, StreamId};
-use crate::statement::Body;
+use crate::statement::{Body, Mark, MarkKey, Note};
 
 const C: ChannelId = match ChannelId::new(0) {
     Some(c) => c,
@@ -44,6 +46,19 @@ fn entry(incarnation: u8, n: u64) -> OpenedEntry {
             },
             body: Body::Drop(EntryName([0; 32])),
         }),
+    }
+}
+
+fn mark() -> Mark {
+    Mark {
+        key: MarkKey {
+            scope: ScopeId([0; 16]),
+            except: None,
+        },
+        kind: ScopeKind::Subject,
+        not_before: 1,
+        expires: 3600,
+        note: Note::default(),
     }
 }
 
@@ -127,6 +142,64 @@ fn no_lost_statement_is_silent_a_missed_bell_is_found_by_the_next_one() {
     follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
     assert_eq!(applied(&drain(&mut follower)), [6, 7]);
     assert!(follower.settled(C).is_some());
+}
+
+/// Trap 13: the table may lack it for as long as the slot is moving, and for ever if its origin dies.
+#[test]
+fn marks_survive_redis_a_bare_mark_is_applied_at_once_and_the_table_is_looked_at_later() {
+    let mut follower = joined();
+    let mut bare = entry(1, 6);
+    let OpenedPayload::Statement(mut statement) = bare.payload else {
+        panic!("a statement")
+    };
+    statement.body = Body::Mark(mark());
+    let name = statement.name;
+    bare.head.generation = 1;
+    bare.payload = OpenedPayload::Bare(statement);
+    follower.handle(ms(100), Input::Bell(bare.clone()));
+    let actions = drain(&mut follower);
+    assert_eq!(actions.first(), Some(&Action::Unmerged(name)), "before it is applied");
+    assert_eq!(applied(&actions), [6]);
+    assert_eq!(
+        follower.settled(C).map(|head| head.generation),
+        Some(1),
+        "and nothing is suspect"
+    );
+
+    let mint = FollowerConfig::default().mint_period;
+    let later = ms(100).plus(mint);
+    follower.tick(later);
+    let read = drain(&mut follower);
+    assert!(
+        read.contains(&Action::ReadLog(C, bare.head.position)),
+        "is it still the head? {read:?}"
+    );
+    let slice = Slice {
+        head: Some(bare.head),
+        first: Some(position(1, 1)),
+        entries: vec![bare.clone()],
+    };
+    follower.handle(later, Input::Slice(C, later, Some(slice)));
+    assert!(drain(&mut follower).contains(&Action::Load(C)));
+    follower.handle(later, Input::Loaded(C, later, Some(Some(bare.head))));
+    assert!(
+        drain(&mut follower).contains(&Action::Recommit(C)),
+        "what the table lacks"
+    );
+}
+
+#[test]
+fn a_bare_drop_is_all_there_is_to_it() {
+    let mut follower = joined();
+    let mut bare = entry(1, 6);
+    let OpenedPayload::Statement(statement) = bare.payload else {
+        panic!("a statement")
+    };
+    bare.payload = OpenedPayload::Bare(statement);
+    follower.handle(ms(100), Input::Bell(bare));
+    let actions = drain(&mut follower);
+    assert_eq!(applied(&actions), [6]);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Unmerged(_))));
 }
 
 #[test]

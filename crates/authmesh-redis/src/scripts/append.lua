@@ -46,6 +46,15 @@ local function entry_of(channel, kind, identity, millis, sequence, nonce, head, 
     .. root .. struct.pack('>I4', #payload) .. payload
 end
 
+-- One more, saturating.
+local function raised(generation)
+  for i = 8, 1, -1 do
+    local byte = generation:byte(i)
+    if byte < 255 then return generation:sub(1, i - 1) .. string.char(byte + 1) .. ZEROS:sub(1, 8 - i) end
+  end
+  return generation
+end
+
 local function append(log, cap, millis, sequence, bytes)
   local id = string.format('%.0f-%.0f', millis, sequence)
   return redis.pcall('XADD', log, 'MAXLEN', '=', cap, id, 'e', bytes)

@@ -1,9 +1,10 @@
 -- Commits a statement. Order: merge or delete, append, ring.
--- KEYS: log, bell, entry (drop) or bucket (mark), then the 32 buckets if the log may have no head.
--- ARGV: channel, cap, nonce, birth, statement, 'd' or 'm'; for a mark: field, rank, digest, sealed.
+-- KEYS: log, entry (drop) or bucket (mark), then the 32 buckets if the log may have no head. The bell is none of them: a
+-- key that does not exist makes the script fail while the slot is migrating.
+-- ARGV: channel, cap, nonce, birth, bell, statement, 'd' or 'm'; for a mark: field, rank, digest, sealed.
 -- Answers {'A', entry, rang}, or {'N'}: nothing was done, since the log has no head and the buckets were not named.
-local log, bell, place = KEYS[1], KEYS[2], KEYS[3]
-local channel, cap, nonce, birth, statement, effect = unpack(ARGV, 1, 6)
+local log, place = KEYS[1], KEYS[2]
+local channel, cap, nonce, birth, bell, statement, effect = unpack(ARGV, 1, 7)
 if not is_a(log, 'stream') then return redis.error_reply(BAD_LOG) end
 if effect == 'm' and not is_a(place, 'hash') then return redis.error_reply(BAD_MARKS) end
 
@@ -11,10 +12,10 @@ local head = head_of(log, channel)
 local identity, root
 if head then
   identity, root = head:sub(4, 27), head:sub(93, 108)
-elseif #KEYS == 3 then
+elseif #KEYS == 2 then
   return { 'N' }
 else
-  local buckets = { unpack(KEYS, 4) }
+  local buckets = { unpack(KEYS, 3) }
   for i = 1, #buckets do
     if not is_a(buckets[i], 'hash') then return redis.error_reply(BAD_MARKS) end
   end
@@ -27,7 +28,7 @@ local held, merged
 if effect == 'd' then
   redis.call('DEL', place)
 else
-  local field, rank, digest, sealed = unpack(ARGV, 7, 10)
+  local field, rank, digest, sealed = unpack(ARGV, 8, 11)
   held = redis.call('HGET', place, field)
   local counts = held and #held >= 24
   if not counts or less(held:sub(1, 8), rank) then

@@ -1,8 +1,8 @@
 -- Appends a new incarnation, if the log's is the expected one.
--- KEYS: log, bell, the 32 buckets. ARGV: channel, cap, nonce, incarnation, expected (empty: no log).
+-- KEYS: log; the 32 buckets if no log is expected. ARGV: channel, cap, nonce, incarnation, bell, expected (empty: no log).
 -- Answers {'A', entry, rang} or {'N'}.
-local log, bell = KEYS[1], KEYS[2]
-local channel, cap, nonce, incarnation, expected = unpack(ARGV, 1, 5)
+local log = KEYS[1]
+local channel, cap, nonce, incarnation, bell, expected = unpack(ARGV, 1, 6)
 if not is_a(log, 'stream') then return redis.error_reply(BAD_LOG) end
 
 local head = head_of(log, channel)
@@ -11,17 +11,9 @@ if head then present = head:sub(4, 19) end
 if present ~= expected then return { 'N' } end
 if head then
   root = head:sub(93, 108)
-  -- One more, saturating.
-  generation = head:sub(20, 27)
-  for i = 8, 1, -1 do
-    local byte = generation:byte(i)
-    if byte < 255 then
-      generation = generation:sub(1, i - 1) .. string.char(byte + 1) .. ZEROS:sub(1, 8 - i)
-      break
-    end
-  end
+  generation = raised(head:sub(20, 27))
 else
-  local buckets = { unpack(KEYS, 3) }
+  local buckets = { unpack(KEYS, 2) }
   for i = 1, #buckets do
     if not is_a(buckets[i], 'hash') then return redis.error_reply(BAD_MARKS) end
   end

@@ -241,7 +241,7 @@ impl Asked {
 
     fn silent(&self, error: &redis::RedisError) -> Silent {
         let peer = format!("Redis at {}", self.address);
-        let (error, _) = error::asking(&peer, error);
+        let error = error::unanswered(&peer, error).error;
         let refused = matches!(error, authmesh::ports::PortError::Refused(_));
         Silent {
             address: self.address.to_string(),

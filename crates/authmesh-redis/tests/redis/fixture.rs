@@ -50,6 +50,9 @@ pub(crate) fn channel() -> ChannelId {
     ChannelId::new(0).unwrap()
 }
 
+/// The slot of [`channel`] in a Redis Cluster: that of the tag `14`.
+pub(crate) const SLOT: u16 = 115;
+
 /// The entry `n` of [`channel`].
 pub(crate) fn entry(n: u8) -> EntryName {
     let mut name = [n; 32];
@@ -64,6 +67,7 @@ fn commit(effect: Effect) -> Commit {
         birth: Incarnation(unique()),
         effect,
         statement: b"a sealed statement".to_vec(),
+        bare_done: false,
     }
 }
 

@@ -85,7 +85,34 @@ async fn what_a_user_lacks_is_found_in_every_way_of_asking() {
     }
 }
 
-/// The rules that the documentation gives.
+/// The permissions that the documentation of the crate lists are all that is asked for, and each of them is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_permissions_that_are_listed_are_those_that_are_asked_for() {
+    let (_, listed) = include_str!("../../src/lib.rs").split_once("//! ```text\n").unwrap();
+    let (listed, _) = listed.split_once("//! ```").unwrap();
+    let rules: Vec<&str> = listed
+        .split_whitespace()
+        // 7.0 does not know the last one; the library goes on without.
+        .filter(|word| !matches!(*word, "//!" | "+client|setinfo"))
+        .collect();
+    let server = Server::start().await;
+    let least = as_user(&server, &rules).await;
+    assert_eq!(least.servers[0].permissions.tested, Tested::Executed);
+    assert_eq!(least.servers[0].permissions.missing, [], "{least:?}");
+    // What the survey itself needs, and what only a cluster does.
+    let spared = ["+hello", "+info", "+asking", "+cluster|slots", "+cluster|info"];
+    for rule in rules
+        .iter()
+        .filter(|rule| rule.starts_with('+') && !spared.contains(rule))
+    {
+        let rest: Vec<&str> = rules.iter().copied().filter(|other| other != rule).collect();
+        let found = as_user(&server, &rest).await;
+        let missing = [Missing::Command(rule[1..].to_owned())];
+        assert_eq!(found.servers[0].permissions.missing, missing, "without {rule}");
+    }
+}
+
+/// The rules that the documentation of the server gives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_that_may_not_be_read_are_absent() {
     let server = Server::start().await;

@@ -149,6 +149,7 @@ impl Channel {
         MarkTable {
             head: self.head(),
             marks: self.marks.values().cloned().collect(),
+            bare: Vec::new(),
         }
     }
 

@@ -23,6 +23,7 @@ fn drop_of(name: EntryName, nonce: u8) -> Commit {
         birth: Incarnation([7; 16]),
         effect: Effect::Drop(name),
         statement: vec![1],
+        bare_done: false,
     }
 }
 

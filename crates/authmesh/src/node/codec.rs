@@ -59,28 +59,30 @@ impl Codec {
     }
 
     pub(crate) fn open_entry(&self, entry: LogEntry) -> OpenedEntry {
-        let payload = match entry.payload {
-            Payload::Statement(sealed) => {
-                let context = Context::new().channel(entry.channel);
-                match self.sealer().open(Kind::Statement, &context, &sealed) {
-                    Err(why) => OpenedPayload::Refused(Refused::Sealed(why)),
-                    Ok(bytes) => match Statement::decode(&bytes) {
-                        Err(why) => OpenedPayload::Refused(Refused::Statement(why)),
-                        // A statement replayed into another channel is a forgery, even with a good seal.
-                        Ok(statement) if statement.name.channel != entry.channel => {
-                            OpenedPayload::Refused(Refused::Sealed(OpenError::Forged))
-                        }
-                        Ok(statement) => OpenedPayload::Statement(statement),
-                    },
-                }
-            }
-            Payload::Bare | Payload::Mint => OpenedPayload::Nothing,
+        let opened = |sealed: &[u8]| self.open_statement(entry.channel, sealed);
+        let payload = match &entry.payload {
+            Payload::Statement(sealed) => opened(sealed).map(OpenedPayload::Statement),
+            Payload::Bare(sealed) if sealed.is_empty() => Ok(OpenedPayload::Nothing),
+            Payload::Bare(sealed) => opened(sealed).map(OpenedPayload::Bare),
+            Payload::Mint => Ok(OpenedPayload::Nothing),
         };
+        let payload = payload.unwrap_or_else(OpenedPayload::Refused);
         OpenedEntry {
             channel: entry.channel,
             head: entry.head,
             payload,
         }
+    }
+
+    fn open_statement(&self, channel: ChannelId, sealed: &[u8]) -> Result<Statement, Refused> {
+        let context = Context::new().channel(channel);
+        let bytes = self.sealer().open(Kind::Statement, &context, sealed);
+        let statement = Statement::decode(&bytes.map_err(Refused::Sealed)?).map_err(Refused::Statement)?;
+        if statement.name.channel != channel {
+            // A statement replayed into another channel is a forgery, even with a good seal.
+            return Err(Refused::Sealed(OpenError::Forged));
+        }
+        Ok(statement)
     }
 
     pub(crate) fn seal_mark(&self, mark: &Mark) -> StoredMark {

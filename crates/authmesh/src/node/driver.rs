@@ -12,7 +12,7 @@ use authmesh_proto::time::Moment;
 use tokio::task::{Id, JoinSet};
 use tokio_stream::StreamExt as _;
 
-use super::jobs::{self, Finished};
+use super::jobs::{self, Finished, Loaded};
 use super::outbox::{Pending, Said, SaidReceiver};
 use super::{Node, Voids};
 use crate::ports::{BusEvent, BusStream};
@@ -149,11 +149,11 @@ impl Driver {
         let Some(waiting) = self.pending.get_mut(&name) else {
             return;
         };
-        let statement = waiting.statement.clone();
+        let (statement, bare_done) = (waiting.statement.clone(), waiting.partly);
         let node = Arc::clone(&self.node);
         self.spawn(Finished::Committed(name, None), async move {
             tokio::time::sleep(after).await;
-            Finished::Committed(name, jobs::commit(&node, &statement).await)
+            jobs::commit(&node, &statement, bare_done).await
         });
     }
 
@@ -178,7 +178,18 @@ impl Driver {
             }
             Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
             Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
-            Finished::Loaded(channel, asked, Some((head, theirs))) => {
+            Finished::Loaded(
+                channel,
+                asked,
+                Some(Loaded {
+                    head,
+                    marks: theirs,
+                    bare,
+                }),
+            ) => {
+                for (mark, incarnation, position) in bare {
+                    self.node.apply_mark(mark, Some((incarnation, position)));
+                }
                 let lacking = self.node.marks().lacking_in(channel, &theirs);
                 for mark in theirs {
                     // A tag in the table has no position of its own; the head that it was loaded with is not older.
@@ -193,6 +204,10 @@ impl Driver {
                 let opened = self.node.codec.open_entry(committed.entry);
                 self.step(Some(Input::Bell(opened)));
                 self.pending.committed(&name, committed.replicas);
+            }
+            Finished::Partly(name) => {
+                self.pending.partly(&name);
+                self.take_in(Finished::Committed(name, None));
             }
             Finished::Committed(name, None) => {
                 let Some(waiting) = self.pending.get_mut(&name) else {
@@ -234,6 +249,7 @@ impl Driver {
                         }
                         node.counters.statements_applied.add();
                     }
+                    Action::Unmerged(name) => self.pending.partly(&name),
                     Action::BumpChannel(channel) => node.fence.bump_channel(channel),
                     other => later.push(other),
                 }
@@ -275,7 +291,7 @@ impl Driver {
                 self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
             }
             Action::Tell(event) => self.tell(event),
-            Action::Apply(..) | Action::BumpChannel(_) => {}
+            Action::Apply(..) | Action::Unmerged(_) | Action::BumpChannel(_) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authmesh_proto::follower::{Input, Slice};
+use authmesh_proto::follower::{Input, OpenedPayload, Slice};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position, StatementName};
 use authmesh_proto::log::Head;
 use authmesh_proto::statement::{Body, Mark, Statement};
@@ -20,8 +20,19 @@ const READ_LIMIT: usize = 512;
 pub(super) enum Finished {
     Input(Input),
     Subscribed(Option<BusStream>),
-    Loaded(ChannelId, Moment, Option<(Option<Head>, Vec<Mark>)>),
+    Loaded(ChannelId, Moment, Option<Loaded>),
     Committed(StatementName, Option<Committed>),
+    /// It stands in the log, but not in the table.
+    Partly(StatementName),
+}
+
+/// A channel's marks.
+pub(super) struct Loaded {
+    pub(super) head: Option<Head>,
+    /// Those of the table.
+    pub(super) marks: Vec<Mark>,
+    /// Those that stand in the log only, perhaps.
+    pub(super) bare: Vec<(Mark, Incarnation, Position)>,
 }
 
 async fn bounded<T>(what: &'static str, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
@@ -81,12 +92,33 @@ pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment) -> Fini
             tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; the load does not count");
             return None;
         }
-        Some((table.head, marks))
+        let mut bare = Vec::new();
+        for entry in table.bare {
+            let (incarnation, position) = (entry.head.incarnation, entry.head.position);
+            match node.codec.open_entry(entry).payload {
+                OpenedPayload::Bare(statement) => {
+                    if let Body::Mark(mark) = statement.body {
+                        bare.push((mark, incarnation, position));
+                    }
+                }
+                _ => {
+                    node.counters.unopened.add();
+                    tracing::error!(
+                        target: "authmesh::audit", %channel,
+                        "a statement that the table lacks did not open; the load does not count"
+                    );
+                    return None;
+                }
+            }
+        }
+        let head = table.head;
+        Some(Loaded { head, marks, bare })
     };
     Finished::Loaded(channel, asked, whole.await)
 }
 
-pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committed> {
+/// `bare_done`: it stands in the log already.
+pub(super) async fn commit(node: &Node, statement: &Statement, bare_done: bool) -> Finished {
     let effect = match &statement.body {
         Body::Drop(name) => Effect::Drop(*name),
         Body::Mark(mark) => Effect::Mark(node.codec.seal_mark(mark)),
@@ -97,8 +129,19 @@ pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committ
         birth: Incarnation(node.random()),
         effect,
         statement: node.codec.seal_statement(statement),
+        bare_done,
     };
-    bounded("commit", node.ports.log.commit(commit)).await
+    let partly = |answer: Result<Committed, PortError>| match answer {
+        Ok(committed) => Ok(Some(committed)),
+        Err(PortError::Partly(_)) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let call = node.ports.log.commit(commit);
+    match bounded("commit", Box::pin(async move { partly(call.await) })).await {
+        Some(Some(committed)) => Finished::Committed(statement.name, Some(committed)),
+        Some(None) => Finished::Partly(statement.name),
+        None => Finished::Committed(statement.name, None),
+    }
 }
 
 /// Commits marks that a log lacks, as statements of this node.
@@ -109,7 +152,8 @@ pub(super) async fn recommit(node: &Node, channel: ChannelId, lacking: Vec<Mark>
             name: node.next_name(channel),
             body: Body::Mark(mark),
         };
-        all &= commit(node, &statement).await.is_some();
+        // No bare entry: those who follow know the mark, and it is the table that lacks it.
+        all &= matches!(commit(node, &statement, true).await, Finished::Committed(_, Some(_)));
     }
     Finished::Input(Input::Recommitted(channel, all))
 }

@@ -124,6 +124,8 @@ pub(super) struct Waiting {
     replicas: Option<u32>,
     /// The follower has passed it.
     passed: bool,
+    /// It stands in the log, but its mark not in the table.
+    pub(super) partly: bool,
     pub(super) attempts: u32,
 }
 
@@ -136,6 +138,7 @@ impl Pending {
             _room: said.room,
             replicas: None,
             passed: false,
+            partly: false,
             attempts: 0,
         };
         self.waiting.insert(name, waiting);
@@ -148,6 +151,13 @@ impl Pending {
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// It stands in the log by a bare entry: passing it is not the end.
+    pub(super) fn partly(&mut self, name: &StatementName) {
+        if let Some(waiting) = self.waiting.get_mut(name) {
+            waiting.partly = true;
+        }
     }
 
     /// The commit answered.
@@ -204,7 +214,7 @@ impl Waiting {
     /// Whether the commit must be tried (again). A commit whose answer was lost, but whose statement came back through the
     /// log, is done.
     pub(super) fn needs_commit(&self) -> bool {
-        self.replicas.is_none() && !self.passed
+        self.replicas.is_none() && (!self.passed || self.partly)
     }
 
     /// The wait before the next attempt: 50 ms, doubled up to 2 s.

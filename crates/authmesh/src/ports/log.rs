@@ -22,6 +22,9 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`PortError`], whose variant says whether the commit may have happened. Committing again is harmless: statements
     /// are idempotent. Use a new nonce.
+    ///
+    /// Where the slot is migrating, table or L2 entry may be out of reach. A bare entry takes the statement into the log
+    /// then, and raises the L2 generation. That is the whole of a drop; of a mark it is [`PortError::Partly`].
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, PortError>>;
 
     /// The heads of all 64 channels, in order; `None` for a channel without a log.
@@ -69,6 +72,8 @@ pub struct Commit {
     pub effect: Effect,
     /// The sealed statement, at most [`MAX_PAYLOAD`](authmesh_proto::log::MAX_PAYLOAD) bytes.
     pub statement: Vec<u8>,
+    /// An earlier attempt was answered with [`PortError::Partly`]: no second bare entry is appended.
+    pub bare_done: bool,
 }
 
 /// What a commit changes beside the log.
@@ -122,4 +127,7 @@ pub struct MarkTable {
     pub head: Option<Head>,
     /// Every mark of the channel.
     pub marks: Vec<StoredMark>,
+    /// The bare entries of the log that carry a statement, as far as they are young enough to matter: their marks may not
+    /// be in the table yet, and are not in its digest then.
+    pub bare: Vec<LogEntry>,
 }
