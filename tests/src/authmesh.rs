@@ -61,8 +61,8 @@ pub struct Authmesh {
 pub struct Shared<'a> {
     /// The node's name.
     pub node: &'a str,
-    /// The Redis to share. Empty: none.
-    pub redis: &'a str,
+    /// The addresses of the Redis to share. Empty: none.
+    pub redis: &'a [String],
     /// The key ring file to share. Empty: none.
     pub key_ring: &'a str,
     /// More sections of the configuration.
@@ -81,7 +81,7 @@ impl Shared<'_> {
             ));
         }
         if !self.redis.is_empty() {
-            text.push_str(&format!("\n[redis]\nurl = \"{}\"\n", self.redis));
+            text.push_str(&format!("\n[redis]\nurl = {:?}\n", self.redis));
         }
         text + self.more
     }

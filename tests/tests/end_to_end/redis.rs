@@ -7,6 +7,7 @@ use authmesh_tests::authmesh::{Authmesh, Shared};
 use authmesh_tests::dev::DevCluster;
 use authmesh_tests::idp::{Idp, Order};
 use authmesh_tests::process::command;
+use authmesh_tests::redis_cluster::RedisCluster;
 use authmesh_tests::redis_server::RedisServer;
 use authmesh_tests::tools;
 use serde_json::{Value, json};
@@ -44,24 +45,31 @@ impl World {
     }
 
     async fn node(&self, name: &str, unready: bool) -> Authmesh {
-        let (redis, ring) = (self.redis.url(), self.ring());
-        let shared = Shared {
-            node: name,
-            redis: &redis,
-            key_ring: ring.to_str().unwrap(),
-            more: REFUND,
-            unready,
-        };
-        Authmesh::start_shared(&self.idp.issuer(), shared).await
+        node(&self.idp, &[self.redis.url()], &self.ring(), name, unready).await
     }
 
     async fn token(&self, client: &str) -> String {
-        let order = Order {
-            client,
-            ..Order::default()
-        };
-        self.idp.token(order).await
+        token(&self.idp, client).await
     }
+}
+
+async fn node(idp: &Idp, redis: &[String], ring: &Path, name: &str, unready: bool) -> Authmesh {
+    let shared = Shared {
+        node: name,
+        redis,
+        key_ring: ring.to_str().unwrap(),
+        more: REFUND,
+        unready,
+    };
+    Authmesh::start_shared(&idp.issuer(), shared).await
+}
+
+async fn token(idp: &Idp, client: &str) -> String {
+    let order = Order {
+        client,
+        ..Order::default()
+    };
+    idp.token(order).await
 }
 
 /// Runs a command that needs no node: its exit code and everything that it said.
@@ -366,6 +374,67 @@ async fn the_doctor_tells_a_bad_redis_from_a_good_one() {
     assert_eq!(code, 1, "{said}");
     let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
     assert_eq!(failed.len(), 2, "the Redis and the issuer: {said}");
+}
+
+/// Three primaries and their replicas: what holds over one server holds over them, also while one of them dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_over_a_redis_cluster() {
+    let (idp, cluster) = (Idp::start().await, RedisCluster::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let ring = folder.path().join("keyring");
+    let (code, said) = authmesh(&["keyring", "generate", ring.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    let urls = cluster.urls();
+    let a = node(&idp, &urls, &ring, "a", false).await;
+    // By one address, which is not that of a primary alone: the others are found.
+    let b = node(&idp, &urls[3..4], &ring, "b", false).await;
+    let [alice, bob, carol] = [
+        token(&idp, "alice").await,
+        token(&idp, "bob").await,
+        token(&idp, "carol").await,
+    ];
+    for token in [&alice, &bob, &carol] {
+        coherent(&[&a, &b], token).await;
+    }
+    revoke(&a, "alice").await;
+    a.verify(&alice).await.expect(401, "where it was said, at once");
+    until(&b, "/", &alice, 401, 503).await;
+    coherent(&[&a, &b], &carol).await;
+
+    let (code, said, _) = a.command(&["doctor"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(", cluster, 3 primaries, 3 replicas\n"), "{said}");
+    assert!(
+        said.contains("everything in Redis is sealed under keys of the key ring"),
+        "{said}"
+    );
+    let (code, said, _) = b.command(&["doctor"]);
+    assert_eq!(code, 0, "{said}");
+
+    let primary = cluster.primaries().await[0];
+    cluster.kill(primary);
+    // Its replica takes over. Until then a node may be blind, and never wrong.
+    revoke_in_the_end(&b, "bob").await;
+    recovered(&[&a, &b], &carol, &[&alice, &bob]).await;
+    let late = node(&idp, &urls, &ring, "late", false).await;
+    recovered(&[&late], &carol, &[&alice, &bob]).await;
+    // The dead one is named; the others do.
+    let (code, said, _) = a.command(&["doctor"]);
+    assert_eq!(code, 0, "{said}");
+    let dead = format!("127.0.0.1:{}", cluster.port(primary));
+    assert!(
+        said.lines()
+            .any(|line| line.starts_with("warn") && line.contains(&dead)),
+        "{said}"
+    );
+    assert!(said.contains("this primary has no replica"), "{said}");
+}
+
+/// Revokes while a commit may take longer than a receipt waits for it.
+async fn revoke_in_the_end(node: &Authmesh, subject: &str) {
+    let receipt = node.revoke(&json!({ "subject": subject, "why": "end to end" })).await;
+    let state = receipt["state"].as_str().unwrap_or_default();
+    assert!(["committed", "unconfirmed"].contains(&state), "{receipt}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
