@@ -73,7 +73,7 @@ impl Loaded {
 /// Checks the URL of a Redis by the rule of `redis.url`. The error goes on after the name of what holds it, and does not
 /// repeat it.
 pub(crate) fn redis_url(url: &str) -> Result<(), String> {
-    rules::redis_url(url)
+    redis::url(url)
 }
 
 impl Config {

@@ -1,10 +1,13 @@
-//! Checks of the section `[redis]`.
+//! Rules and checks of the section `[redis]`.
 
 use std::net::IpAddr;
 use std::path::Path;
 
+use http::Uri;
+
 use super::problem::Report;
 use super::resolve::Resolved;
+use super::rules::{MAX_URL_BYTES, Verdict, is_visible_ascii, length};
 use super::schema::{self, Fallback};
 use super::source;
 use super::value::Value;
@@ -14,6 +17,55 @@ const MAX_PASSWORD_BYTES: u64 = 4096;
 
 /// Settings that are of use with TLS only.
 const TLS_FILES: [&str; 3] = ["redis.ca_file", "redis.client_cert_file", "redis.client_key_file"];
+
+/// Where a Redis is: a scheme, a host, a port.
+pub(super) fn url(text: &str) -> Verdict {
+    length(text, MAX_URL_BYTES)?;
+    if text.trim() != text {
+        return Err("begins or ends with a space".into());
+    }
+    let rest = text
+        .strip_prefix("redis://")
+        .or_else(|| text.strip_prefix("rediss://"))
+        .ok_or("does not begin with \"redis://\" or, for TLS, \"rediss://\" (in lower case)")?;
+    if rest.contains('@') {
+        return Err(
+            "has a user name or password: remove everything before the \"@\", and use redis.username and \
+             redis.password_file instead"
+                .into(),
+        );
+    }
+    if rest.contains(['?', '#']) {
+        return Err("has a query or fragment: only a host and a port may stand there".into());
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if !matches!(path, "" | "0") {
+        return Err(
+            "names a database: a Redis Cluster has none but 0. Remove the path, and set redis.prefix where one Redis \
+             serves several purposes"
+                .into(),
+        );
+    }
+    let uri: Uri = format!("redis://{authority}")
+        .parse()
+        .map_err(|_| "is not a URL: write it as in \"rediss://redis.example.com:6379\"".to_owned())?;
+    if uri.host().is_none_or(str::is_empty) {
+        return Err("has no host".into());
+    }
+    let host_and_port = authority.rsplit(']').next().unwrap_or("");
+    if host_and_port.contains(':') && uri.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is not a number from 1 to 65535".into());
+    }
+    Ok(())
+}
+
+pub(super) fn username(text: &str) -> Verdict {
+    length(text, 256)?;
+    if is_visible_ascii(text) {
+        return Ok(());
+    }
+    Err("has a space, a control character or a character beyond ASCII: write it as in the ACL of Redis".into())
+}
 
 /// Compares the settings of Redis with each other and with those of the cluster.
 pub(super) fn check(settings: &Resolved, problems: &mut Report, warnings: &mut Report) {
@@ -144,4 +196,55 @@ fn is_loopback(url: &str) -> bool {
         None => authority.split(':').next().unwrap_or(""),
     };
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn table(rule: fn(&str) -> Verdict, good: &[&str], bad: &[(&str, &str)]) {
+        for text in good {
+            assert_eq!(rule(text), Ok(()), "{text:?}");
+        }
+        for (text, part) in bad {
+            let error = rule(text).expect_err(text);
+            assert!(error.contains(part), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn redis_urls() {
+        table(
+            url,
+            &[
+                "redis://127.0.0.1",
+                "redis://127.0.0.1:6379",
+                "rediss://redis.example.com:6380/",
+                "rediss://redis.example.com/0",
+                "redis://[::1]:6379",
+            ],
+            &[
+                ("", "is empty"),
+                ("127.0.0.1:6379", "does not begin with"),
+                ("http://h", "does not begin with"),
+                ("Redis://h", "in lower case"),
+                ("unix:///run/redis.sock", "does not begin with"),
+                ("redis://u:p@h", "redis.password_file"),
+                ("redis://h/1", "names a database"),
+                ("redis://h?protocol=3", "query or fragment"),
+                ("rediss://h#insecure", "query or fragment"),
+                ("redis://", "is not a URL"),
+                ("redis://:6379", "host"),
+                ("redis://h:0", "port"),
+                ("redis://h:x", "port"),
+                (" redis://h", "begins or ends with a space"),
+            ],
+        );
+        table(
+            username,
+            &["authmesh", "a@b"],
+            &[("", "is empty"), ("a b", "has a space")],
+        );
+    }
 }

@@ -14,7 +14,7 @@ pub(super) const ALGORITHMS: [&str; 9] = [
 ];
 
 /// The greatest length of a URL, in bytes.
-const MAX_URL_BYTES: usize = 2048;
+pub(super) const MAX_URL_BYTES: usize = 2048;
 
 pub(super) fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
@@ -28,7 +28,7 @@ fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn length(text: &str, max: usize) -> Verdict {
+pub(super) fn length(text: &str, max: usize) -> Verdict {
     if text.is_empty() {
         return Err("is empty".into());
     }
@@ -298,55 +298,6 @@ pub(super) fn url(text: &str) -> Verdict {
     Ok(())
 }
 
-/// Where a Redis is: a scheme, a host, a port.
-pub(super) fn redis_url(text: &str) -> Verdict {
-    length(text, MAX_URL_BYTES)?;
-    if text.trim() != text {
-        return Err("begins or ends with a space".into());
-    }
-    let rest = text
-        .strip_prefix("redis://")
-        .or_else(|| text.strip_prefix("rediss://"))
-        .ok_or("does not begin with \"redis://\" or, for TLS, \"rediss://\" (in lower case)")?;
-    if rest.contains('@') {
-        return Err(
-            "has a user name or password: remove everything before the \"@\", and use redis.username and \
-             redis.password_file instead"
-                .into(),
-        );
-    }
-    if rest.contains(['?', '#']) {
-        return Err("has a query or fragment: only a host and a port may stand there".into());
-    }
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if !matches!(path, "" | "0") {
-        return Err(
-            "names a database: a Redis Cluster has none but 0. Remove the path, and set redis.prefix where one Redis \
-             serves several purposes"
-                .into(),
-        );
-    }
-    let uri: Uri = format!("redis://{authority}")
-        .parse()
-        .map_err(|_| "is not a URL: write it as in \"rediss://redis.example.com:6379\"".to_owned())?;
-    if uri.host().is_none_or(str::is_empty) {
-        return Err("has no host".into());
-    }
-    let host_and_port = authority.rsplit(']').next().unwrap_or("");
-    if host_and_port.contains(':') && uri.port_u16().is_none_or(|port| port == 0) {
-        return Err("has a port that is not a number from 1 to 65535".into());
-    }
-    Ok(())
-}
-
-pub(super) fn redis_username(text: &str) -> Verdict {
-    length(text, 256)?;
-    if is_visible_ascii(text) {
-        return Ok(());
-    }
-    Err("has a space, a control character or a character beyond ASCII: write it as in the ACL of Redis".into())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -496,40 +447,5 @@ mod tests {
             ],
         );
         table(url, &["https://a/keys?v=1"], &[("https://a/keys#x", "fragment")]);
-    }
-
-    #[test]
-    fn redis_urls() {
-        table(
-            redis_url,
-            &[
-                "redis://127.0.0.1",
-                "redis://127.0.0.1:6379",
-                "rediss://redis.example.com:6380/",
-                "rediss://redis.example.com/0",
-                "redis://[::1]:6379",
-            ],
-            &[
-                ("", "is empty"),
-                ("127.0.0.1:6379", "does not begin with"),
-                ("http://h", "does not begin with"),
-                ("Redis://h", "in lower case"),
-                ("unix:///run/redis.sock", "does not begin with"),
-                ("redis://u:p@h", "redis.password_file"),
-                ("redis://h/1", "names a database"),
-                ("redis://h?protocol=3", "query or fragment"),
-                ("rediss://h#insecure", "query or fragment"),
-                ("redis://", "is not a URL"),
-                ("redis://:6379", "host"),
-                ("redis://h:0", "port"),
-                ("redis://h:x", "port"),
-                (" redis://h", "begins or ends with a space"),
-            ],
-        );
-        table(
-            redis_username,
-            &["authmesh", "a@b"],
-            &[("", "is empty"), ("a b", "has a space")],
-        );
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::kind::Kind;
+use super::redis;
 use super::rules;
 use super::schema::Fallback::{Computed, Is, Required, Unset};
 use super::schema::Setting;
@@ -175,7 +176,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting {
         path: "redis.url",
-        kind: words("URLs", 0, 16, rules::redis_url),
+        kind: words("URLs", 0, 16, redis::url),
         fallback: Unset {
             example: "rediss://redis.example.com:6379",
         },
@@ -184,7 +185,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting {
         path: "redis.username",
-        kind: word("a user name", rules::redis_username),
+        kind: word("a user name", redis::username),
         fallback: Unset { example: "authmesh" },
         doc: "The ACL user. Without it, Redis' user \"default\".",
     },

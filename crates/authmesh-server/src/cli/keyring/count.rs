@@ -43,8 +43,10 @@ impl Count {
     }
 
     fn entry(&mut self, entry: &LogEntry) {
-        let Payload::Statement(sealed) = &entry.payload else {
-            return;
+        // A bare entry may carry a statement, too; one that does not is no garbage.
+        let sealed = match &entry.payload {
+            Payload::Statement(sealed) | Payload::Bare(sealed) if !sealed.is_empty() => sealed,
+            _ => return,
         };
         let at = entry.head.position.id.millis / 1000;
         self.add(Kind::Statement, sealed, |of| {
@@ -134,6 +136,7 @@ mod tests {
                 sealed: sealed(key, Kind::Mark),
             }),
             statement,
+            bare_done: false,
         };
         cluster.commit(commit).await.unwrap();
     }
