@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authmesh_proto::crypto::{KeyRing, Namer, ScopeKind, Sealer};
+use authmesh_proto::crypto::{KeyRing, ScopeKind};
 use authmesh_proto::follower::FollowerConfig;
 use authmesh_proto::keys::KeyPolicy;
 use opentelemetry::metrics::Meter;
@@ -16,7 +16,7 @@ use crate::issuer::Issuer;
 use crate::l1::{Digester, Stores};
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
-use crate::node::{Driver, Node, Parts, Ports};
+use crate::node::{Codec, Driver, Node, Parts, Ports};
 use crate::policy::{Policy, Rules};
 use crate::ports::{Bus, Clock, Entropy, KeySource, Log, Members, Store};
 use crate::telemetry;
@@ -243,6 +243,7 @@ impl Builder {
         };
         let now = self.clock.now().boot;
         let digester = Digester::new(&*self.entropy);
+        let codec = Codec::new(&ring, &self.cluster, Arc::clone(&self.entropy));
         let (node, said) = Node::new(Parts {
             name: self.name,
             address: self.address,
@@ -254,8 +255,7 @@ impl Builder {
                 clock: self.clock,
                 entropy: self.entropy,
             },
-            namer: Namer::new(&ring, &self.cluster),
-            sealer: Sealer::new(&ring, &self.cluster),
+            codec,
             follower: self.follower,
             mark_cap: self.mark_cap,
             l1: Stores::new(self.verdict_bytes, self.entry_bytes),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::crypto::KeyRing;
 use authmesh_proto::time::Moment;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -189,6 +190,24 @@ impl AuthMesh {
     /// [`VerifyError::CouldNotAsk`] when no usable set came; the last good one is kept.
     pub async fn refresh_keys(&self, issuer: &str) -> Option<Result<(), VerifyError>> {
         self.0.shared.refresh(issuer).await
+    }
+
+    /// Takes another key ring over, in place of the one that the node was built with: rotation without a restart. From here
+    /// on the first sealing key of `ring` seals, and every one opens; what was sealed under a key that left opens no more.
+    ///
+    /// Give every node the new key before one of them seals under it: a node that cannot open a statement proves no
+    /// coherence until it can.
+    ///
+    /// # Errors
+    /// When `ring` has another naming key: this node would find nothing of what the cluster holds. The old ring stays.
+    pub fn set_key_ring(&self, ring: &KeyRing) -> Result<(), BuildError> {
+        if self.node().codec.set_ring(ring) {
+            return Ok(());
+        }
+        Err(BuildError::new(
+            "key_ring",
+            "has another naming key than the ring in use, which goes on: a rotation keeps the naming key",
+        ))
     }
 
     /// Waits until every issuer has a trusted key set, at most `at_most`. Returns whether every one has. A node answers

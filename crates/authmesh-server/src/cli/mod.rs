@@ -9,6 +9,8 @@
 //! | `marks explain` | marks stand against it | none does, or refused | the node could not be asked |
 //! | `status` | all is well | the node is degraded or blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
+//! | `doctor` | nothing failed | something did | something could not be checked |
+//! | `keyring` | done; every key in Redis is in the file | one is not | not done, or Redis could not be asked |
 //!
 //! Wrong usage is 2 everywhere. Rules of the whole module:
 //! - A token and a credential never come from an argument: the process list shows arguments to everybody.
@@ -19,8 +21,10 @@
 mod args;
 mod client;
 mod config;
+mod doctor;
 mod io;
 mod jwks;
+mod keyring;
 mod marks;
 mod revoke;
 mod rules;
@@ -81,6 +85,10 @@ enum Tool {
     /// Check, print or write a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    Doctor(doctor::DoctorArgs),
+    /// Make and change the key ring file that the nodes of a cluster share.
+    #[command(subcommand)]
+    Keyring(keyring::KeyringCommand),
 }
 
 /// Parses the command line and does what it says.
@@ -103,6 +111,8 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
         Tool::Marks(command) => marks::run(&command, io),
         Tool::Status(args) => status::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
+        Tool::Doctor(args) => doctor::run(&args, io),
+        Tool::Keyring(command) => keyring::run(&command, io),
     };
     io.finish(ended)
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use authmesh_proto::commit::{Unpositioned, Voids};
-use authmesh_proto::crypto::{Namer, ScopeKind, Sealer};
+use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::follower::{Follower, FollowerConfig};
 use authmesh_proto::freshness::{Fence, MarkEpoch};
 use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position};
@@ -80,8 +80,7 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) ports: Ports,
-    pub(crate) namer: Namer,
-    pub(crate) sealer: Sealer,
+    pub(crate) codec: Codec,
     pub(crate) follower: FollowerConfig,
     pub(crate) mark_cap: usize,
     pub(crate) l1: crate::l1::Stores,
@@ -119,7 +118,7 @@ impl Node {
             name: parts.name,
             address: parts.address,
             origin: Origin(origin),
-            codec: Codec::new(parts.namer, parts.sealer, Arc::clone(&parts.ports.entropy)),
+            codec: parts.codec,
             ports: parts.ports,
             fence: Fence::new(),
             epoch: MarkEpoch::new(),

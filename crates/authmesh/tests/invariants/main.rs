@@ -13,6 +13,7 @@ mod bounded_everything;
 mod clocks_never_decide_order;
 mod garbage_cannot_push_out_truth;
 mod graceful_shutdown;
+mod key_rotation;
 mod marks_are_accounted_for;
 mod marks_survive;
 mod no_lost_statement_is_silent;

@@ -3,6 +3,7 @@
 mod bells;
 mod conformance;
 mod faults;
+mod hostile;
 mod nodes;
 mod tls;
 

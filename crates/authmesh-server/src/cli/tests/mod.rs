@@ -4,6 +4,7 @@
 mod config;
 mod explain;
 mod forge;
+mod keyring;
 mod marks;
 mod revoke;
 mod status;

@@ -42,6 +42,27 @@ fn node(stats: (u16, &Value), health: (u16, &Value), members: (u16, &Value)) -> 
 }
 
 #[test]
+fn a_node_that_cannot_ask_for_its_members_still_tells_how_it_is() {
+    let away = json!({ "title": "store", "detail": "Redis at 127.0.0.1:1 cannot be reached" });
+    let mut blind = health();
+    blind["status"] = json!("blind");
+    blind["coherent"] = json!(false);
+    blind["blind_for_seconds"] = json!(7);
+    let stub = node((200, &stats()), (200, &blind), (503, &away));
+    let ran = authmesh(&["status"]).at(&stub.url).run();
+    assert_eq!(ran.exit, Exit::No, "{ran:?}");
+    assert!(
+        ran.stdout.contains("blind for 7 s") && ran.stdout.contains("members unknown"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.contains("Redis at 127.0.0.1:1 cannot be reached"), "{ran:?}");
+    let stub = node((200, &stats()), (200, &blind), (503, &away));
+    let ran = authmesh(&["status", "--json"]).at(&stub.url).run();
+    let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.exit, &shown["members"]), (Exit::No, &Value::Null), "{ran:?}");
+}
+
+#[test]
 fn a_node_in_good_order() {
     let stub = node((200, &stats()), (200, &health()), (200, &members()));
     authmesh(&["status"]).at(&stub.url).run().says(
