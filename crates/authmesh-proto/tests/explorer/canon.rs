@@ -251,9 +251,9 @@ impl State {
             bits.put(log.folded, 2);
             for entry in &log.entries[1..usize::from(log.len).max(1)] {
                 bits.put(entry.previous, 4);
-                bits.put(entry.payload.code() << 2 | entry.incarnation & 3, 5);
+                bits.put(entry.payload.code() << 3 | entry.incarnation & 7, 6);
             }
-            bits.put(log.entries[0].payload.code() << 2 | log.entries[0].incarnation & 3, 5);
+            bits.put(log.entries[0].payload.code() << 3 | log.entries[0].incarnation & 7, 6);
         }
         bits.put(self.made, 2);
         bits.value(self.value, true);
@@ -271,7 +271,7 @@ impl State {
             }
             for known in node.known {
                 match known {
-                    Known::Sent(at) => bits.put(5 << 4 | at, 7),
+                    Known::Sent(at) => bits.put(5 | at << 3, 7),
                     Known::Unheard => bits.put(0, 3),
                     Known::Heard => bits.put(1, 3),
                     Known::Waiting => bits.put(2, 3),

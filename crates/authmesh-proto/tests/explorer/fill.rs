@@ -134,8 +134,8 @@ fn credible(state: &State, scenario: &Scenario, n: usize, head: u8, asked: u8, a
     let on = |rule| scenario.rule(rule);
     let proven = !on(Rule::HeadProves) || follow.proves(log, head, asked, scenario);
     let settled = !on(Rule::Settled) || follow.settled();
-    let positioned = (!on(Rule::MissWhileUnpositioned) || !awaits(state, scenario, n))
-        && !(on(Rule::MissIfAskedUnpositioned) && on(Rule::MissWhileUnpositioned) && awaited);
+    let awaits = awaits(state, scenario, n) || (awaited && on(Rule::MissIfAskedUnpositioned));
+    let positioned = !on(Rule::MissWhileUnpositioned) || !awaits;
     proven && settled && positioned
 }
 

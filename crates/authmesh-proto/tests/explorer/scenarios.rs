@@ -65,13 +65,7 @@ const FAR_TAG_TWICE: Scenario = with_failover(
     OneStep,
 );
 const REVOCATION: Scenario = with_failover("one revocation, no fill", &[Mark(0)], 0, OneStep, OneStep);
-const REVOCATION_SLOW: Scenario = with_failover(
-    "one revocation, no fill, very slow log",
-    &[Mark(0)],
-    0,
-    ThreeSteps,
-    OneStep,
-);
+const REVOCATION_SLOW: Scenario = with_failover("one revocation, no fill, slow log", &[Mark(0)], 0, TwoSteps, OneStep);
 const REVOCATION_AND_DROP: Scenario = with_failover(
     "one revocation, one drop of another key, no fill",
     &[Mark(0), Other(0)],
@@ -88,13 +82,18 @@ pub(crate) const ORDINARY: &[Scenario] = &[
     TWO_FILLS,
     TWO_DROPS_SLOW,
     FAR_TAG_SLOW,
-    FAR_TAG_TWICE,
     REVOCATION_SLOW,
-    REVOCATION_AND_DROP,
 ];
 
 /// What the full run explores beside that.
 pub(crate) const FULL: &[Scenario] = &[
+    with_failover(
+        "one revocation, no fill, very slow log",
+        &[Mark(0)],
+        0,
+        ThreeSteps,
+        OneStep,
+    ),
     with_failover("two drops, two fills, slow L2", &[Drop, Drop], 2, OneStep, ThreeSteps),
     no_failover(with_failover(
         "two drops, two fills, slow log and L2, no failover",
@@ -116,6 +115,41 @@ pub(crate) const FULL: &[Scenario] = &[
         &[Drop, Mark(0)],
         2,
         OneStep,
+        OneStep,
+    ),
+    with_failover(
+        "tag in the key's channel, two fills, slow log and L2",
+        &[Tag(0)],
+        2,
+        TwoSteps,
+        ThreeSteps,
+    ),
+    with_failover(
+        "one drop, one tag in another channel, two fills",
+        &[Drop, Tag(1)],
+        2,
+        OneStep,
+        OneStep,
+    ),
+    with_failover(
+        "tag in another channel twice, two fills",
+        &[Tag(1), Tag(1)],
+        2,
+        OneStep,
+        OneStep,
+    ),
+    with_failover(
+        "tag in the key's channel twice, two fills",
+        &[Tag(0), Tag(0)],
+        2,
+        OneStep,
+        OneStep,
+    ),
+    with_failover(
+        "one revocation, one drop of another key, slow log",
+        &[Mark(0), Other(0)],
+        0,
+        TwoSteps,
         OneStep,
     ),
     with_failover(

@@ -1,5 +1,7 @@
 //! Breadth-first search over every state, with the shortest trace to what is wrong.
 
+use std::collections::BTreeSet;
+
 use crate::canon::Packed;
 use crate::event::tell;
 use crate::state::{Scenario, State};
@@ -172,6 +174,29 @@ pub(crate) fn explore(scenario: &Scenario, limit: usize) -> Report {
         });
     }
     report
+}
+
+/// The canonical forms of all states, found without them: here nodes, fills and entries keep their names, and nothing is
+/// forgotten.
+pub(crate) fn canonical_forms(scenario: &Scenario, canonical: bool) -> BTreeSet<Packed> {
+    let first = State::first(scenario.failover);
+    let mut met = BTreeSet::from([first.packed(scenario)]);
+    let mut forms = BTreeSet::new();
+    let mut open = vec![first];
+    let mut events = Vec::new();
+    while let Some(state) = open.pop() {
+        forms.insert(state.canonical(scenario).packed(scenario));
+        state.events(scenario, &mut events);
+        for event in &events {
+            if let Ok(next) = state.step(scenario, *event, &mut Vec::new()) {
+                let next = if canonical { next.canonical(scenario) } else { next };
+                if met.insert(next.packed(scenario)) {
+                    open.push(next);
+                }
+            }
+        }
+    }
+    forms
 }
 
 /// Which states lead to quiet by themselves.
