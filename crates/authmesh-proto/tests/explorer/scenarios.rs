@@ -210,7 +210,8 @@ pub(crate) const CONTROLS: &[Control] = &[
     control(&[Rule::VoidGivesWay], FAR_TAG, "gives way to no fill"),
 ];
 
-/// Rules that can be off alone without a finding. `docs/model-check.md` says of each why it is kept.
+/// Rules that can be off alone without a finding in [`WITHOUT`]. `docs/model-check.md` says of each why it is kept;
+/// `BumpAfterLoad` has a way of its own in `main.rs`.
 pub(crate) const NO_FINDING: &[Rule] = &[
     Rule::BumpBeforeLoad,
     Rule::BumpAfterLoad,
