@@ -1,0 +1,66 @@
+//! Rules of the glue that can be switched off, to see that the checker notices.
+
+/// A rule that a run leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Control {
+    /// A bell with a gap before it is applied as if it were the next one.
+    GapsApplied,
+    /// The fence is not bumped when the follower asks for it: at adoption, reload, mint.
+    NoBump,
+    /// Marks that the log lacks are not committed again.
+    NoRecommit,
+    /// L2 stores whatever comes, lease or not.
+    NoCompareAndSet,
+    /// The coherence lease counts from the answer and not from before the request.
+    LeaseFromAnswer,
+    /// Heads are taken to be as the node knows them.
+    HeadsNeverCompared,
+    /// The boot clock stands still while the node is suspended.
+    ClockStopsInSuspend,
+    /// Entries in memory answer whatever their stamps are.
+    NoFence,
+    /// A verdict in memory answers whatever the mark epoch is.
+    NoEpoch,
+    /// L2 is read although a drop of the key has no position yet.
+    EarlyDropsReadable,
+    /// An L2 record counts whatever its channel's head is.
+    L2WithoutHead,
+    /// Deposed primaries are followed without end.
+    DeposedFollowed,
+    /// A commit is tried once.
+    NoRetry,
+}
+
+impl Control {
+    /// Every control.
+    pub const ALL: [Self; 13] = [
+        Self::GapsApplied,
+        Self::NoBump,
+        Self::NoRecommit,
+        Self::NoCompareAndSet,
+        Self::LeaseFromAnswer,
+        Self::HeadsNeverCompared,
+        Self::ClockStopsInSuspend,
+        Self::NoFence,
+        Self::NoEpoch,
+        Self::EarlyDropsReadable,
+        Self::L2WithoutHead,
+        Self::DeposedFollowed,
+        Self::NoRetry,
+    ];
+}
+
+/// The rules of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// The one that is left out.
+    pub off: Option<Control>,
+}
+
+impl Rules {
+    /// Whether a rule is left out.
+    #[must_use]
+    pub fn off(&self, control: Control) -> bool {
+        self.off == Some(control)
+    }
+}
