@@ -390,6 +390,13 @@ impl Follower {
             channel.retry(now, &self.config);
             return;
         };
+        let purpose = match (purpose, channel.watermark, head) {
+            // Another node has minted since the log was read: its new incarnation covers this loss too.
+            (Purpose::BeforeMint, Some(watermark), Some(head)) if head.incarnation != watermark.incarnation => {
+                Purpose::Adopt
+            }
+            (purpose, ..) => purpose,
+        };
         match (purpose, head) {
             (Purpose::BeforeMint, _) | (_, None) => {
                 channel.phase = Phase::Recommitting {

@@ -390,3 +390,24 @@ fn marks_survive_redis_an_earlier_recommit_does_not_stand_for_the_one_before_a_m
     follower.handle(ms(204), Input::Recommitted(C, true));
     assert_eq!(drain(&mut follower), [Action::Mint(C, None)]);
 }
+
+#[test]
+fn a_loss_that_another_node_has_minted_for_meanwhile_is_adopted_and_not_minted_again() {
+    // Trap 40: this node saw the loss in the old incarnation, and its load brought the new one already.
+    let mut follower = joined();
+    follower.handle(ms(100), Input::Heads(ms(99), heads(Some(head(1, 3)))));
+    drain(&mut follower);
+    let behind = Slice {
+        head: Some(head(1, 3)),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(behind)));
+    assert!(drain(&mut follower).contains(&Action::Tell(Event::LostWrites(C))));
+    follower.handle(ms(102), Input::Loaded(C, ms(101), Some(Some(head(2, 4)))));
+    let actions = drain(&mut follower);
+    assert!(actions.contains(&Action::BumpChannel(C)) && actions.contains(&Action::Recommit(C)));
+    follower.handle(ms(103), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [], "no mint");
+    assert_eq!(follower.settled(C).unwrap().incarnation, Incarnation([2; 16]));
+}

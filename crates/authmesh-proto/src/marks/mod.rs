@@ -252,12 +252,7 @@ impl Marks {
 
     /// Says that a log at this position is known to hold the tags of the buckets for which `holds` answers yes: records
     /// that were filled there, or later, know of them.
-    pub fn position_tags(
-        &mut self,
-        channel: ChannelId,
-        at: (Incarnation, Position),
-        holds: impl Fn(usize) -> bool,
-    ) {
+    pub fn position_tags(&mut self, channel: ChannelId, at: (Incarnation, Position), holds: impl Fn(usize) -> bool) {
         for (scope, tag) in &mut self.channels[channel.index()].tags {
             let mut marks = self.table.of_scope(*scope);
             if marks.any(|(mark, _)| holds(bucket_of(mark.expires()))) {
@@ -280,7 +275,10 @@ impl Marks {
         self.table.collect(channel, |key, mark| {
             let past = now.boot >= mark.until() && now.wall >= mark.expires().saturating_add(GRACE.as_secs());
             if past {
-                own.toggle(mark.expires(), digest_of(namer, key, mark.kind, mark.not_before, mark.expires()));
+                own.toggle(
+                    mark.expires(),
+                    digest_of(namer, key, mark.kind, mark.not_before, mark.expires()),
+                );
                 own.tags.remove(&key.scope);
             }
             past
