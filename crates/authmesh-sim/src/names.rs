@@ -16,7 +16,7 @@ thread_local! {
 }
 
 /// Runs something with the one namer.
-pub fn with_namer<T>(work: impl FnOnce(&Namer) -> T) -> T {
+pub(crate) fn with_namer<T>(work: impl FnOnce(&Namer) -> T) -> T {
     NAMER.with(|cell| {
         work(cell.get_or_init(|| {
             let ring = KeyRing::new([1; 32], [[2; 32]]);
@@ -28,25 +28,25 @@ pub fn with_namer<T>(work: impl FnOnce(&Namer) -> T) -> T {
 
 /// The digest of a mark.
 #[must_use]
-pub fn element(mark: &Mark) -> Digest {
+pub(crate) fn element(mark: &Mark) -> Digest {
     with_namer(|namer| element_digest(namer, mark))
 }
 
 /// The scope of a subject.
 #[must_use]
-pub fn subject(number: usize) -> ScopeId {
+pub(crate) fn subject(number: usize) -> ScopeId {
     with_namer(|namer| namer.scope(ScopeKind::Subject, ISSUER, format!("u{number}").as_bytes()))
 }
 
 /// The scope of a session of a subject.
 #[must_use]
-pub fn session(subject: usize, number: usize) -> ScopeId {
+pub(crate) fn session(subject: usize, number: usize) -> ScopeId {
     with_namer(|namer| namer.scope(ScopeKind::Session, ISSUER, format!("u{subject}/{number}").as_bytes()))
 }
 
 /// The scopes of a token.
 #[must_use]
-pub fn token(subject: usize, session: usize, iat: Unix) -> TokenScopes {
+pub(crate) fn token(subject: usize, session: usize, iat: Unix) -> TokenScopes {
     let (subject_name, session_name) = (format!("u{subject}"), format!("u{subject}/{session}"));
     let values = [
         (ScopeKind::Subject, subject_name.as_bytes()),
@@ -57,7 +57,7 @@ pub fn token(subject: usize, session: usize, iat: Unix) -> TokenScopes {
 
 /// The name of a key in a channel. Neighbours share a stripe of the fence.
 #[must_use]
-pub fn key(number: usize, channel: ChannelId) -> EntryName {
+pub(crate) fn key(number: usize, channel: ChannelId) -> EntryName {
     let mut name = [0xee; 32];
     name[0] = channel.number() << 2;
     name[1] = ((number / 2) as u8) << 2;
@@ -67,7 +67,7 @@ pub fn key(number: usize, channel: ChannelId) -> EntryName {
 
 /// A tag in a channel.
 #[must_use]
-pub fn tag(number: usize, channel: ChannelId) -> ScopeId {
+pub(crate) fn tag(number: usize, channel: ChannelId) -> ScopeId {
     let mut scope = [0xdd; 16];
     scope[0] = channel.number() << 2;
     scope[1] = (40 + number as u8) << 2;

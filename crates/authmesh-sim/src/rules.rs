@@ -25,6 +25,8 @@ pub enum Control {
     EarlyDropsReadable,
     /// An L2 record counts whatever its channel's head is.
     L2WithoutHead,
+    /// An L2 record counts although a statement came into force since the fence was captured.
+    L2OlderThanFence,
     /// Deposed primaries are followed without end.
     DeposedFollowed,
     /// A commit is tried once.
@@ -33,7 +35,7 @@ pub enum Control {
 
 impl Control {
     /// Every control.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::GapsApplied,
         Self::NoBump,
         Self::NoRecommit,
@@ -45,6 +47,7 @@ impl Control {
         Self::NoEpoch,
         Self::EarlyDropsReadable,
         Self::L2WithoutHead,
+        Self::L2OlderThanFence,
         Self::DeposedFollowed,
         Self::NoRetry,
     ];

@@ -41,6 +41,7 @@ pub(super) struct Flight {
 }
 
 /// What a look into L2 found.
+#[derive(Debug)]
 pub enum Look {
     /// A version that counts.
     Counts(u64),
@@ -200,12 +201,16 @@ impl Node {
         }
     }
 
-    fn keep(&mut self, now: Now, flight: &Flight, version: u64) -> Kept {
-        let key = &self.keys[flight.key];
+    fn stamps(&self, key: usize, fence: &Captured) -> Vec<Stamp> {
+        let key = &self.keys[key];
         let slots = std::iter::once(key.name.slot()).chain(key.tags.iter().map(|tag| tag.slot()));
+        slots.map(|slot| fence.stamp(slot)).collect()
+    }
+
+    fn keep(&mut self, now: Now, flight: &Flight, version: u64) -> Kept {
         let kept = Kept {
             version,
-            stamps: slots.map(|slot| flight.fence.stamp(slot)).collect(),
+            stamps: self.stamps(flight.key, &flight.fence),
             until: now.boot.plus(LIFETIME),
         };
         self.l1.insert(flight.key, kept.clone());
@@ -295,17 +300,22 @@ impl Node {
             Some(Answer::Looked(head, value)) => self.look(now, flight.key, head, value, asked),
             _ => Look::Nothing,
         };
-        let (look, counted) = match look {
-            Look::Counts(version) => (fill::Look::Counts, Some(version)),
-            Look::Void(bytes) => (fill::Look::Void(bytes), None),
-            Look::Nothing => (fill::Look::Nothing, None),
+        // A statement that came into force between the capture and now may have been in force for the caller from before,
+        // without a position, while L2 was read: what was read may be older.
+        let current = self.rules.off(Control::L2OlderThanFence)
+            || self
+                .stamps(flight.key, &flight.fence)
+                .iter()
+                .all(|stamp| self.fence.is_current(stamp));
+        let look = match look {
+            Look::Counts(version) if current => {
+                flight.version = Some(version);
+                let kept = self.keep(now, &flight, version);
+                return self.land(flight, &kept, "L2");
+            }
+            Look::Void(bytes) => fill::Look::Void(bytes),
+            Look::Counts(_) | Look::Nothing => fill::Look::Nothing,
         };
-        if let Some(version) = counted {
-            flight.version = counted;
-            let kept = self.keep(now, &flight, version);
-            self.land(flight, &kept, "L2");
-            return;
-        }
         let captured = flight.applied[self.keys[flight.key].name.slot().channel.index()];
         let looked = Input::Looked {
             look,
