@@ -14,13 +14,14 @@ use authmesh_sim::world::{Outcome, Tally};
 const HELP: &str = "\
 Runs seeds of the virtual-time cluster and checks the invariants after each step.
 
-Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going]
+Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--deposed-writes]
 
   --seeds N      how many seeds to run (default: 200)
   --from SEED    the first seed (default: 0)
   --nodes N      so many nodes in each world, 1 to 1000 (default: chosen by the seed)
   --threads N    how many seeds run at once, 1 to 64 (default: 1)
   --keep-going   do not stop at the first violation
+  --deposed-writes  a deposed primary takes writes (see docs of the scenario: a known hole)
 
 Exit codes: 0 everything held, 1 something did not, 2 the arguments are wrong.";
 
@@ -33,6 +34,7 @@ struct Options {
     nodes: Option<usize>,
     threads: u64,
     keep_going: bool,
+    deposed_writes: bool,
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
@@ -42,6 +44,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
         nodes: None,
         threads: 1,
         keep_going: false,
+        deposed_writes: false,
     };
     while let Some(argument) = arguments.next() {
         let mut number = |low: u64, high: u64| {
@@ -56,17 +59,19 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             "--nodes" => options.nodes = Some(number(1, 1000)? as usize),
             "--threads" => options.threads = number(1, 64)?,
             "--keep-going" => options.keep_going = true,
+            "--deposed-writes" => options.deposed_writes = true,
             other => return Err(format!("{other:?} is no option; see --help")),
         }
     }
     Ok(Some(options))
 }
 
-fn run_one(seed: u64, nodes: Option<usize>) -> Outcome {
-    let scenario = match nodes {
+fn run_one(seed: u64, options: &Options) -> Outcome {
+    let mut scenario = match options.nodes {
         Some(nodes) => Scenario::of_size(seed, nodes),
         None => Scenario::of(seed),
     };
+    scenario.deposed_writes = options.deposed_writes;
     simulate(&scenario, Rules::default())
 }
 
@@ -90,8 +95,7 @@ fn run(options: &Options) -> bool {
                 .map(|thread| {
                     scope.spawn(move || {
                         let own = (thread..batch).step_by(options.threads as usize);
-                        own.map(|n| run_one(first.wrapping_add(n), options.nodes))
-                            .collect::<Vec<_>>()
+                        own.map(|n| run_one(first.wrapping_add(n), options)).collect::<Vec<_>>()
                     })
                 })
                 .collect();

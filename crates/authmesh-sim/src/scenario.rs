@@ -86,6 +86,9 @@ pub struct Scenario {
     pub latency: (u64, u64),
     /// In so many of 1,000 calls the answer gets lost.
     pub lossy: u64,
+    /// Whether a deposed primary takes writes while it lasts. Default: no. A drop that is committed there *after* nodes have
+    /// minted on the new primary is lost without a trace: whoever adopts commits marks again, and not drops.
+    pub deposed_writes: bool,
     /// Mean time between two things that callers do.
     pub pace: True,
     /// How far off clocks run, in millionths.
@@ -132,6 +135,7 @@ impl Scenario {
             log_cap: if small_log { rng.between(4, 24) as usize } else { 4096 },
             latency,
             lossy: *pick(&mut rng, &[0, 0, 5, 30]),
+            deposed_writes: false,
             pace: *pick(&mut rng, &[4 * MS, 10 * MS, 25 * MS]),
             drift: *pick(&mut rng, &[0, 50, MAX_DRIFT]),
             load: *pick(&mut rng, &[5 * MS, 60 * MS, 1800 * MS]),

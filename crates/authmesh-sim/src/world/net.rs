@@ -75,7 +75,8 @@ impl World {
             Some(channel) => self.execute(from.0, channel, shard, at_deposed, &op),
         };
         let link = &self.slots[from.0].links[shard];
-        if matches!(link.bad, Some(Bad::Cut | Bad::In)) || self.rng.per_mille(self.scenario.lossy) {
+        let lossy = self.now < self.scenario.calm && self.rng.per_mille(self.scenario.lossy);
+        if lossy || matches!(link.bad, Some(Bad::Cut | Bad::In)) {
             return;
         }
         let delay = self.latency(from.0, shard);
