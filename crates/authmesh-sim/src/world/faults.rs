@@ -85,7 +85,7 @@ impl World {
 
     fn take_over(&mut self, shard: usize, lose: usize, depose: True, writes: bool) {
         let until = (self.now + depose).min(self.scenario.calm);
-        let lost = self.shards[shard].take_over(lose, until, writes);
+        let lost = self.shards[shard].take_over(lose, until, writes && self.scenario.deposed_writes);
         if self.off(Control::DeposedFollowed)
             && let Some(deposed) = &mut self.shards[shard].deposed
         {
