@@ -12,6 +12,7 @@
 //! | another incarnation | **adopt**: bump the channel, load marks, commit those that are lacking. Never mint |
 //! | same incarnation, log trimmed past the watermark | **reload**: bump, load, go on from the head. Never mint |
 //! | same incarnation, the watermark is absent | writes were lost: load, commit lacking marks, then **mint**, then adopt |
+//! | an incarnation that this node followed before | a mint was lost: the same |
 //!
 //! The coherence lease comes from here too: it is the least over all channels of the instant *before* the newest read that
 //! proved the channel current, plus the lease period.
@@ -330,7 +331,12 @@ impl Follower {
             return;
         };
         if head.incarnation != watermark.incarnation {
-            self.load(id, Purpose::Adopt);
+            // The log is back in an incarnation that was minted away: the mint itself is among the lost writes.
+            if channel.has_followed(head.incarnation) {
+                self.lost_writes(now, id);
+            } else {
+                self.load(id, Purpose::Adopt);
+            }
             return;
         }
         let found = slice
@@ -390,12 +396,17 @@ impl Follower {
             channel.retry(now, &self.config);
             return;
         };
-        let purpose = match (purpose, channel.watermark, head) {
+        let purpose = match (purpose, head) {
             // Another node has minted since the log was read: its new incarnation covers this loss too.
-            (Purpose::BeforeMint, Some(watermark), Some(head)) if head.incarnation != watermark.incarnation => {
-                Purpose::Adopt
+            (Purpose::BeforeMint, Some(head)) if !channel.has_followed(head.incarnation) => Purpose::Adopt,
+            // What was to be adopted is gone again, or something else came: read again, and decide again.
+            (Purpose::Adopt, Some(head)) if channel.has_followed(head.incarnation) => {
+                return channel.retry(now, &self.config);
             }
-            (purpose, ..) => purpose,
+            (Purpose::Reload, Some(head)) if !channel.follows(head.incarnation) => {
+                return channel.retry(now, &self.config);
+            }
+            (purpose, _) => purpose,
         };
         match (purpose, head) {
             (Purpose::BeforeMint, _) | (_, None) => {

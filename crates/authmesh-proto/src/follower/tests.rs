@@ -411,3 +411,45 @@ fn a_loss_that_another_node_has_minted_for_meanwhile_is_adopted_and_not_minted_a
     assert_eq!(drain(&mut follower), [], "no mint");
     assert_eq!(follower.settled(C).unwrap().incarnation, Incarnation([2; 16]));
 }
+
+#[test]
+fn no_lost_statement_is_silent_a_mint_that_a_failover_lost_is_minted_again() {
+    // The second failover lost the mint and what was said since: the log looks as it did before the first loss, and nodes
+    // that never left that incarnation see an unbroken chain.
+    let mut follower = adopted();
+    follower.handle(ms(200), Input::Recommitted(C, true));
+    follower.handle(ms(1_300), Input::Heads(ms(1_299), heads(Some(head(1, 5)))));
+    let back = Slice {
+        head: Some(head(1, 5)),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    let actions = read_slice(&mut follower, ms(1_400), back);
+    assert!(actions.contains(&Action::Tell(Event::LostWrites(C))), "{actions:?}");
+    follower.handle(ms(1_401), Input::Loaded(C, ms(1_400), Some(Some(head(1, 5)))));
+    follower.handle(ms(1_402), Input::Recommitted(C, true));
+    assert!(drain(&mut follower).contains(&Action::Mint(C, Some(Incarnation([1; 16])))));
+}
+
+#[test]
+fn an_incarnation_that_is_gone_before_it_is_loaded_is_not_adopted() {
+    // The log showed incarnation 2, then a failover lost that mint: the load says nothing about what this node had applied.
+    let mut follower = joined();
+    follower.handle(ms(100), Input::Heads(ms(99), heads(Some(head(2, 6)))));
+    let slice = Slice {
+        head: Some(head(2, 6)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(2, 6)],
+    };
+    read_slice(&mut follower, ms(100), slice);
+    follower.handle(ms(101), Input::Loaded(C, ms(100), Some(Some(head(1, 3)))));
+    assert!(follower.settled(C).is_none());
+    assert_eq!(follower.watermark(C), Some(head(1, 5)), "still to be looked for");
+    let behind = Slice {
+        head: Some(head(1, 3)),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    let actions = read_slice(&mut follower, ms(500), behind);
+    assert!(actions.contains(&Action::Tell(Event::LostWrites(C))), "{actions:?}");
+}
