@@ -94,7 +94,8 @@ struct Local {
 #[derive(Debug)]
 pub struct Checker {
     drops: BTreeMap<StatementName, Dropped>,
-    of_key: Vec<Vec<StatementName>>,
+    /// Per key its drops in the order in which they were said, each with the oldest version that is not void.
+    of_key: Vec<Vec<(StatementName, u64)>>,
     marks: BTreeMap<(MarkKey, Unix), Marked>,
     local: Vec<Local>,
     keys: usize,
@@ -138,8 +139,8 @@ impl Checker {
 
     /// A drop, or an invalidated tag, is about to be said: it voids every older version of these keys.
     pub fn dropping(&mut self, name: StatementName, keys: Vec<(usize, u64)>) {
-        for (key, _) in &keys {
-            self.of_key[*key].push(name);
+        for (key, version) in &keys {
+            self.of_key[*key].push((name, *version));
         }
         let copies = Copies::default();
         self.drops.insert(name, Dropped { keys, copies });
@@ -215,19 +216,16 @@ impl Checker {
     /// What a caller may expect who comes to a node now.
     #[must_use]
     pub fn need(&self, node: usize, key: usize, now: True, coherent: bool) -> Need {
-        let binding = self.of_key[key]
-            .iter()
-            .filter_map(|name| self.drops.get(name))
-            .filter(|dropped| {
-                let since = dropped.copies.binding_since();
-                since.is_some_and(|since| since + LEASE <= now)
-            });
-        let known = binding.flat_map(|dropped| dropped.keys.iter().filter(|(of, _)| *of == key));
+        // Versions only grow, so the newest drop that binds decides.
+        let known = self.of_key[key].iter().rev().find_map(|(name, version)| {
+            let since = self.drops.get(name)?.copies.binding_since()?;
+            (since + LEASE <= now).then_some(*version)
+        });
         Need {
             at: now,
             applied: self.local[node].versions[key],
             known: match coherent {
-                true => known.map(|(_, version)| *version).max().unwrap_or(0),
+                true => known.unwrap_or(0),
                 false => 0,
             },
         }

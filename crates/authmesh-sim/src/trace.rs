@@ -18,6 +18,8 @@ pub enum About {
     Key(usize),
     /// A subject, by its number.
     Subject(usize),
+    /// Loss and repair in a channel.
+    Repair(ChannelId),
     /// Everything: a fault.
     World,
 }
@@ -63,6 +65,7 @@ impl Trace {
                 About::Key(k) => 3 << 32 | *k as u64,
                 About::Subject(s) => 4 << 32 | *s as u64,
                 About::World => 5 << 32,
+                About::Repair(c) => (6 << 32) | c.index() as u64,
             });
         }
         if let Some(lines) = &mut self.lines {

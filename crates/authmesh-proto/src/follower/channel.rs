@@ -59,7 +59,10 @@ pub(super) enum Purpose {
     /// The log was trimmed past the watermark.
     Reload,
     /// The log lost writes.
-    BeforeMint,
+    BeforeMint {
+        /// The incarnation in which they are lacking; `None`: there was no log.
+        seen: Option<Incarnation>,
+    },
 }
 
 impl Channel {

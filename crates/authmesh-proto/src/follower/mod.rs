@@ -327,13 +327,13 @@ impl Follower {
             return;
         };
         let Some(head) = slice.head else {
-            self.lost_writes(now, id);
+            self.lost_writes(now, id, None);
             return;
         };
         if head.incarnation != watermark.incarnation {
             // The log is back in an incarnation that was minted away: the mint itself is among the lost writes.
             if channel.has_followed(head.incarnation) {
-                self.lost_writes(now, id);
+                self.lost_writes(now, id, Some(head.incarnation));
             } else {
                 self.load(id, Purpose::Adopt);
             }
@@ -348,7 +348,7 @@ impl Follower {
                 for entry in slice.entries.into_iter().skip(at + 1) {
                     // A hole inside the log itself cannot be told from lost writes.
                     if !self.channels[id.index()].is_next(&entry.head) {
-                        self.lost_writes(now, id);
+                        self.lost_writes(now, id, Some(head.incarnation));
                         return;
                     }
                     if !self.apply(now, entry) {
@@ -361,7 +361,7 @@ impl Follower {
             None if self.channels[id.index()].proves(&head, asked) => self.caught_up(now, id, asked, &head),
             None if self.channels[id.index()].moved_since(asked) => self.suspect_again(now, id),
             None if slice.first.is_some_and(|first| first.id > watermark.position.id) => self.load(id, Purpose::Reload),
-            None => self.lost_writes(now, id),
+            None => self.lost_writes(now, id, Some(head.incarnation)),
         }
     }
 
@@ -398,18 +398,22 @@ impl Follower {
         };
         let purpose = match (purpose, head) {
             // Another node has minted since the log was read: its new incarnation covers this loss too.
-            (Purpose::BeforeMint, Some(head)) if !channel.has_followed(head.incarnation) => Purpose::Adopt,
-            // What was to be adopted is gone again, or something else came: read again, and decide again.
-            (Purpose::Adopt, Some(head)) if channel.has_followed(head.incarnation) => {
+            (Purpose::BeforeMint { .. } | Purpose::Adopt, Some(head)) if !channel.has_followed(head.incarnation) => {
+                Purpose::Adopt
+            }
+            // The loss that was seen is not there any more, or what was to be adopted is gone again: two primaries answer, or
+            // one gave way to another. Read again, and decide again.
+            (Purpose::BeforeMint { seen }, Some(head)) if seen != Some(head.incarnation) => {
                 return channel.retry(now, &self.config);
             }
+            (Purpose::Adopt, Some(_)) => return channel.retry(now, &self.config),
             (Purpose::Reload, Some(head)) if !channel.follows(head.incarnation) => {
                 return channel.retry(now, &self.config);
             }
             (purpose, _) => purpose,
         };
         match (purpose, head) {
-            (Purpose::BeforeMint, _) | (_, None) => {
+            (Purpose::BeforeMint { .. }, _) | (_, None) => {
                 channel.phase = Phase::Recommitting {
                     expected: head.map(|head| head.incarnation),
                 };
@@ -423,7 +427,9 @@ impl Follower {
                 match purpose {
                     Purpose::Join => {}
                     Purpose::Reload => self.actions.push_back(Action::Tell(Event::Reloaded(id))),
-                    Purpose::Adopt | Purpose::BeforeMint => self.actions.push_back(Action::Tell(Event::Adopted(id))),
+                    Purpose::Adopt | Purpose::BeforeMint { .. } => {
+                        self.actions.push_back(Action::Tell(Event::Adopted(id)))
+                    }
                 }
                 if purpose != Purpose::Join {
                     let recommit = self.channels[id.index()].recommit(id);
@@ -453,8 +459,8 @@ impl Follower {
         }
     }
 
-    /// Writes that this node had applied are gone: marks first, mint last.
-    fn lost_writes(&mut self, now: Moment, id: ChannelId) {
+    /// Writes that this node had applied are gone from the log, whose incarnation was `seen`: marks first, mint last.
+    fn lost_writes(&mut self, now: Moment, id: ChannelId, seen: Option<Incarnation>) {
         let channel = &mut self.channels[id.index()];
         let next_mint = channel.last_mint.map(|at| at.plus(self.config.mint_period));
         if let Some(next) = next_mint.filter(|next| now < *next) {
@@ -465,7 +471,7 @@ impl Follower {
             return;
         }
         self.actions.push_back(Action::Tell(Event::LostWrites(id)));
-        self.load(id, Purpose::BeforeMint);
+        self.load(id, Purpose::BeforeMint { seen });
     }
 
     fn load(&mut self, id: ChannelId, purpose: Purpose) {

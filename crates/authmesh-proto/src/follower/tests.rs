@@ -453,3 +453,26 @@ fn an_incarnation_that_is_gone_before_it_is_loaded_is_not_adopted() {
     let actions = read_slice(&mut follower, ms(500), behind);
     assert!(actions.contains(&Action::Tell(Event::LostWrites(C))), "{actions:?}");
 }
+
+#[test]
+fn a_loss_that_is_gone_when_the_marks_are_loaded_mints_nothing() {
+    // A deposed primary answered the read with an incarnation that was minted away, and the new one the load.
+    let mut follower = adopted();
+    follower.handle(ms(200), Input::Recommitted(C, true));
+    follower.handle(ms(1_300), Input::Heads(ms(1_299), heads(Some(head(1, 5)))));
+    let deposed = Slice {
+        head: Some(head(1, 5)),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    assert!(read_slice(&mut follower, ms(1_400), deposed).contains(&Action::Load(C)));
+    follower.handle(ms(1_401), Input::Loaded(C, ms(1_400), Some(Some(head(2, 1)))));
+    assert_eq!(drain(&mut follower), []);
+    let present = Slice {
+        head: Some(head(2, 1)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(2, 1)],
+    };
+    assert_eq!(read_slice(&mut follower, ms(1_700), present), []);
+    assert!(follower.settled(C).is_some());
+}

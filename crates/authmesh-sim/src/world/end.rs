@@ -149,7 +149,7 @@ impl World {
         for (channel, (mints, reasons)) in self.mints.clone().into_iter().enumerate() {
             if mints > reasons {
                 let what = format!("channel {channel} was minted {mints} times for {reasons} reasons");
-                let about = ChannelId::new(channel as u8).map(About::Channel);
+                let about = ChannelId::new(channel as u8).map(About::Repair);
                 self.fail("liveness: mints are bounded", about.into_iter().collect(), what);
             }
         }

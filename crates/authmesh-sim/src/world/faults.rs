@@ -106,9 +106,12 @@ impl World {
     fn took_over(&mut self, shard: usize, lost: &[Rc<Entry>]) {
         self.tally.entries_lost += lost.len() as u64;
         for entry in lost {
-            self.trace.note(self.now, &[About::Channel(entry.channel)], 6, || {
-                format!("log {:?} loses {:?}", entry.channel, entry.head.position)
-            });
+            self.trace.note(
+                self.now,
+                &[About::Channel(entry.channel), About::Repair(entry.channel)],
+                6,
+                || format!("log {:?} loses {:?}", entry.channel, entry.head.position),
+            );
         }
         self.checker.lost(lost);
         // The replica's clock is its own.

@@ -110,7 +110,10 @@ impl World {
     }
 
     fn appended(&mut self, by: usize, shard: usize, at_deposed: bool, entry: &Rc<Entry>) {
-        let about = [About::Channel(entry.channel), About::Node(by)];
+        let mut about = vec![About::Channel(entry.channel), About::Node(by)];
+        if entry.payload == Payload::Mint {
+            about.push(About::Repair(entry.channel));
+        }
         self.trace.note(self.now, &about, 4, || {
             let what = match &entry.payload {
                 Payload::Mint => "a mint".to_owned(),
