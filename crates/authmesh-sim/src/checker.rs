@@ -196,9 +196,24 @@ impl Checker {
         }
     }
 
+    /// A node minted. Whoever adopts its incarnation voids the channel, and with it whatever that node knew to be void.
+    pub fn minted(&mut self, by: Start, entry: &Entry, since: True) {
+        let (channel, nonce) = (entry.channel, entry.head.position.nonce);
+        for (name, dropped) in &mut self.drops {
+            if name.channel == channel && dropped.copies.holders.contains(&by) {
+                dropped.copies.entries.insert(nonce, (channel, since));
+            }
+        }
+    }
+
     /// A failover lost these entries.
     pub fn lost(&mut self, entries: &[Rc<Entry>]) {
         for entry in entries {
+            if entry.payload == Payload::Mint {
+                for dropped in self.drops.values_mut() {
+                    dropped.copies.entries.remove(&entry.head.position.nonce);
+                }
+            }
             if let Some(copies) = self.copies(entry) {
                 copies.entries.remove(&entry.head.position.nonce);
             }

@@ -22,6 +22,8 @@ pub enum Fault {
     Jump(usize, i64),
     /// A link is bad for a while.
     Link(usize, usize, Bad, True),
+    /// A link is slow for a while, then cut for a while.
+    SlowThenCut(usize, usize, True, True),
     /// A node hears no bells of a primary, and is told so only afterwards.
     Deaf(usize, usize, True),
     /// The bells' connection breaks, and the node notices.
@@ -164,7 +166,7 @@ impl Scenario {
             true => 0,
             false => *pick(rng, &[0, 1, 2, 4, 8, 40]),
         };
-        match rng.below(16) {
+        match rng.below(17) {
             0 => Fault::Crash(node, rng.between(SECOND / 10, 3 * SECOND)),
             1 => Fault::Suspend(node, rng.between(SECOND / 2, 7 * SECOND)),
             2 => Fault::Jump(node, *pick(rng, &[-86_400, -40, 3, 40, 7_200, 1_000_000])),
@@ -186,7 +188,16 @@ impl Scenario {
                 writes: !small_log && rng.per_mille(500),
             },
             13 if !small_log => Fault::Flush(shard),
-            14 => Fault::Move(
+            14 => {
+                // An answer that is still under way when the link is cut.
+                Fault::SlowThenCut(
+                    node,
+                    shard,
+                    rng.between(SECOND / 2, 2 * SECOND),
+                    rng.between(2 * SECOND, 6 * SECOND),
+                )
+            }
+            15 => Fault::Move(
                 rng.index(8),
                 rng.index(self.shards),
                 rng.between(SECOND / 10, 3 * SECOND),

@@ -158,8 +158,10 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Deposed {
     states: Vec<State>,
-    /// When it learns.
+    /// By when it must have learnt.
     pub until: True,
+    /// When it learns.
+    pub answers_until: True,
     /// Whether it takes writes until then.
     pub writes: bool,
 }
@@ -230,7 +232,7 @@ impl Shard {
             let deposed = self
                 .deposed
                 .as_mut()
-                .filter(|deposed| script.now < deposed.until)
+                .filter(|deposed| script.now < deposed.answers_until)
                 .ok_or(())?;
             let state = &mut deposed.states[channel.index()];
             let (answer, effects) = state.run(op, script)?;
@@ -264,7 +266,7 @@ impl Shard {
     /// When nobody is there.
     pub fn heads(&self, channels: &[ChannelId], at_deposed: bool, now: True) -> Result<Answer, ()> {
         let states = match (&self.deposed, at_deposed) {
-            (Some(deposed), true) if now < deposed.until => &deposed.states,
+            (Some(deposed), true) if now < deposed.answers_until => &deposed.states,
             (_, true) => return Err(()),
             (_, false) if now < self.down_until => return Err(()),
             (_, false) => &self.states,
@@ -299,7 +301,12 @@ impl Shard {
     pub fn take_over(&mut self, lose: usize, until: True, writes: bool) -> Vec<Rc<Entry>> {
         let states = self.states.clone();
         let lost = self.fail_over(lose);
-        self.deposed = Some(Deposed { states, until, writes });
+        self.deposed = Some(Deposed {
+            states,
+            until,
+            answers_until: until,
+            writes,
+        });
         lost
     }
 

@@ -37,13 +37,25 @@ impl World {
             }
             Fault::Jump(node, by) => self.slots[node].clock.jump(by),
             Fault::Link(node, shard, bad, until) => {
-                self.slots[node].links[shard].bad = Some(bad);
                 let end = (self.now + until).min(self.scenario.calm);
+                let link = &mut self.slots[node].links[shard];
+                link.bad = Some(bad);
+                link.bad_until = end;
+                self.at(end, Event::LinkGood(node, shard));
+            }
+            Fault::SlowThenCut(node, shard, slow, cut) => {
+                let end = (self.now + slow + cut).min(self.scenario.calm);
+                let link = &mut self.slots[node].links[shard];
+                link.bad = Some(Bad::Slow);
+                link.bad_until = end;
+                self.after(slow, Event::Fault(Fault::Link(node, shard, Bad::Cut, cut)));
                 self.at(end, Event::LinkGood(node, shard));
             }
             Fault::Deaf(node, shard, until) => {
-                self.slots[node].links[shard].deaf = true;
                 let end = (self.now + until).min(self.scenario.calm);
+                let link = &mut self.slots[node].links[shard];
+                link.deaf = true;
+                link.bad_until = link.bad_until.max(end);
                 self.at(end, Event::LinkGood(node, shard));
             }
             Fault::Disconnect(node, shard) => self.disconnect(node, shard, 50 * MS),
@@ -89,14 +101,19 @@ impl World {
         if self.off(Control::DeposedFollowed)
             && let Some(deposed) = &mut self.shards[shard].deposed
         {
-            deposed.until = self.now;
+            deposed.answers_until = self.scenario.end;
         }
         self.took_over(shard, &lost);
         for node in 0..self.slots.len() {
             let flip_at = self.now + self.rng.below(depose);
             let wavers = self.rng.per_mille(200);
+            let for_ever = self.off(Control::DeposedFollowed) && node % 2 == 0;
             let link = &mut self.slots[node].links[shard];
-            link.flip_at = flip_at.min(until);
+            link.flip_at = if for_ever {
+                self.scenario.end
+            } else {
+                flip_at.min(until)
+            };
             link.wavers = wavers;
             let notice = link.flip_at - self.now;
             self.disconnect_later(node, shard, notice);
@@ -167,6 +184,9 @@ impl World {
 
     pub(super) fn link_good(&mut self, node: usize, shard: usize) {
         let link = &mut self.slots[node].links[shard];
+        if self.now < link.bad_until {
+            return;
+        }
         let noticed = link.deaf || matches!(link.bad, Some(Bad::Cut | Bad::In));
         link.bad = None;
         link.deaf = false;

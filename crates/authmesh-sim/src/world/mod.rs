@@ -117,6 +117,7 @@ enum Event {
 
 struct Link {
     bad: Option<Bad>,
+    bad_until: True,
     /// Until when this node asks the deposed primary.
     flip_at: True,
     /// It asks now this one, now that.
@@ -200,6 +201,7 @@ impl World {
             let drift = rng.between(0, 2 * scenario.drift) as i64 - scenario.drift as i64;
             let link = |_| Link {
                 bad: None,
+                bad_until: 0,
                 flip_at: 0,
                 wavers: false,
                 subscribed: false,

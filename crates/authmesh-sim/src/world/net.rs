@@ -26,7 +26,7 @@ impl World {
         let Some(deposed) = &self.shards[shard].deposed else {
             return false;
         };
-        let over = self.now >= deposed.until;
+        let over = self.now >= deposed.answers_until;
         let link = &self.slots[node].links[shard];
         if over || self.now >= link.flip_at {
             return false;
@@ -137,6 +137,7 @@ impl World {
             let since = deposed.map_or(self.now, |deposed| deposed.until.max(self.now));
             self.checker.executed(entry, since);
             if entry.payload == Payload::Mint {
+                self.checker.minted((by, self.slots[by].start), entry, since);
                 self.tally.mints += 1;
                 self.mints[entry.channel.index()].0 += 1;
             }
