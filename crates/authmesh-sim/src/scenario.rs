@@ -14,6 +14,8 @@ pub const HEALED_WITHIN: True = 18 * SECOND;
 pub enum Fault {
     /// A node dies, and starts anew after a while.
     Crash(usize, True),
+    /// A node says something, whatever its mood.
+    Burst(usize),
     /// A node starts for the first time.
     Join(usize),
     /// A node's machine is suspended.
@@ -88,6 +90,8 @@ pub struct Scenario {
     pub latency: (u64, u64),
     /// In so many of 1,000 calls the answer gets lost.
     pub lossy: u64,
+    /// Of 1,000 chances to write, so many are taken. Where little is written, what is stale stays stale for long.
+    pub writes: u64,
     /// Whether a deposed primary takes writes while it lasts. Default: no. A drop that is committed there *after* nodes have
     /// minted on the new primary is lost without a trace: whoever adopts commits marks again, and not drops.
     pub deposed_writes: bool,
@@ -137,6 +141,7 @@ impl Scenario {
             log_cap: if small_log { rng.between(4, 24) as usize } else { 4096 },
             latency,
             lossy: *pick(&mut rng, &[0, 0, 5, 30]),
+            writes: *pick(&mut rng, &[1000, 1000, 100, 20]),
             deposed_writes: false,
             pace: *pick(&mut rng, &[4 * MS, 10 * MS, 25 * MS]),
             drift: *pick(&mut rng, &[0, 50, MAX_DRIFT]),
@@ -154,6 +159,13 @@ impl Scenario {
         for _ in 0..count {
             let at = rng.between(3 * SECOND, CALM - 3 * SECOND);
             let fault = scenario.fault(&mut rng, small_log);
+            if let Fault::FailOver { lose, .. } | Fault::TakeOver { lose, .. } = fault
+                && lose > 0
+                && rng.per_mille(500)
+            {
+                let before = rng.between(latency.0, 4 * latency.1);
+                scenario.faults.push((at - before, Fault::Burst(rng.index(nodes))));
+            }
             scenario.faults.push((at, fault));
         }
         scenario.faults.sort_by_key(|(at, _)| *at);

@@ -40,7 +40,12 @@ impl Node {
 
     /// A call was answered; `None`: it failed, or took too long.
     pub fn answered(&mut self, now: Now, job: u64, answer: Option<Answer>) {
-        let Some(kind) = self.jobs.remove(&job) else { return };
+        let Some(mut kind) = self.jobs.remove(&job) else { return };
+        if self.rules.off(Control::LeaseFromAnswer)
+            && let Job::Heads { asked, .. } | Job::Slice(_, asked) | Job::Load(_, asked) = &mut kind
+        {
+            *asked = now.boot;
+        }
         match (kind, answer) {
             (Job::Forget, _) => return,
             (Job::Look { flight, asked }, answer) => return self.looked(now, flight, asked, answer),
@@ -75,10 +80,6 @@ impl Node {
                     self.jobs.insert(job, Job::Heads { asked, left, heads });
                     return;
                 }
-                let asked = match self.rules.off(Control::LeaseFromAnswer) {
-                    true => now.boot,
-                    false => asked,
-                };
                 self.step(now, Some(Input::Heads(asked, Some(heads))));
             }
             (Job::Heads { asked, .. }, _) => self.step(now, Some(Input::Heads(asked, None))),

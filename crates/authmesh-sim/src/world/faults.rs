@@ -18,6 +18,7 @@ impl World {
             .note(self.now, &[About::World], 5, || format!("-- {fault:?}"));
         match fault {
             Fault::Join(node) => self.restart(node),
+            Fault::Burst(node) => self.burst(node),
             Fault::Crash(node, until) => {
                 self.slots[node].node = None;
                 self.slots[node].start += 1;
@@ -65,6 +66,10 @@ impl World {
                 self.shards[shard].down_until = (self.now + down).min(self.scenario.calm);
                 self.took_over(shard, &lost);
                 for node in 0..self.slots.len() {
+                    // What the primary had not sent to a subscriber dies with it.
+                    if self.rng.per_mille(500) {
+                        self.slots[node].links[shard].subscription += 1;
+                    }
                     self.disconnect(node, shard, 300 * MS);
                 }
             }

@@ -96,7 +96,7 @@ enum Event {
     },
     /// A call is answered, or its time is over.
     Answer((usize, u32), u64, Option<Answer>),
-    Bell((usize, u32), Rc<Entry>),
+    Bell((usize, u32), Rc<Entry>, (usize, u32)),
     /// A subscription was lost, and the node notices.
     Broken((usize, u32), usize),
     Subscribed((usize, u32), usize),
@@ -123,6 +123,8 @@ struct Link {
     /// It asks now this one, now that.
     wavers: bool,
     subscribed: bool,
+    /// Bells of an earlier one do not arrive any more.
+    subscription: u32,
     deaf: bool,
     /// Bells come in the order in which they were sent.
     last_bell: True,
@@ -205,6 +207,7 @@ impl World {
                 flip_at: 0,
                 wavers: false,
                 subscribed: false,
+                subscription: 0,
                 deaf: false,
                 last_bell: 0,
             };
@@ -445,6 +448,15 @@ impl World {
                 self.with(start, event, |node, now, _| node.bells_broken(now));
                 self.after(250 * MS, Event::Subscribed(start, shard));
             }
+            Event::Bell(start, _, (shard, subscription)) => {
+                if self.slots[start.0].links[shard].subscription == subscription {
+                    self.with(start, event, |node, now, event| {
+                        if let Event::Bell(_, entry, _) = event {
+                            node.bell(now, &entry);
+                        }
+                    });
+                }
+            }
             Event::Wake(start) => {
                 let slot = &mut self.slots[start.0];
                 if slot.wake != Some(self.now)
@@ -459,14 +471,14 @@ impl World {
                 }
                 self.with(start, event, |node, now, _| node.tick(now));
             }
-            Event::Answer(start, ..) | Event::Bell(start, _) | Event::Loaded(start, ..) | Event::Gone(start, _) => self
-                .with(start, event, |node, now, event| match event {
+            Event::Answer(start, ..) | Event::Loaded(start, ..) | Event::Gone(start, _) => {
+                self.with(start, event, |node, now, event| match event {
                     Event::Answer(_, job, answer) => node.answered(now, job, answer),
-                    Event::Bell(_, entry) => node.bell(now, &entry),
                     Event::Loaded(_, flight, version) => node.loaded(now, flight, version),
                     Event::Gone(_, flight) => node.gone(now, flight),
                     _ => {}
-                }),
+                })
+            }
             Event::Drop(start, key) => self.say_drop(start, key),
             Event::Poke(start) => self.poke(start),
         }

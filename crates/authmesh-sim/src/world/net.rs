@@ -161,7 +161,8 @@ impl World {
             let start = (node, slot.start);
             let at = (self.now + self.latency(node, shard)).max(self.slots[node].links[shard].last_bell + 1);
             self.slots[node].links[shard].last_bell = at;
-            self.at(at, Event::Bell(start, Rc::clone(entry)));
+            let by = (shard, self.slots[node].links[shard].subscription);
+            self.at(at, Event::Bell(start, Rc::clone(entry), by));
         }
     }
 

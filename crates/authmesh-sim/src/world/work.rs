@@ -33,7 +33,7 @@ impl World {
             0..=49 => self.get(start),
             50..=74 => self.verify(start),
             75..=81 => self.issue(),
-            _ if quiet => {}
+            _ if quiet || !self.rng.per_mille(self.scenario.writes) => {}
             82..=91 => {
                 let key = self.rng.index(self.source.len());
                 self.source[key] += 1;
@@ -53,6 +53,18 @@ impl World {
                 self.get(start);
                 self.verify(start);
             }
+        }
+    }
+
+    /// Somebody writes just before a primary dies.
+    pub(super) fn burst(&mut self, node: usize) {
+        let slot = &self.slots[node];
+        if slot.node.is_some() && slot.suspended_until <= self.now {
+            let start = (node, slot.start);
+            let key = self.rng.index(self.source.len());
+            self.source[key] += 1;
+            self.say_drop(start, key);
+            self.say_mark(start);
         }
     }
 
