@@ -154,6 +154,12 @@ impl Checker {
             .or_insert(Marked { kind, subject, copies });
     }
 
+    /// The keys that a drop concerns.
+    pub fn keys_of(&self, name: &StatementName) -> impl Iterator<Item = usize> + '_ {
+        let dropped = self.drops.get(name).into_iter();
+        dropped.flat_map(|dropped| dropped.keys.iter().map(|(key, _)| *key))
+    }
+
     /// A node applied a statement.
     pub fn applied(&mut self, start: Start, name: StatementName) {
         if let Some(dropped) = self.drops.get_mut(&name) {

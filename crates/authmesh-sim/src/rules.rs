@@ -27,6 +27,8 @@ pub enum Control {
     L2WithoutHead,
     /// An L2 record counts although a statement came into force since the fence was captured.
     L2OlderThanFence,
+    /// An L2 record counts although the channel of one of its tags is being repaired, or has another incarnation.
+    TagsUnsettled,
     /// Deposed primaries are followed without end.
     DeposedFollowed,
     /// A commit is tried once.
@@ -35,7 +37,7 @@ pub enum Control {
 
 impl Control {
     /// Every control.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::GapsApplied,
         Self::NoBump,
         Self::NoRecommit,
@@ -48,6 +50,7 @@ impl Control {
         Self::EarlyDropsReadable,
         Self::L2WithoutHead,
         Self::L2OlderThanFence,
+        Self::TagsUnsettled,
         Self::DeposedFollowed,
         Self::NoRetry,
     ];

@@ -55,6 +55,19 @@ impl Trace {
 
     /// Says that something happened.
     pub fn note(&mut self, at: True, about: &[About], code: u64, text: impl FnOnce() -> String) {
+        self.count(at, about, code);
+        if let Some(lines) = &mut self.lines {
+            let about = about.to_vec();
+            lines.push(Line {
+                at,
+                about,
+                text: text(),
+            });
+        }
+    }
+
+    /// Says that something happened which is too common for words.
+    pub fn count(&mut self, at: True, about: &[About], code: u64) {
         self.events += 1;
         self.fold(at);
         self.fold(code);
@@ -66,14 +79,6 @@ impl Trace {
                 About::Subject(s) => 4 << 32 | *s as u64,
                 About::World => 5 << 32,
                 About::Repair(c) => (6 << 32) | c.index() as u64,
-            });
-        }
-        if let Some(lines) = &mut self.lines {
-            let about = about.to_vec();
-            lines.push(Line {
-                at,
-                about,
-                text: text(),
             });
         }
     }

@@ -283,10 +283,20 @@ impl Node {
         if record.tags.iter().any(|tag| waits(&Voids::Tag(tag.tag))) {
             return Look::Nothing;
         }
-        let allowed = record
-            .tags
-            .iter()
-            .all(|tag| self.marks.tag_allows(tag.tag, tag.applied));
+        // A tag's channel must be as sure as the key's own: what was filled under another incarnation of it is void, and
+        // while it is repaired nobody knows which that is.
+        let sloppy = self.rules.off(Control::TagsUnsettled);
+        let unsure = |tag: &TagPosition| self.follower.settled(tag.tag.slot().channel).is_none();
+        if !sloppy && record.tags.iter().any(unsure) {
+            return Look::Nothing;
+        }
+        let allowed = record.tags.iter().all(|tag| {
+            let present = self
+                .applied_in(tag.tag.slot().channel)
+                .map(|(incarnation, _)| incarnation);
+            let same = present == tag.applied.map(|(incarnation, _)| incarnation);
+            (same || sloppy) && self.marks.tag_allows(tag.tag, tag.applied)
+        });
         let live = expires > now.wall && record.tags.iter().any(|tag| tag.tag == whole);
         match <[u8; 8]>::try_from(&record.value[..]) {
             Ok(version) if allowed && live => Look::Counts(u64::from_be_bytes(version)),

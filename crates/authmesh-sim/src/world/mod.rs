@@ -281,7 +281,7 @@ impl World {
             self.check_end();
         }
         let lines = match &self.checker.violation {
-            Some(violation) => self.trace.about(&violation.about),
+            Some(violation) => self.trace.about(&self.around(&violation.about)),
             None => Vec::new(),
         };
         Outcome {
@@ -292,6 +292,24 @@ impl World {
             events: self.trace.events(),
             tally: self.tally,
         }
+    }
+
+    /// A key is void with its channel, and with those of its tags.
+    fn around(&self, about: &[About]) -> Vec<About> {
+        let keys = about.iter().filter_map(|about| match about {
+            About::Key(key) => Some(&self.keys[*key]),
+            _ => None,
+        });
+        let channels = keys.flat_map(|key| {
+            let tags = key.tags.iter().map(|tag| About::Repair(tag.slot().channel));
+            tags.chain([About::Repair(key.name.slot().channel)])
+        });
+        let node = |about: &&About| !matches!(about, About::Node(_));
+        let mut all: Vec<About> = about.iter().filter(node).copied().chain(channels).collect();
+        if all.is_empty() {
+            all.extend(about);
+        }
+        all
     }
 
     fn at(&mut self, at: True, event: Event) {
@@ -366,7 +384,8 @@ impl World {
                 nonce,
             }),
             Out::Applied(name) => {
-                let about = [About::Node(start.0), About::Channel(name.channel)];
+                let mut about = vec![About::Node(start.0), About::Channel(name.channel)];
+                about.extend(self.checker.keys_of(&name).map(About::Key));
                 self.trace.note(self.now, &about, 1, || {
                     format!(
                         "node {} applies {:?} {} of {:?}",
@@ -394,9 +413,13 @@ impl World {
 
     fn answered(&mut self, node: usize, key: usize, version: u64, need: Need, from: &'static str) {
         let about = [About::Node(node), About::Key(key)];
-        self.trace.note(self.now, &about, 2 + version, || {
-            format!("node {node} answers key {key} from {from}: version {version}")
-        });
+        match from {
+            // What was wrong with an answer is said with the violation.
+            "memory" => self.trace.count(self.now, &about, 100 + version),
+            _ => self.trace.note(self.now, &about, 100 + version, || {
+                format!("node {node} answers key {key} from {from}: version {version}")
+            }),
+        }
         match from {
             "memory" => self.tally.hits += 1,
             "L2" => self.tally.from_l2 += 1,

@@ -111,8 +111,9 @@ impl World {
 
     fn appended(&mut self, by: usize, shard: usize, at_deposed: bool, entry: &Rc<Entry>) {
         let mut about = vec![About::Channel(entry.channel), About::Node(by)];
-        if entry.payload == Payload::Mint {
-            about.push(About::Repair(entry.channel));
+        match &entry.payload {
+            Payload::Mint => about.push(About::Repair(entry.channel)),
+            Payload::Statement { statement, .. } => about.extend(self.checker.keys_of(&statement.name).map(About::Key)),
         }
         self.trace.note(self.now, &about, 4, || {
             let what = match &entry.payload {

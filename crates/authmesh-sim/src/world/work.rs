@@ -105,12 +105,7 @@ impl World {
         let (token, scopes) = &self.tokens[at];
         let verdict = node.verify(now, at, scopes);
         let about = [About::Node(start.0), About::Subject(token.subject)];
-        self.trace.note(self.now, &about, 10 + verdict as u64, || {
-            format!(
-                "node {} checks token {at} of subject {}: {verdict:?}",
-                start.0, token.subject
-            )
-        });
+        self.trace.count(self.now, &about, 10 + verdict as u64);
         match verdict {
             Verdict::Accepted => {
                 self.tally.accepted += 1;
