@@ -1,4 +1,5 @@
 //! Seeds of the virtual-time cluster, and the controls that show that its checker can fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use authmesh_sim::rules::{Control, Rules};
 use authmesh_sim::scenario::Scenario;

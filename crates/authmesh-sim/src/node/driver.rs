@@ -8,7 +8,7 @@ use authmesh_proto::ident::{CHANNELS, ChannelId, Incarnation, Nonce};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Now;
 
-use super::{COLLECT_PERIOD, Job, Node, Out, PORT_TIMEOUT};
+use super::{COLLECT_PERIOD, Job, LEASE, Node, Out, PORT_TIMEOUT};
 use crate::names;
 use crate::redis::{Answer, Entry, Op, Payload, Table};
 use crate::rules::Control;
@@ -40,11 +40,11 @@ impl Node {
 
     /// A call was answered; `None`: it failed, or took too long.
     pub fn answered(&mut self, now: Now, job: u64, answer: Option<Answer>) {
-        let Some(mut kind) = self.jobs.remove(&job) else { return };
+        let Some(kind) = self.jobs.remove(&job) else { return };
         if self.rules.off(Control::LeaseFromAnswer)
-            && let Job::Heads { asked, .. } | Job::Slice(_, asked) | Job::Load(_, asked) = &mut kind
+            && let Job::Heads { asked, .. } | Job::Slice(_, asked) | Job::Load(_, asked) = &kind
         {
-            *asked = now.boot;
+            self.answered_at.insert(*asked, now.boot);
         }
         match (kind, answer) {
             (Job::Forget, _) => return,
@@ -226,6 +226,13 @@ impl Node {
             }
         }
         self.coherent_until = self.follower.coherent_until();
+        if let Some((asked, answered)) = self
+            .answered_at
+            .iter()
+            .find(|(asked, _)| asked.plus(LEASE) == self.coherent_until)
+        {
+            self.coherent_until = self.coherent_until.plus(answered.since(*asked));
+        }
         for (name, whole) in passed {
             self.commit_step(now, Some(commit::Input::Passed { name, whole }));
         }

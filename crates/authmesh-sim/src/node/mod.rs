@@ -38,6 +38,8 @@ const PORT_TIMEOUT: u64 = 2 * SECOND;
 const L2_TIMEOUT: u64 = 250 * MS;
 /// How often marks that are past are collected, in nanoseconds.
 const COLLECT_PERIOD: std::time::Duration = std::time::Duration::from_secs(60);
+/// The coherence lease of every node: the default.
+const LEASE: std::time::Duration = std::time::Duration::from_secs(3);
 /// More marks than any world makes.
 const MARK_CAP: usize = 100_000;
 
@@ -158,6 +160,8 @@ pub struct Node {
     /// Entries that were announced without their effect.
     announced: BTreeSet<Nonce>,
     coherent_until: Moment,
+    /// A control: when the reads were answered that were asked at these moments.
+    answered_at: BTreeMap<Moment, Moment>,
     next_collect: Moment,
     l1: BTreeMap<usize, Kept>,
     verdicts: BTreeMap<usize, u64>,
@@ -194,6 +198,7 @@ impl Node {
             lacking: BTreeMap::new(),
             announced: BTreeSet::new(),
             coherent_until: Moment::ORIGIN,
+            answered_at: BTreeMap::new(),
             next_collect: now.boot.plus(COLLECT_PERIOD),
             l1: BTreeMap::new(),
             verdicts: BTreeMap::new(),

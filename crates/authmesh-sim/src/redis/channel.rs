@@ -12,7 +12,7 @@ use authmesh_proto::log::Head;
 use authmesh_proto::record::{Content, Stored};
 use authmesh_proto::statement::{Body, Mark, Statement};
 
-use super::{Answer, Op, SliceOf, Table};
+use super::{Answer, Op, Refused, SliceOf, Table};
 use crate::clock::True;
 use crate::names;
 
@@ -136,10 +136,13 @@ impl State {
         }
     }
 
-    /// Runs a script. `Err`: refused, nothing was done.
-    pub fn run(&self, op: &Op, script: Script) -> Result<(Answer, Vec<Effect>), ()> {
+    /// Runs a script.
+    ///
+    /// # Errors
+    /// Refused, nothing was done.
+    pub fn run(&self, op: &Op, script: Script) -> Result<(Answer, Vec<Effect>), Refused> {
         match op {
-            Op::Heads => Err(()),
+            Op::Heads => Err(Refused),
             Op::Read(_, from) => Ok((Answer::Slice(self.slice(*from)), Vec::new())),
             Op::Look(name) => {
                 let value = self.value(name, script.now).cloned();
@@ -152,7 +155,7 @@ impl State {
                 announced,
             } => self.commit(statement, *nonce, *birth, *announced, script),
             // The rest names several keys of the slot: refused while it moves.
-            _ if script.moving => Err(()),
+            _ if script.moving => Err(Refused),
             Op::Load(_) => {
                 let marks = self.marks().cloned().collect();
                 let table = Table {
@@ -219,14 +222,14 @@ impl State {
         birth: Incarnation,
         announced: bool,
         script: Script,
-    ) -> Result<(Answer, Vec<Effect>), ()> {
+    ) -> Result<(Answer, Vec<Effect>), Refused> {
         let previous = self.head();
         let mut root = previous.map_or_else(|| self.root(), |head| head.root);
         let (incarnation, mut generation) = previous.map_or((birth, 0), |head| (head.incarnation, head.generation));
         let mut effects = Vec::new();
         if script.moving {
             if announced || previous.is_none() {
-                return Err(());
+                return Err(Refused);
             }
             // One key: it cannot touch what is beside the log, so it voids the channel's L2.
             generation += 1;

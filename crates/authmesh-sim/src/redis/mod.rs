@@ -166,6 +166,10 @@ pub struct Deposed {
     pub writes: bool,
 }
 
+/// Nobody is there, or the call was refused. Nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
 /// One primary with its replica.
 #[derive(Debug)]
 pub struct Shard {
@@ -219,7 +223,7 @@ impl Shard {
         channel: ChannelId,
         at_deposed: bool,
         script: Script,
-    ) -> Result<(Answer, Vec<Rc<Entry>>), ()> {
+    ) -> Result<(Answer, Vec<Rc<Entry>>), Refused> {
         let cap = self.cap;
         let appended = |effects: &[Effect]| -> Vec<Rc<Entry>> {
             let entries = effects.iter().filter_map(|effect| match effect {
@@ -233,17 +237,17 @@ impl Shard {
                 .deposed
                 .as_mut()
                 .filter(|deposed| script.now < deposed.answers_until)
-                .ok_or(())?;
+                .ok_or(Refused)?;
             let state = &mut deposed.states[channel.index()];
             let (answer, effects) = state.run(op, script)?;
             if !effects.is_empty() && !deposed.writes {
-                return Err(());
+                return Err(Refused);
             }
             effects.iter().for_each(|effect| state.apply(effect, cap));
             return Ok((answer, appended(&effects)));
         }
         if script.now < self.down_until {
-            return Err(());
+            return Err(Refused);
         }
         let state = &mut self.states[channel.index()];
         let (answer, effects) = state.run(op, script)?;
@@ -264,11 +268,11 @@ impl Shard {
     ///
     /// # Errors
     /// When nobody is there.
-    pub fn heads(&self, channels: &[ChannelId], at_deposed: bool, now: True) -> Result<Answer, ()> {
+    pub fn heads(&self, channels: &[ChannelId], at_deposed: bool, now: True) -> Result<Answer, Refused> {
         let states = match (&self.deposed, at_deposed) {
             (Some(deposed), true) if now < deposed.answers_until => &deposed.states,
-            (_, true) => return Err(()),
-            (_, false) if now < self.down_until => return Err(()),
+            (_, true) => return Err(Refused),
+            (_, false) if now < self.down_until => return Err(Refused),
             (_, false) => &self.states,
         };
         let heads = channels.iter().map(|id| (*id, states[id.index()].head()));

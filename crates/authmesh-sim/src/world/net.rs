@@ -6,7 +6,7 @@ use authmesh_proto::ident::{ChannelId, EntryName};
 
 use super::{Event, Waiter, World};
 use crate::clock::{MS, SECOND, True};
-use crate::redis::{Answer, Entry, Op, Payload, Script};
+use crate::redis::{Answer, Entry, Op, Payload, Refused, Script};
 use crate::rules::Control;
 use crate::scenario::Bad;
 use crate::trace::About;
@@ -90,7 +90,7 @@ impl World {
         shard: usize,
         at_deposed: bool,
         op: &Op,
-    ) -> Result<Answer, ()> {
+    ) -> Result<Answer, Refused> {
         // Whoever asks the wrong primary is sent on.
         let shard = if at_deposed { shard } else { self.owner[channel.index()] };
         let script = Script {
