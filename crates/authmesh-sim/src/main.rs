@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use authmesh_sim::rules::Rules;
+use authmesh_sim::rules::{Control, Rules};
 use authmesh_sim::scenario::Scenario;
 use authmesh_sim::simulate;
 use authmesh_sim::trace::Seconds;
@@ -14,14 +14,15 @@ use authmesh_sim::world::{Outcome, Tally};
 const HELP: &str = "\
 Runs seeds of the virtual-time cluster and checks the invariants after each step.
 
-Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--deposed-writes]
+Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes]
 
   --seeds N      how many seeds to run (default: 200)
   --from SEED    the first seed (default: 0)
   --nodes N      so many nodes in each world, 1 to 1000 (default: chosen by the seed)
   --threads N    how many seeds run at once, 1 to 64 (default: 1)
   --keep-going   do not stop at the first violation
-  --deposed-writes  a deposed primary takes writes (see docs of the scenario: a known hole)
+  --without RULE    leave out a rule of the nodes, to see what happens: NoBump, NoFence, ...
+  --deposed-writes  a deposed primary takes writes
 
 Exit codes: 0 everything held, 1 something did not, 2 the arguments are wrong.";
 
@@ -34,6 +35,7 @@ struct Options {
     nodes: Option<usize>,
     threads: u64,
     keep_going: bool,
+    without: Option<Control>,
     deposed_writes: bool,
 }
 
@@ -44,6 +46,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
         nodes: None,
         threads: 1,
         keep_going: false,
+        without: None,
         deposed_writes: false,
     };
     while let Some(argument) = arguments.next() {
@@ -59,6 +62,12 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             "--nodes" => options.nodes = Some(number(1, 1000)? as usize),
             "--threads" => options.threads = number(1, 64)?,
             "--keep-going" => options.keep_going = true,
+            "--without" => {
+                let name = arguments.next().unwrap_or_default();
+                let known = Control::ALL.into_iter().find(|control| format!("{control:?}") == name);
+                options.without =
+                    Some(known.ok_or_else(|| format!("there is no rule {name:?}; there are {:?}", Control::ALL))?);
+            }
             "--deposed-writes" => options.deposed_writes = true,
             other => return Err(format!("{other:?} is no option; see --help")),
         }
@@ -72,7 +81,7 @@ fn run_one(seed: u64, options: &Options) -> Outcome {
         None => Scenario::of(seed),
     };
     scenario.deposed_writes = options.deposed_writes;
-    simulate(&scenario, Rules::default())
+    simulate(&scenario, Rules { off: options.without })
 }
 
 fn report(outcome: &Outcome) {

@@ -50,6 +50,9 @@ impl World {
                 link.bad = Some(Bad::Slow);
                 link.bad_until = end;
                 self.after(slow, Event::Fault(Fault::Link(node, shard, Bad::Cut, cut)));
+                // What is said now reaches this node no more, while it still reads older answers.
+                let other = (node + 1) % self.slots.len();
+                self.after(slow, Event::Fault(Fault::Burst(other)));
                 self.at(end, Event::LinkGood(node, shard));
             }
             Fault::Deaf(node, shard, until) => {
