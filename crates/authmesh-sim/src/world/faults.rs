@@ -183,6 +183,12 @@ impl World {
         self.trace
             .note(self.now, &[About::Node(node)], 7, || format!("node {node} starts"));
         for shard in 0..self.shards.len() {
+            // One that joins between two primaries may see the new incarnation first, then the old one, and take the new one for
+            // what was there before: it mints once more than needed, which costs and harms nothing.
+            let deposed = self.shards[shard].deposed.as_ref();
+            if deposed.is_some_and(|deposed| self.now < deposed.until) {
+                self.reason_to_mint(shard);
+            }
             self.slots[node].links[shard].subscribed = false;
             let delay = self.rng.between(MS, 20 * MS);
             self.after(delay, Event::Subscribed(start, shard));
