@@ -1,4 +1,4 @@
-//! Everything a contributor runs: `cargo xtask test` and `cargo xtask bench`.
+//! Everything a contributor runs: `cargo xtask test`, `cargo xtask bench` and `cargo xtask simulate`.
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -8,6 +8,7 @@
 //! | [`probe`] | the proof that `authmesh-proto` needs no std |
 //! | [`rules`] | rules about the repository's own files |
 //! | [`mod@bench`] | builds, runs and merges the benchmarks |
+//! | [`mod@simulate`] | runs seeds of the virtual-time cluster |
 //! | [`report`] | what a benchmark says, and how it is printed |
 //! | [`machine`] | what a measurement must say about its machine |
 //! | [`steps`], [`table`], [`shell`], [`workspace`] | small parts that the others share |
@@ -20,6 +21,7 @@ mod probe;
 mod report;
 mod rules;
 mod shell;
+mod simulate;
 mod steps;
 mod table;
 mod test;
@@ -56,6 +58,12 @@ enum Command {
     ///
     /// Exit codes: 0 all benchmarks ran (a missed goal is in the table), 1 one failed to run, 2 the filter names none.
     Bench(bench::Options),
+    /// Run seeds of the virtual-time cluster: the protocol under faults, with a checker that holds the true history.
+    ///
+    /// The same seed gives the same trace. A seed in which something does not hold prints what led to it.
+    ///
+    /// Exit codes: 0 everything held in every seed, 1 something did not, 2 the arguments are wrong.
+    Simulate(simulate::Options),
 }
 
 /// Why a command of ours could not do its work.
@@ -96,6 +104,7 @@ fn main() -> ExitCode {
     let done = Workspace::find().and_then(|workspace| match cli.command {
         Command::Test(options) => test::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Simulate(options) => simulate::run(&workspace, &options),
     });
     match done {
         Ok(exit) => exit.into(),

@@ -11,9 +11,14 @@ use crate::time::Moment;
 /// goes on from one that was lost.
 const RECENT: usize = 1024;
 
+/// How many incarnations before the present one are remembered, to tell a new one from one that is back.
+const FORMER: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) watermark: Option<Head>,
+    /// Incarnations that were followed before the present one, the newest last.
+    former: VecDeque<Incarnation>,
     /// The newest positions applied, each with the instant when it was, the watermark last.
     recent: VecDeque<(Position, Moment)>,
     pub(super) phase: Phase,
@@ -59,13 +64,17 @@ pub(super) enum Purpose {
     /// The log was trimmed past the watermark.
     Reload,
     /// The log lost writes.
-    BeforeMint,
+    BeforeMint {
+        /// The incarnation in which they are lacking; `None`: there was no log.
+        seen: Option<Incarnation>,
+    },
 }
 
 impl Channel {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             watermark: None,
+            former: VecDeque::new(),
             recent: VecDeque::new(),
             phase: Phase::Suspect { due: now },
             proven: None,
@@ -164,7 +173,27 @@ impl Channel {
         self.recent.push_back((head.position, now));
     }
 
+    /// Whether this is the present incarnation.
+    pub(super) fn follows(&self, incarnation: Incarnation) -> bool {
+        self.watermark
+            .is_some_and(|watermark| watermark.incarnation == incarnation)
+    }
+
+    /// Whether this is the present incarnation, or was followed before it.
+    pub(super) fn has_followed(&self, incarnation: Incarnation) -> bool {
+        self.follows(incarnation) || self.former.contains(&incarnation)
+    }
+
     pub(super) fn adopt(&mut self, now: Moment, head: Head) {
+        if let Some(watermark) = self
+            .watermark
+            .filter(|watermark| watermark.incarnation != head.incarnation)
+        {
+            if self.former.len() == FORMER {
+                self.former.pop_front();
+            }
+            self.former.push_back(watermark.incarnation);
+        }
         self.recent.clear();
         self.dirty_before_mint = false;
         self.advance(now, head);

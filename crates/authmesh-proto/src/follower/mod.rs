@@ -12,6 +12,7 @@
 //! | another incarnation | **adopt**: bump the channel, load marks, commit those that are lacking. Never mint |
 //! | same incarnation, log trimmed past the watermark | **reload**: bump, load, go on from the head. Never mint |
 //! | same incarnation, the watermark is absent | writes were lost: load, commit lacking marks, then **mint**, then adopt |
+//! | an incarnation that this node followed before | a mint was lost: the same |
 //! | an entry that does not open | it may have been anything: no lease until a whole table of marks shows that no mark is missing, and a **mint** has voided what it may have dropped |
 //! | a statement of an unknown kind | no lease: a newer node knows what it voids |
 //!
@@ -370,11 +371,16 @@ impl Follower {
             return;
         };
         let Some(head) = slice.head else {
-            self.lost_writes(now, id);
+            self.lost_writes(now, id, None);
             return;
         };
         if head.incarnation != watermark.incarnation {
-            self.load(id, Purpose::Adopt);
+            // The log is back in an incarnation that was minted away: the mint itself is among the lost writes.
+            if channel.has_followed(head.incarnation) {
+                self.lost_writes(now, id, Some(head.incarnation));
+            } else {
+                self.load(id, Purpose::Adopt);
+            }
             return;
         }
         let found = slice
@@ -386,7 +392,7 @@ impl Follower {
                 for entry in slice.entries.into_iter().skip(at + 1) {
                     // A hole inside the log itself cannot be told from lost writes.
                     if !self.channels[id.index()].is_next(&entry.head) {
-                        self.lost_writes(now, id);
+                        self.lost_writes(now, id, Some(head.incarnation));
                         return;
                     }
                     if !self.apply(now, entry) {
@@ -399,7 +405,7 @@ impl Follower {
             None if self.channels[id.index()].proves(&head, asked) => self.caught_up(now, id, asked, &head),
             None if self.channels[id.index()].moved_since(asked) => self.suspect_again(now, id),
             None if slice.first.is_some_and(|first| first.id > watermark.position.id) => self.load(id, Purpose::Reload),
-            None => self.lost_writes(now, id),
+            None => self.lost_writes(now, id, Some(head.incarnation)),
         }
     }
 
@@ -409,7 +415,8 @@ impl Follower {
             channel.phase = Phase::Current;
             channel.prove(asked);
             if channel.wants_mint(now, &self.config) {
-                self.load(id, Purpose::BeforeMint);
+                let seen = Some(head.incarnation);
+                self.load(id, Purpose::BeforeMint { seen });
             } else if channel.wants_reload(now) {
                 self.load(id, Purpose::Reload);
             }
@@ -442,8 +449,24 @@ impl Follower {
             channel.phase = Phase::Suspect { due: now.plus(wait) };
             return;
         };
+        let purpose = match (purpose, head) {
+            // Another node has minted since the log was read: its new incarnation covers this loss too.
+            (Purpose::BeforeMint { .. } | Purpose::Adopt, Some(head)) if !channel.has_followed(head.incarnation) => {
+                Purpose::Adopt
+            }
+            // The loss that was seen is not there any more, or what was to be adopted is gone again: two primaries answer, or
+            // one gave way to another. Read again, and decide again.
+            (Purpose::BeforeMint { seen }, Some(head)) if seen != Some(head.incarnation) => {
+                return channel.retry(now, &self.config);
+            }
+            (Purpose::Adopt, Some(_)) => return channel.retry(now, &self.config),
+            (Purpose::Reload, Some(head)) if !channel.follows(head.incarnation) => {
+                return channel.retry(now, &self.config);
+            }
+            (purpose, _) => purpose,
+        };
         match (purpose, head) {
-            (Purpose::BeforeMint, _) | (_, None) => {
+            (Purpose::BeforeMint { .. }, _) | (_, None) => {
                 channel.phase = Phase::Recommitting {
                     expected: head.map(|head| head.incarnation),
                 };
@@ -457,7 +480,9 @@ impl Follower {
                 match purpose {
                     Purpose::Join => {}
                     Purpose::Reload => self.actions.push_back(Action::Tell(Event::Reloaded(id))),
-                    Purpose::Adopt | Purpose::BeforeMint => self.actions.push_back(Action::Tell(Event::Adopted(id))),
+                    Purpose::Adopt | Purpose::BeforeMint { .. } => {
+                        self.actions.push_back(Action::Tell(Event::Adopted(id)))
+                    }
                 }
                 if purpose != Purpose::Join {
                     let recommit = self.channels[id.index()].recommit(id);
@@ -508,11 +533,11 @@ impl Follower {
         }
     }
 
-    /// Writes that this node had applied are gone: marks first, mint last.
-    fn lost_writes(&mut self, now: Moment, id: ChannelId) {
+    /// Writes that this node had applied are gone from the log, whose incarnation was `seen`: marks first, mint last.
+    fn lost_writes(&mut self, now: Moment, id: ChannelId, seen: Option<Incarnation>) {
         if self.may_mint(now, id) {
             self.actions.push_back(Action::Tell(Event::LostWrites(id)));
-            self.load(id, Purpose::BeforeMint);
+            self.load(id, Purpose::BeforeMint { seen });
         }
     }
 
@@ -548,7 +573,8 @@ impl Follower {
                 };
                 let opened = matches!(why, Refused::Statement(StatementError::UnknownKind(_)));
                 if !opened && self.may_mint(now, id) {
-                    self.load(id, Purpose::BeforeMint);
+                    let seen = Some(entry.head.incarnation);
+                    self.load(id, Purpose::BeforeMint { seen });
                 }
                 return false;
             }

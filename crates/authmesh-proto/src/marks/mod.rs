@@ -177,12 +177,18 @@ impl Marks {
         let is_tag = mark.kind == ScopeKind::Tag;
         let channel = &mut self.channels[mark.key.scope.slot().channel.index()];
         if is_tag {
-            channel.tags.insert(
-                mark.key.scope,
-                position.map_or(TagMark::Unpositioned, |(incarnation, position)| {
-                    TagMark::At(incarnation, position)
-                }),
-            );
+            let new = position.map_or(TagMark::Unpositioned, |(incarnation, position)| {
+                TagMark::At(incarnation, position)
+            });
+            let held = channel.tags.entry(mark.key.scope).or_insert(new);
+            // A table that was loaded from a log that lost writes knows less than this node does.
+            let goes_back = match (*held, new) {
+                (TagMark::At(own, at), TagMark::At(theirs, then)) => own == theirs && then.id < at.id,
+                _ => false,
+            };
+            if !goes_back {
+                *held = new;
+            }
         }
         // By the origin's clock or by ours, whichever keeps it longer: a clock that is days ahead must not shorten its life.
         let lifetime = Duration::from_secs(mark.expires.saturating_sub(now.wall.min(mark.note.at)));

@@ -199,6 +199,11 @@ fn a_tag_allows_only_records_filled_after_its_newest_statement() {
     assert!(!marks.tag_allows(tag, at(4, 1)));
     assert!(marks.tag_allows(tag, at(5, 1)));
     assert!(!marks.tag_allows(tag, at(9, 2)), "another incarnation");
+    marks.apply(NOW, mark.clone(), at(3, 1), &namer);
+    assert!(
+        !marks.tag_allows(tag, at(4, 1)),
+        "a log that lost writes takes nothing back"
+    );
     assert!(
         marks.apply(NOW, mark, None, &namer),
         "a repeated tag statement is a change"

@@ -1,0 +1,75 @@
+//! Rules of the glue that can be switched off, to see that the checker notices.
+
+/// A rule that a run leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Control {
+    /// A bell with a gap before it is applied as if it were the next one.
+    GapsApplied,
+    /// The fence is not bumped when the follower asks for it: at adoption, reload, mint.
+    NoBump,
+    /// Marks that the log lacks are not committed again.
+    NoRecommit,
+    /// L2 stores whatever comes, lease or not.
+    NoCompareAndSet,
+    /// The coherence lease counts from the answer and not from before the request.
+    LeaseFromAnswer,
+    /// Heads are taken to be as the node knows them.
+    HeadsNeverCompared,
+    /// The boot clock stands still while the node is suspended.
+    ClockStopsInSuspend,
+    /// Entries in memory answer whatever their stamps are.
+    NoFence,
+    /// A verdict in memory answers whatever the mark epoch is.
+    NoEpoch,
+    /// L2 is read although a drop of the key has no position yet.
+    EarlyDropsReadable,
+    /// An L2 record counts whatever its channel's head is.
+    L2WithoutHead,
+    /// An L2 record counts although a statement came into force since the fence was captured.
+    L2OlderThanFence,
+    /// An L2 record counts although the channel of one of its tags is being repaired, or has another incarnation.
+    TagsUnsettled,
+    /// Deposed primaries are followed without end.
+    DeposedFollowed,
+    /// A commit is tried once.
+    NoRetry,
+}
+
+impl Control {
+    /// Those that need more seeds than a test has time for: two primaries must answer by turns while a tag is lost.
+    pub const RARELY_SEEN: [Self; 1] = [Self::TagsUnsettled];
+
+    /// Every control.
+    pub const ALL: [Self; 15] = [
+        Self::GapsApplied,
+        Self::NoBump,
+        Self::NoRecommit,
+        Self::NoCompareAndSet,
+        Self::LeaseFromAnswer,
+        Self::HeadsNeverCompared,
+        Self::ClockStopsInSuspend,
+        Self::NoFence,
+        Self::NoEpoch,
+        Self::EarlyDropsReadable,
+        Self::L2WithoutHead,
+        Self::L2OlderThanFence,
+        Self::TagsUnsettled,
+        Self::DeposedFollowed,
+        Self::NoRetry,
+    ];
+}
+
+/// The rules of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// The one that is left out.
+    pub off: Option<Control>,
+}
+
+impl Rules {
+    /// Whether a rule is left out.
+    #[must_use]
+    pub fn off(&self, control: Control) -> bool {
+        self.off == Some(control)
+    }
+}
