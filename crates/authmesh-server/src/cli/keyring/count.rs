@@ -63,7 +63,7 @@ impl Count {
 pub(in crate::cli) async fn count(redis: &(impl Log + Members), now: Unix) -> Result<Count, PortError> {
     let mut count = Count::default();
     for channel in ChannelId::all() {
-        let table = redis.load(channel).await?;
+        let table = redis.load(channel, None).await?;
         for mark in table.marks.iter().filter(|mark| mark.hour.saturating_mul(3600) > now) {
             count.add(Kind::Mark, &mark.sealed, |of| of.marks += 1);
         }
@@ -136,6 +136,7 @@ mod tests {
                 sealed: sealed(key, Kind::Mark),
             }),
             statement,
+            now: 0,
             bare_done: false,
         };
         cluster.commit(commit).await.unwrap();
