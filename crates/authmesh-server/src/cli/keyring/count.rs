@@ -137,6 +137,7 @@ mod tests {
                 sealed: sealed(key, Kind::Mark),
             }),
             statement,
+            now: 0,
             bare_done: false,
         };
         cluster.commit(commit).await.unwrap();
