@@ -18,6 +18,8 @@
 //! | [`marks`] | what is revoked |
 //! | [`freshness`] | whether a cached entry may still answer |
 //! | [`follower`] | whether this node has applied everything that Redis holds |
+//! | [`commit`] | how its own statements get into the log |
+//! | [`fill`] | who loads a key for the cluster, and who waits |
 //! | [`member`] | what a node tells about itself |
 //! | [`record`] | what stands in the shared second level |
 //! | [`keys`] | when an issuer's keys are fetched, and how long they are trusted |
@@ -29,7 +31,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod commit;
 pub mod crypto;
+pub mod fill;
 pub mod follower;
 pub mod freshness;
 pub mod ident;

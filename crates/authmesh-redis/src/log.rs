@@ -5,6 +5,7 @@ use std::time::Duration;
 use authmesh::ports::{BoxFuture, Commit, Committed, Effect, Log, LogSlice, MarkTable, PortError, StoredMark};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry, MAX_PAYLOAD};
+use authmesh_proto::marks::{Buckets, Digests};
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
@@ -18,6 +19,8 @@ const WHOLE_TRIES: u32 = 3;
 const WHOLE_WITHIN: Duration = Duration::from_millis(100);
 const WHOLE_PAUSE: Duration = Duration::from_millis(30);
 
+/// The field of a bucket that holds its digest (16) and its least hour (8).
+const SUMS: &[u8] = b"d";
 /// Rank and digest, before the sealed mark.
 const CLEAR: usize = 8 + 16;
 
@@ -71,12 +74,15 @@ impl Log for RedisAdapter {
         })
     }
 
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>> {
         Box::pin(async move {
             let keys = self.keys();
             let load = self.scripts().load.call();
             let load = load.key(keys.log(channel)).keys(keys.buckets(channel));
-            let load = load.arg([channel.number()]);
+            let mut load = load.arg([channel.number()]);
+            for digest in known.iter().flatten() {
+                load = load.arg(digest.as_bytes());
+            }
             match self.link().invoke(Place::of(channel), &load).await {
                 Ok(answer) => parse_table(channel, answer).ok_or_else(|| unreadable(self.link().peer())),
                 Err(Stopped::Migrating) => self.load_by_key(channel).await,
@@ -94,16 +100,36 @@ impl Log for RedisAdapter {
     ) -> BoxFuture<'_, Result<bool, PortError>> {
         Box::pin(async move {
             let keys = self.keys();
-            let mut mint = self.scripts().mint.call().key(keys.log(channel));
-            if expected.is_none() {
-                mint = mint.keys(keys.buckets(channel));
-            }
-            let mint = mint.arg([channel.number()]).number(self.link().config().log_entries);
-            let mint = mint.arg(nonce.as_bytes()).arg(incarnation.as_bytes());
-            let mint = mint.arg(keys.bell(channel));
-            let mint = mint.arg(expected.as_ref().map_or(&[][..], |expected| expected.as_bytes()));
-            let answer = self.link().commit(Place::of(channel), &mint).await?;
+            let mint = |whole: bool| {
+                let mut mint = self.scripts().mint.call().key(keys.log(channel));
+                if whole {
+                    mint = mint.keys(keys.buckets(channel));
+                }
+                let mint = mint.arg([channel.number()]).number(self.link().config().log_entries);
+                let mint = mint.arg(nonce.as_bytes()).arg(incarnation.as_bytes());
+                let mint = mint.arg(keys.bell(channel));
+                mint.arg(expected.as_ref().map_or(&[][..], |expected| expected.as_bytes()))
+            };
+            let answer = match self.link().commit(Place::of(channel), &mint(true)).await {
+                // The root stays as it is; should it be wrong, it is made anew when the slot has arrived.
+                Err(Stopped::Migrating) if expected.is_some() => {
+                    self.link().commit(Place::of(channel), &mint(false)).await?
+                }
+                answer => answer?,
+            };
             Ok(self.appended(channel, answer).await?.is_some())
+        })
+    }
+
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            for mark in elements {
+                let value = [&mark.rank.to_be_bytes()[..], mark.digest.as_bytes(), &mark.sealed].concat();
+                let purge = self.scripts().purge.call().key(self.keys().bucket(channel, mark.hour));
+                let purge = purge.arg(field_of(&mark)).arg(value);
+                self.link().invoke(Place::of(channel), &purge).await?;
+            }
+            Ok(())
         })
     }
 }
@@ -143,10 +169,11 @@ impl RedisAdapter {
             Effect::Drop(_) => script.arg("d"),
             Effect::Mark(mark) => script
                 .arg("m")
-                .arg([&mark.hour.to_be_bytes()[..], &mark.field].concat())
+                .arg(field_of(mark))
                 .arg(mark.rank.to_be_bytes())
                 .arg(mark.digest.as_bytes())
-                .arg(&mark.sealed),
+                .arg(&mark.sealed)
+                .number(commit.now / 3600),
         };
         let answer = self.link().commit(Place::of(channel), &script).await?;
         Ok(self.appended(channel, answer).await?)
@@ -260,6 +287,10 @@ fn hgetall(key: String) -> Cmd {
     all
 }
 
+fn field_of(mark: &StoredMark) -> Vec<u8> {
+    [&mark.hour.to_be_bytes()[..], &mark.field].concat()
+}
+
 fn sound(commit: &Commit) -> Result<(), PortError> {
     let length = commit.statement.len();
     if !(1..=MAX_PAYLOAD).contains(&length) {
@@ -303,11 +334,19 @@ fn parse_table(channel: ChannelId, answer: Value) -> Option<MarkTable> {
         .filter_map(|found| found.entry)
         .collect();
     bare.reverse();
-    let mut marks = Vec::new();
-    for bucket in parts {
-        let mut flat = pairs(bucket)?.into_iter();
+    let (mut marks, mut same) = (Vec::new(), Buckets::NONE);
+    for (bucket, content) in parts.enumerate() {
+        if let Value::BulkString(_) = content {
+            same.add(bucket);
+            continue;
+        }
+        let mut flat = pairs(content)?.into_iter();
         while let Some(field) = flat.next() {
-            match mark(&bytes(field)?, &bytes(flat.next()?)?) {
+            let (field, value) = (bytes(field)?, bytes(flat.next()?)?);
+            if field == SUMS {
+                continue;
+            }
+            match mark(&field, &value) {
                 Some(mark) => marks.push(mark),
                 // It counts in no digest, here or in the scripts.
                 None => tracing::warn!(
@@ -317,7 +356,12 @@ fn parse_table(channel: ChannelId, answer: Value) -> Option<MarkTable> {
             }
         }
     }
-    Some(MarkTable { head, marks, bare })
+    Some(MarkTable {
+        head,
+        marks,
+        same,
+        bare,
+    })
 }
 
 /// Field: hour (8) and the mark's own field (33). Value: rank (8), digest (16), envelope.

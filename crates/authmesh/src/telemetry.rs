@@ -94,6 +94,8 @@ counters! {
     adoptions: "authmesh.channel.events", "event" = "adopted";
     /// Times a channel's log had lost writes.
     lost_writes: "authmesh.channel.events", "event" = "lost_writes";
+    /// Drops for which there was no room in the outbox; their whole channel was voided.
+    soiled: "authmesh.channel.events", "event" = "soiled";
     /// Cache reads answered from L1.
     cache_hits: "authmesh.cache", "outcome" = "hit";
     /// Cache reads answered from L2.

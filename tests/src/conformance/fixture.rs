@@ -53,6 +53,7 @@ pub(super) fn commit(channel: ChannelId, effect: Effect, statement: impl Into<Ve
         channel,
         nonce: nonce(),
         birth: incarnation(),
+        now: 0,
         effect,
         statement: statement.into(),
         bare_done: false,

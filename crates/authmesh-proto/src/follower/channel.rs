@@ -22,6 +22,10 @@ pub(super) struct Channel {
     pub(super) last_mint: Option<Moment>,
     /// The entry after the watermark cannot be applied by this node.
     pub(super) refused: bool,
+    /// Something is void that no statement names.
+    pub(super) dirty: bool,
+    /// .. and was so when the newest mint was sent.
+    pub(super) dirty_before_mint: bool,
     /// Recommits that were asked for and not answered yet. One from an adoption may still run when the next begins.
     recommits: u32,
     recommit_failed: bool,
@@ -67,18 +71,33 @@ impl Channel {
             next_repair: now,
             last_mint: None,
             refused: false,
+            dirty: false,
+            dirty_before_mint: false,
             recommits: 0,
             recommit_failed: false,
             reload_at: None,
         }
     }
 
-    pub(super) fn due(&self) -> Option<Moment> {
+    pub(super) fn due(&self, config: &FollowerConfig) -> Option<Moment> {
         match self.phase {
             Phase::Suspect { due } => Some(due),
+            Phase::Current if self.dirty => {
+                let mint = self.next_mint(config).max(self.next_repair);
+                Some(self.reload_at.map_or(mint, |at| at.min(mint)))
+            }
             Phase::Current => self.reload_at,
             _ => None,
         }
+    }
+
+    /// When this node may mint again.
+    pub(super) fn next_mint(&self, config: &FollowerConfig) -> Moment {
+        self.last_mint.map_or(Moment::ORIGIN, |at| at.plus(config.mint_period))
+    }
+
+    pub(super) fn wants_mint(&self, now: Moment, config: &FollowerConfig) -> bool {
+        self.dirty && now >= self.next_mint(config)
     }
 
     pub(super) fn is_loading(&self) -> bool {
@@ -137,6 +156,7 @@ impl Channel {
 
     pub(super) fn adopt(&mut self, now: Moment, head: Head) {
         self.recent.clear();
+        self.dirty_before_mint = false;
         self.advance(now, head);
         self.phase = Phase::Current;
     }

@@ -4,16 +4,19 @@
 //! property tests). A token is void if **any** mark of its scopes voids it. A mark is never evicted: it leaves when both
 //! clocks agree that nothing it could void can be valid any more, plus an hour.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::crypto::{Namer, ScopeKind};
 use crate::ident::{CHANNELS, ChannelId, Digest, Incarnation, Position, ScopeId};
-use crate::statement::{Mark, MarkKey, Note};
-use crate::time::{Moment, Now, Unix};
+use crate::statement::{Mark, MarkKey, Note, to_full_hour};
+use crate::time::{Now, Unix};
 
 mod scopes;
+mod table;
+
+use table::{Table, Terms};
 
 pub use scopes::TokenScopes;
 
@@ -26,29 +29,59 @@ pub const GRACE: Duration = Duration::from_secs(3600);
 /// The longest that a mark can be needed: the longest token lifetime that a policy may accept is seven days.
 const LONGEST: Duration = Duration::from_secs(8 * 86_400);
 
+/// How many buckets the marks of a channel are in: a mark is in the one of its expiry's hour, modulo this.
+pub const BUCKETS: usize = 32;
+
+/// The digests of a channel's buckets.
+pub type Digests = [Digest; BUCKETS];
+
+/// A set of buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Buckets(u32);
+
+impl Buckets {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a bucket; a number that is none adds nothing.
+    pub const fn add(&mut self, bucket: usize) {
+        if bucket < BUCKETS {
+            self.0 |= 1 << bucket;
+        }
+    }
+
+    /// Whether a bucket is in the set.
+    #[must_use]
+    pub const fn contains(self, bucket: usize) -> bool {
+        bucket < BUCKETS && self.0 & 1 << bucket != 0
+    }
+}
+
+/// The bucket of a mark.
+#[must_use]
+pub const fn bucket_of(expires: Unix) -> usize {
+    (expires.div_ceil(3600) % BUCKETS as u64) as usize
+}
+
 /// The marks that a node holds.
 #[derive(Debug)]
 pub struct Marks {
+    table: Table,
     channels: Vec<Channel>,
-    count: usize,
     cap: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Channel {
-    marks: BTreeMap<MarkKey, Held>,
     tags: BTreeMap<ScopeId, TagMark>,
-    root: Digest,
+    digests: Digests,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Held {
-    kind: ScopeKind,
-    not_before: Unix,
-    expires: Unix,
-    /// When it may go by the clock that never jumps; the wall clock must agree.
-    until: Moment,
-    note: Note,
+impl Channel {
+    fn toggle(&mut self, expires: Unix, element: Digest) {
+        let digest = &mut self.digests[bucket_of(expires)];
+        *digest = digest.toggled(element);
+    }
 }
 
 /// The newest statement about a tag, as far as this node knows.
@@ -66,6 +99,15 @@ pub struct Full {
     pub cap: usize,
 }
 
+/// A part of the marks, as [`Marks::page`] gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The marks.
+    pub marks: Vec<Mark>,
+    /// Where the next page goes on; `None` when nothing follows.
+    pub next: Option<MarkKey>,
+}
+
 /// Why a token is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voided {
@@ -81,23 +123,27 @@ impl Marks {
     /// An empty table for at most `cap` marks.
     #[must_use]
     pub fn new(cap: usize) -> Self {
+        let channel = |_| Channel {
+            tags: BTreeMap::new(),
+            digests: [Digest::EMPTY; BUCKETS],
+        };
         Self {
-            channels: (0..CHANNELS).map(|_| Channel::default()).collect(),
-            count: 0,
+            table: Table::new(),
+            channels: (0..CHANNELS).map(channel).collect(),
             cap,
         }
     }
 
     /// How many marks are held.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.count
+    pub const fn len(&self) -> usize {
+        self.table.len()
     }
 
     /// Whether none is held.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
+    pub const fn is_empty(&self) -> bool {
+        self.table.len() == 0
     }
 
     /// Asks for room before a mark is named: a statement that was named is never refused again.
@@ -105,7 +151,18 @@ impl Marks {
     /// # Errors
     /// [`Full`] at the cap.
     pub fn admit(&self, key: &MarkKey) -> Result<(), Full> {
-        if self.count < self.cap || self.channel(key.scope).marks.contains_key(key) {
+        self.admit_all([key])
+    }
+
+    /// Asks for room for several marks, of which either all are named or none is.
+    ///
+    /// # Errors
+    /// [`Full`] when not all of them fit below the cap.
+    pub fn admit_all<'a>(&self, keys: impl IntoIterator<Item = &'a MarkKey>) -> Result<(), Full> {
+        let lacking = |key: &&MarkKey| self.table.find(key).is_none();
+        let new: BTreeSet<&MarkKey> = keys.into_iter().filter(lacking).collect();
+        // At the cap, and also beyond it (marks of others are never refused), what merges still has its room.
+        if new.is_empty() || self.len().saturating_add(new.len()) <= self.cap {
             Ok(())
         } else {
             Err(Full { cap: self.cap })
@@ -130,27 +187,30 @@ impl Marks {
         // By the origin's clock or by ours, whichever keeps it longer: a clock that is days ahead must not shorten its life.
         let lifetime = Duration::from_secs(mark.expires.saturating_sub(now.wall.min(mark.note.at)));
         let until = now.boot.plus(lifetime.min(LONGEST)).plus(GRACE);
-        let new = Held {
+        let new = Terms {
             kind: mark.kind,
             not_before: mark.not_before,
-            expires: mark.expires,
+            expires: to_full_hour(mark.expires),
             until,
             note: mark.note,
         };
-        let changed = match channel.marks.get_mut(&mark.key) {
+        let changed = match self.table.find(&mark.key) {
             None => {
-                channel.root = channel.root.toggled(element(namer, &mark.key, &new));
-                channel.marks.insert(mark.key, new);
-                self.count += 1;
+                channel.toggle(new.expires, element(namer, &mark.key, &new));
+                self.table.insert(&mark.key, &new);
                 true
             }
-            Some(held) => {
-                let merged = merge(held, &new);
-                let changed = merged != *held;
+            Some(place) => {
+                let held = self.table.terms(place);
+                let merged = merge(&held, &new);
+                // What a mark voids, and until when, is in these two; who said it first is not.
+                let changed = (merged.not_before, merged.expires) != (held.not_before, held.expires);
                 if changed {
-                    let before = element(namer, &mark.key, held);
-                    channel.root = channel.root.toggled(before).toggled(element(namer, &mark.key, &merged));
-                    *held = merged;
+                    channel.toggle(held.expires, element(namer, &mark.key, &held));
+                    channel.toggle(merged.expires, element(namer, &mark.key, &merged));
+                }
+                if merged != held {
+                    self.table.replace(place, &merged);
                 }
                 changed
             }
@@ -162,22 +222,18 @@ impl Marks {
     #[must_use]
     pub fn check(&self, token: &TokenScopes) -> Option<Voided> {
         token.iter().find_map(|(kind, scope)| {
-            let key = |except| MarkKey { scope, except };
-            let range = key(None)..=key(Some(ScopeId([0xff; 16])));
-            self.channel(scope)
-                .marks
-                .range(range)
-                .find(|(key, held)| {
-                    let spared = key.except.is_some_and(|except| token.contains(except));
-                    // A token without `iat` cannot prove that it is newer.
-                    let covered = !kind.compares_time() || token.issued_at().is_none_or(|iat| iat <= held.not_before);
-                    covered && !spared
-                })
-                .map(|(_, held)| Voided {
-                    kind,
-                    not_before: held.not_before,
-                    note: held.note.clone(),
-                })
+            let mut marks = self.table.of_scope(scope);
+            let (voids, _) = marks.find(|(mark, except)| {
+                let spared = except.is_some_and(|except| token.contains(except));
+                // A token without `iat` cannot prove that it is newer.
+                let covered = !kind.compares_time() || token.issued_at().is_none_or(|iat| iat <= mark.not_before());
+                covered && !spared
+            })?;
+            Some(Voided {
+                kind,
+                not_before: voids.not_before(),
+                note: self.table.note_of(voids),
+            })
         })
     }
 
@@ -194,55 +250,134 @@ impl Marks {
         }
     }
 
-    /// The root digest of a channel's marks.
+    /// The root digest of a channel's marks: that of its buckets together.
     #[must_use]
     pub fn root(&self, channel: ChannelId) -> Digest {
-        self.channels[channel.index()].root
+        self.digests(channel).into_iter().fold(Digest::EMPTY, Digest::toggled)
     }
 
-    /// Every mark of a channel, in the order of their keys.
+    /// The digests of a channel's buckets.
+    #[must_use]
+    pub fn digests(&self, channel: ChannelId) -> Digests {
+        self.channels[channel.index()].digests
+    }
+
+    /// The marks of one scope: one without an exception at most, and one for each exception.
+    pub fn of_scope(&self, scope: ScopeId) -> impl Iterator<Item = Mark> + '_ {
+        let marks = self.table.of_scope(scope);
+        marks.map(move |(element, except)| self.table.mark(MarkKey { scope, except }, element))
+    }
+
+    /// The marks behind `after`, by stripe and there in the order of their keys, of the kinds that `wanted` asks for: at most
+    /// `limit` of them. Looks at no more than `look_at` marks, so that the lock around the table is never held for long: a
+    /// page may be short although more follows.
+    #[must_use]
+    pub fn page(
+        &self,
+        after: Option<MarkKey>,
+        limit: usize,
+        look_at: usize,
+        wanted: impl Fn(ScopeKind) -> bool,
+    ) -> Page {
+        let mut behind = self.table.behind(after).peekable();
+        let (mut marks, mut last) = (Vec::new(), after);
+        for _ in 0..look_at {
+            if marks.len() == limit {
+                break;
+            }
+            let Some((key, element)) = behind.next() else { break };
+            last = Some(key);
+            if wanted(element.kind) {
+                marks.push(self.table.mark(key, element));
+            }
+        }
+        Page {
+            marks,
+            next: behind.peek().and(last),
+        }
+    }
+
+    /// How many marks of a channel are held.
+    #[must_use]
+    pub fn count_of(&self, channel: ChannelId) -> usize {
+        self.table.count_of(channel)
+    }
+
+    /// Every mark of a channel, by stripe and there in the order of their keys.
     pub fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = Mark> + '_ {
-        self.channels[channel.index()].marks.iter().map(|(key, held)| Mark {
-            key: *key,
-            kind: held.kind,
-            not_before: held.not_before,
-            expires: held.expires,
-            note: held.note.clone(),
+        let marks = self.table.of_channel(channel);
+        marks.map(|(key, element)| self.table.mark(key, element))
+    }
+
+    /// Whether this mark would change nothing that is voided here.
+    #[must_use]
+    pub fn covers(&self, mark: &Mark) -> bool {
+        self.table.find(&mark.key).is_some_and(|place| {
+            let held = self.table.terms(place);
+            held.not_before >= mark.not_before && held.expires >= mark.expires
         })
     }
 
-    /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table.
+    /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table, but for the
+    /// buckets in `same`: their digests are equal, so they lack nothing. Marks that both clocks say are past are nobody's
+    /// lack.
     #[must_use]
-    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark]) -> Vec<Mark> {
-        let theirs: BTreeMap<MarkKey, (Unix, Unix)> = theirs
-            .iter()
-            .map(|mark| (mark.key, (mark.not_before, mark.expires)))
-            .collect();
-        self.of_channel(channel)
-            .filter(|mark| {
-                theirs
-                    .get(&mark.key)
-                    .is_none_or(|(not_before, expires)| mark.not_before > *not_before || mark.expires > *expires)
-            })
+    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: Buckets, now: Now) -> Vec<Mark> {
+        let mut known: BTreeMap<MarkKey, (Unix, Unix)> = BTreeMap::new();
+        for mark in theirs {
+            // A table holds one for each hour.
+            let (not_before, expires) = known.entry(mark.key).or_default();
+            *not_before = mark.not_before.max(*not_before);
+            *expires = mark.expires.max(*expires);
+        }
+        let lacks = |key: &MarkKey, own: (Unix, Unix)| {
+            known
+                .get(key)
+                .is_none_or(|(not_before, expires)| own.0 > *not_before || own.1 > *expires)
+        };
+        self.table
+            .of_channel(channel)
+            .filter(|(_, mark)| !same.contains(bucket_of(mark.expires())))
+            .filter(|(_, mark)| now.wall < mark.expires() || now.boot.plus(GRACE) < mark.until())
+            .filter(|(key, mark)| lacks(key, (mark.not_before(), mark.expires())))
+            .map(|(key, mark)| self.table.mark(key, mark))
             .collect()
+    }
+
+    /// Says that the table beside a log at this position holds the tags of these buckets: records that were filled there, or
+    /// later, know of them.
+    pub fn position_tags(&mut self, channel: ChannelId, at: (Incarnation, Position), held: Buckets) {
+        for (scope, tag) in &mut self.channels[channel.index()].tags {
+            let mut marks = self.table.of_scope(*scope);
+            if marks.any(|(mark, _)| held.contains(bucket_of(mark.expires()))) {
+                *tag = TagMark::At(at.0, at.1);
+            }
+        }
     }
 
     /// Removes the marks that both clocks agree are past, plus [`GRACE`]. Returns how many went.
     pub fn collect(&mut self, now: Now, namer: &Namer) -> usize {
-        let before = self.count;
-        for channel in &mut self.channels {
-            let Channel { marks, tags, root } = channel;
-            marks.retain(|key, held| {
-                let past = now.boot >= held.until && now.wall >= held.expires.saturating_add(GRACE.as_secs());
-                if past {
-                    *root = root.toggled(element(namer, key, held));
-                    tags.remove(&key.scope);
-                }
-                !past
-            });
-        }
-        self.count = self.channels.iter().map(|channel| channel.marks.len()).sum();
-        before - self.count
+        ChannelId::all()
+            .map(|channel| self.collect_channel(channel, now, namer))
+            .sum()
+    }
+
+    /// [`Marks::collect`] for one channel, for callers who must not hold others up for long.
+    pub fn collect_channel(&mut self, channel: ChannelId, now: Now, namer: &Namer) -> usize {
+        let before = self.len();
+        let own = &mut self.channels[channel.index()];
+        self.table.collect(channel, |key, mark| {
+            let past = now.boot >= mark.until() && now.wall >= mark.expires().saturating_add(GRACE.as_secs());
+            if past {
+                own.toggle(
+                    mark.expires(),
+                    digest_of(namer, key, mark.kind, mark.not_before(), mark.expires()),
+                );
+                own.tags.remove(&key.scope);
+            }
+            past
+        });
+        before - self.len()
     }
 
     fn channel(&self, scope: ScopeId) -> &Channel {
@@ -251,13 +386,13 @@ impl Marks {
 }
 
 /// Pointwise maximum: commutative, associative, idempotent.
-fn merge(a: &Held, b: &Held) -> Held {
+fn merge(a: &Terms, b: &Terms) -> Terms {
     let newer = if (b.not_before, &b.note) > (a.not_before, &a.note) {
         b
     } else {
         a
     };
-    Held {
+    Terms {
         kind: a.kind,
         not_before: a.not_before.max(b.not_before),
         expires: a.expires.max(b.expires),
@@ -272,8 +407,8 @@ pub fn element_digest(namer: &Namer, mark: &Mark) -> Digest {
     digest_of(namer, &mark.key, mark.kind, mark.not_before, mark.expires)
 }
 
-fn element(namer: &Namer, key: &MarkKey, held: &Held) -> Digest {
-    digest_of(namer, key, held.kind, held.not_before, held.expires)
+fn element(namer: &Namer, key: &MarkKey, terms: &Terms) -> Digest {
+    digest_of(namer, key, terms.kind, terms.not_before, terms.expires)
 }
 
 fn digest_of(namer: &Namer, key: &MarkKey, kind: ScopeKind, not_before: Unix, expires: Unix) -> Digest {

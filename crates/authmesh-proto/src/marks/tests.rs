@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::KeyRing;
 use crate::ident::{Nonce, StreamId};
+use crate::time::Moment;
 
 fn namer() -> Namer {
     Namer::new(&KeyRing::new([1; 32], [[2; 32]]).unwrap(), "test")
@@ -108,6 +109,26 @@ fn a_mark_goes_only_when_both_clocks_agree() {
     };
     assert_eq!(marks.collect(both, &namer), 1);
     assert!(ChannelId::all().all(|c| marks.root(c) == Digest::EMPTY));
+}
+
+#[test]
+fn what_is_past_by_both_clocks_is_lacking_nowhere() {
+    let namer = namer();
+    let mut marks = Marks::new(10);
+    let mark = subject(&namer, 100, None);
+    marks.apply(NOW, mark.clone(), None, &namer);
+    assert!(marks.covers(&mark) && !marks.covers(&subject(&namer, 101, None)));
+    let channel = mark.key.scope.slot().channel;
+    let lacking = |boot, wall| {
+        let now = Now {
+            boot: NOW.boot.plus(Duration::from_secs(boot)),
+            wall: NOW.wall + wall,
+        };
+        marks.lacking_in(channel, &[], Buckets::NONE, now).len()
+    };
+    assert_eq!(lacking(0, 0), 1);
+    assert_eq!((lacking(9_000, 0), lacking(0, 9_000)), (1, 1), "one clock alone");
+    assert_eq!(lacking(9_000, 9_000), 0);
 }
 
 #[test]
@@ -246,7 +267,7 @@ proptest! {
         theirs.iter().for_each(|m| { b.apply(NOW, m.clone(), None, &namer); });
         for channel in ChannelId::all() {
             let of_b: Vec<_> = b.of_channel(channel).collect();
-            for mark in a.lacking_in(channel, &of_b) {
+            for mark in a.lacking_in(channel, &of_b, Buckets::NONE, NOW) {
                 b.apply(NOW, mark, None, &namer);
             }
             for mark in of_b {
@@ -255,4 +276,181 @@ proptest! {
             prop_assert_eq!(a.root(channel), b.root(channel));
         }
     }
+}
+
+/// Keys that crowd into few stripes, so that runs of equal and of near scopes are met.
+fn crowded_key() -> impl Strategy<Value = MarkKey> {
+    (0u8..2, any::<u8>(), prop::option::of(0u8..3)).prop_map(|(stripe, inside, except)| {
+        let mut scope = [0; 16];
+        scope[0] = inside >> 6;
+        scope[1] = stripe << 2;
+        scope[2] = inside;
+        scope[15] = inside & 1;
+        MarkKey {
+            scope: ScopeId(scope),
+            except: except.map(|except| ScopeId([except; 16])),
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_table_holds_what_a_plain_map_holds(
+        changes in prop::collection::vec((crowded_key(), 0u64..9, 0u64..4, 0u8..3), 1..200),
+        gone in 0u64..4,
+    ) {
+        let mut table = Table::new();
+        let mut plain = BTreeMap::new();
+        for (key, not_before, hours, who) in changes {
+            let terms = Terms {
+                kind: ScopeKind::Session,
+                not_before,
+                expires: hours * 3600,
+                until: Moment::ORIGIN.plus(Duration::from_secs(not_before)),
+                note: Note { at: hours, by: who.to_string(), why: "w".to_string() },
+            };
+            match table.find(&key) {
+                Some(place) => {
+                    prop_assert_eq!(&table.terms(place), &plain[&key]);
+                    table.replace(place, &terms);
+                }
+                None => table.insert(&key, &terms),
+            }
+            plain.insert(key, terms);
+        }
+        for pass in 0..2 {
+            prop_assert_eq!(table.len(), plain.len());
+            let held: BTreeMap<_, _> = ChannelId::all()
+                .flat_map(|channel| table.of_channel(channel).map(|(key, mark)| (key, table.terms_of(mark))).collect::<Vec<_>>())
+                .collect();
+            prop_assert_eq!(&held, &plain);
+            for key in plain.keys() {
+                let of_scope: Vec<_> = table.of_scope(key.scope).map(|(_, except)| except).collect();
+                let expected: Vec<_> = plain.keys().filter(|k| k.scope == key.scope).map(|k| k.except).collect();
+                prop_assert_eq!(of_scope, expected);
+            }
+            if pass == 0 {
+                plain.retain(|_, terms: &mut Terms| terms.expires != gone * 3600);
+                ChannelId::all().for_each(|channel| table.collect(channel, |_, mark| mark.expires() == gone * 3600));
+            }
+        }
+    }
+}
+
+/// Two hundred marks of two kinds, over many channels.
+fn many(namer: &Namer) -> Marks {
+    let mut marks = Marks::new(1000);
+    for n in 0..200_u32 {
+        let kind = if n % 2 == 0 {
+            ScopeKind::Subject
+        } else {
+            ScopeKind::Session
+        };
+        let mark = Mark {
+            key: MarkKey {
+                scope: namer.scope(kind, "iss", &n.to_be_bytes()),
+                except: (n % 3 == 0).then_some(ScopeId([7; 16])),
+            },
+            kind,
+            ..subject(namer, 100, None)
+        };
+        marks.apply(NOW, mark, None, namer);
+    }
+    marks
+}
+
+#[test]
+fn pages_give_every_mark_once_whatever_their_size() {
+    let namer = namer();
+    let marks = many(&namer);
+    let all: Vec<Mark> = ChannelId::all().flat_map(|channel| marks.of_channel(channel)).collect();
+    assert_eq!(all.len(), 200);
+    for (limit, look_at) in [(1, 1), (7, 100), (100, 3), (200, 200), (1000, 1000)] {
+        let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = marks.page(after, limit, look_at, |_| true);
+            assert!(page.marks.len() <= limit.min(look_at));
+            seen.extend(page.marks);
+            pages += 1;
+            assert!(pages <= 201, "it goes on for ever");
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, all, "{limit} {look_at}");
+    }
+    let sessions = marks.page(None, 1000, 1000, |kind| kind == ScopeKind::Session);
+    assert_eq!((sessions.marks.len(), sessions.next), (100, None));
+    // A cursor need not be a mark that is still there.
+    let mut gone = all[10].key;
+    gone.except = Some(ScopeId([8; 16]));
+    assert_eq!(marks.page(Some(gone), 1000, 1000, |_| true).marks, all[11..]);
+    assert_eq!(
+        marks.page(Some(all[199].key), 10, 10, |_| true),
+        Page::default(),
+        "nothing follows the last one"
+    );
+}
+
+#[test]
+fn the_marks_of_a_scope_are_those_with_and_without_an_exception() {
+    let namer = namer();
+    let mut marks = many(&namer);
+    let (plain, spared) = (subject(&namer, 90, None), subject(&namer, 100, Some(ScopeId([9; 16]))));
+    marks.apply(NOW, plain.clone(), None, &namer);
+    marks.apply(NOW, spared.clone(), None, &namer);
+    assert_eq!(marks.of_scope(plain.key.scope).collect::<Vec<_>>(), [plain, spared]);
+    assert_eq!(marks.of_scope(ScopeId([3; 16])).count(), 0);
+}
+
+#[test]
+fn several_marks_are_admitted_all_or_none() {
+    let namer = namer();
+    let key = |n: u8| MarkKey {
+        scope: namer.scope(ScopeKind::Subject, "iss", &[n]),
+        except: None,
+    };
+    let mut marks = Marks::new(3);
+    marks.apply(
+        NOW,
+        Mark {
+            key: key(0),
+            ..subject(&namer, 1, None)
+        },
+        None,
+        &namer,
+    );
+    let admits = |marks: &Marks, numbers: &[u8]| {
+        let keys: Vec<MarkKey> = numbers.iter().map(|n| key(*n)).collect();
+        marks.admit_all(&keys)
+    };
+    assert_eq!(admits(&marks, &[1, 2]), Ok(()));
+    assert_eq!(admits(&marks, &[1, 2, 1, 2, 0]), Ok(()), "each needs its room once");
+    assert_eq!(admits(&marks, &[1, 2, 3]), Err(Full { cap: 3 }));
+    for n in 1..5 {
+        marks.apply(
+            NOW,
+            Mark {
+                key: key(n),
+                ..subject(&namer, 1, None)
+            },
+            None,
+            &namer,
+        );
+    }
+    assert_eq!(
+        admits(&marks, &[0, 1, 4]),
+        Ok(()),
+        "what is held merges, beyond the cap too"
+    );
+    assert_eq!(admits(&marks, &[0, 9]), Err(Full { cap: 3 }));
+}
+
+#[test]
+fn every_kind_has_its_own_word() {
+    for kind in ScopeKind::ALL {
+        assert_eq!(ScopeKind::from_word(kind.as_str()), Some(kind));
+    }
+    assert_eq!(ScopeKind::from_word("Subject"), None);
 }

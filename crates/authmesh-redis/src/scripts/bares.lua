@@ -3,7 +3,8 @@ local SCANNED, PAGE = 4096, 256
 -- Longer than any mark lives, in ms.
 local YOUNG = 48 * 3600 * 1000
 
--- Those of the newest entries. A log whose generation was never raised has none.
+-- Those of the newest entries, since the last mint: whoever mints has brought everything into the table before. A log whose
+-- generation was never raised has none.
 local function bares(log, channel)
   local found = {}
   local head = head_of(log, channel)
@@ -14,6 +15,9 @@ local function bares(log, channel)
     local page = redis.call('XREVRANGE', log, to, from, 'COUNT', PAGE)
     for i = 1, #page do
       local fields = page[i][2]
+      if #fields == 2 and fields[1] == 'e' and sound(page[i][1], fields[2], channel) and fields[2]:byte(3) == 3 then
+        return found
+      end
       if #fields == 2 and fields[1] == 'e' and #fields[2] > FIXED and fields[2]:byte(3) == 2 then
         found[#found + 1] = page[i]
       end

@@ -40,7 +40,7 @@ async fn a_log_of_another_type_is_refused_until_it_is_deleted() {
     is_refused(&adapter.commit(marking(&mark(2))).await);
     is_refused(&adapter.mint(channel(), None, Incarnation(unique()), nonce()).await);
     is_refused(&adapter.heads().await);
-    is_refused(&adapter.load(channel()).await);
+    is_refused(&adapter.load(channel(), None).await);
     let () = raw.del(LOG).await.unwrap();
     commits(&adapter, dropping(1)).await;
     assert_eq!(table(&adapter).await, [kept], "the refused mark was not merged");
@@ -54,7 +54,7 @@ async fn a_bucket_of_another_type_refuses_its_marks_and_nothing_else() {
     let () = raw.set(BUCKET, "foreign").await.unwrap();
     is_refused(&adapter.commit(marking(&mark(1))).await);
     assert_eq!(head(&adapter).await, Some(before.head), "nothing was appended");
-    is_refused(&adapter.load(channel()).await);
+    is_refused(&adapter.load(channel(), None).await);
     commits(&adapter, dropping(1)).await;
     let () = raw.del(BUCKET).await.unwrap();
     let mark = mark(1);
@@ -397,7 +397,7 @@ async fn the_permissions_that_are_listed_are_enough() {
         .await;
     assert_eq!(minted, Ok(true));
     assert!(
-        adapter.load(channel()).await.is_ok(),
+        adapter.load(channel(), None).await.is_ok(),
         "with a generation that was raised"
     );
 }

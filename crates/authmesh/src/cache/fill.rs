@@ -9,20 +9,26 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use authmesh_proto::fill::{self, Action, Fill, FillConfig, Input};
 use authmesh_proto::freshness::Stamp;
 use authmesh_proto::ident::{EntryName, Nonce, ScopeId};
+use authmesh_proto::time::Moment;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::l2::{LEASE, Look};
-use super::{Cache, Load, Shared};
+use super::l2::Look;
+use super::{Cache, Load};
 use crate::error::CacheError;
 use crate::l1::Entry;
-use crate::ports::LeaseOutcome;
 
-/// How many leases of other nodes a fill waits for before it loads by itself.
-const PATIENCE: usize = 3;
+/// How long a lease lives, and how long those of others are waited for: the defaults of the machine.
+pub(super) const FILL: FillConfig = FillConfig {
+    lease: Duration::from_secs(1),
+    wait: Duration::from_secs(2),
+    patience: 3,
+};
 
 /// How long loads may go on once the node was told to shut down.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -137,79 +143,106 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         E: Clone + Send + Sync + 'static,
     {
         let shared = &self.shared;
-        let nonce = Nonce(shared.node.random());
-        let mut captured;
-        let mut place = None;
-        let mut waited_for = Vec::new();
-        loop {
-            captured = shared.capture();
-            let over = match self.look_in_l2(&name, &captured).await {
-                Look::Counts(entry) => return Ok(entry),
-                Look::Void(bytes) => Some(bytes),
-                Look::Nothing => None,
-            };
-            if !shared.node.coherence().is_coherent() || waited_for.len() >= PATIENCE {
-                break;
-            }
-            match shared.lease(&name, nonce, over).await {
-                Some(LeaseOutcome::Taken(incarnation, generation)) => {
-                    place = Some((incarnation, generation));
-                    break;
+        let mut fill = Fill::new(FILL, Nonce(shared.node.random()));
+        let nonce = fill.nonce();
+        let began = Instant::now();
+        let now = || Moment::ORIGIN.plus(began.elapsed());
+        let mut captured = shared.capture();
+        let mut load = Some(load);
+        let mut loaded = None;
+        let mut kept = None;
+        let mut destination = None;
+        while let Some(action) = fill.poll() {
+            let input = match action {
+                Action::Look => {
+                    captured = shared.capture();
+                    let look = match self.look_in_l2(&name, &captured).await {
+                        Look::Counts(entry) => return Ok(entry),
+                        Look::Void(bytes) => fill::Look::Void(bytes),
+                        Look::Nothing => fill::Look::Nothing,
+                    };
+                    let applied = captured.applied[name.slot().channel.index()];
+                    Input::Looked {
+                        look,
+                        captured: applied.map(|(incarnation, _)| incarnation),
+                        coherent: shared.node.coherence().is_coherent(),
+                    }
                 }
-                // Once per nonce: its holder may be gone, and its lease renewed by nobody.
-                Some(LeaseOutcome::Held(holder)) if !waited_for.contains(&holder) => {
-                    waited_for.push(holder);
+                Action::Lease(over) => Input::Leased(shared.lease(&name, nonce, over).await),
+                Action::Wait(holder) => {
                     let gone = shared.node.ports.store.gone(name, holder);
-                    let _ = tokio::time::timeout(LEASE * 2, gone).await;
+                    let _ = tokio::time::timeout(FILL.wait, gone).await;
+                    Input::Gone
                 }
-                // A value that L2 holds to be live and this node does not: it may not count yet.
-                Some(LeaseOutcome::Present) if waited_for.is_empty() => waited_for.push(nonce),
-                _ => break,
-            }
-        }
-
-        let loading = load();
-        let loaded = match place {
-            Some(_) => renewing(shared, &name, nonce, loading).await,
-            None => loading.await,
-        };
-        let filled = match loaded.map(Into::into).map_err(CacheError::Load) {
-            Ok(load) => shared.filled(load).map_err(CacheError::<E>::Encode),
-            Err(error) => Err(error),
-        };
-        match filled {
-            Ok(filled) => {
-                shared.node.counters.cache_loads.add();
-                let entry = shared.keep_in_l1(&name, &captured, &filled);
-                if let Some(place) = place {
-                    // The write delays nobody.
+                Action::Load => {
+                    let Some(load) = load.take() else { break };
+                    let outcome = loading(&mut fill, now, load(), || shared.renew(&name, nonce)).await;
+                    let filled = outcome.map(Into::into).map_err(CacheError::Load);
+                    let filled = filled.and_then(|load| shared.filled(load).map_err(CacheError::<E>::Encode));
+                    let input = Input::Loaded(filled.is_ok());
+                    match filled {
+                        Ok(filled) => {
+                            shared.node.counters.cache_loads.add();
+                            loaded = Some(filled);
+                        }
+                        Err(error) => {
+                            shared.node.counters.cache_load_failures.add();
+                            kept = Some(Err(Arc::new(error) as Arc<dyn Any + Send + Sync>));
+                        }
+                    }
+                    input
+                }
+                Action::Keep => {
+                    kept = loaded
+                        .as_ref()
+                        .map(|filled| Ok(shared.keep_in_l1(&name, &captured, filled)));
+                    continue;
+                }
+                Action::Store(place) => {
+                    destination = Some(place);
+                    continue;
+                }
+                Action::Release => {
                     let writer = Arc::clone(shared);
-                    shared.node.tasks.spawn(async move {
-                        writer.store(&name, nonce, place, &captured, &filled).await;
-                    });
+                    shared
+                        .node
+                        .tasks
+                        .spawn(async move { writer.release(&name, nonce).await });
+                    continue;
                 }
-                Ok(entry)
-            }
-            Err(error) => {
-                shared.node.counters.cache_load_failures.add();
-                if place.is_some() {
-                    let _ = shared.node.ports.store.release(name, nonce).await;
-                }
-                Err(Arc::new(error))
-            }
+                Action::Renew => continue,
+            };
+            fill.handle(now(), input);
         }
+        if let (Some(place), Some(filled)) = (destination, loaded) {
+            // The write delays nobody.
+            let writer = Arc::clone(shared);
+            shared.node.tasks.spawn(async move {
+                writer.store(&name, nonce, place, &captured, &filled).await;
+            });
+        }
+        kept.unwrap_or_else(|| Err(Arc::new(CacheError::<E>::NoAnswer)))
     }
 }
 
-/// Runs the loader and renews the lease meanwhile: a slow source must not outlive it.
-async fn renewing<T>(shared: &Shared, name: &EntryName, nonce: Nonce, loading: impl Future<Output = T>) -> T {
-    let mut loading = std::pin::pin!(loading);
+/// Runs the loader; whatever the fill wants done meanwhile is a renewal of its lease: a slow source must not outlive it.
+async fn loading<T, F: Future>(
+    fill: &mut Fill,
+    now: impl Fn() -> Moment,
+    loader: impl Future<Output = T>,
+    renew: impl Fn() -> F,
+) -> T {
+    let mut loader = std::pin::pin!(loader);
     loop {
+        // A fill without a lease has nothing to renew.
+        let next = fill.poll_timeout().since(now()).min(FILL.lease);
         tokio::select! {
-            loaded = &mut loading => return loaded,
-            () = tokio::time::sleep(LEASE / 3) => {
-                let renewal = shared.node.ports.store.renew(*name, nonce, LEASE);
-                let _ = tokio::time::timeout(Duration::from_millis(250), renewal).await;
+            loaded = &mut loader => return loaded,
+            () = tokio::time::sleep(next) => {
+                fill.tick(now());
+                while let Some(Action::Renew) = fill.poll() {
+                    renew().await;
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::commit::Voids;
 use authmesh_proto::crypto::OpenError;
 use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId};
 use authmesh_proto::log::Head;
@@ -10,15 +11,13 @@ use authmesh_proto::record::{Content, Record, RecordError, Stored, TagPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::fill::FILL;
 use super::{Cache, Capture, Filled, MAX_VALUE, Shared};
 use crate::l1::Entry;
-use crate::node::Voids;
 use crate::ports::{BoxFuture, LeaseOutcome, PortError, StoreRead};
 
 /// How long one call of L2 may hold a caller up.
 const L2_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long a fill lease lives; renewed while loading.
-pub(super) const LEASE: Duration = Duration::from_secs(1);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// The value in L2, if it counts; it then stands in L1 too.
@@ -139,7 +138,7 @@ impl Shared {
         if !self.space.l2 {
             return None;
         }
-        self.bounded(self.node.ports.store.lease(*name, nonce, over, LEASE))
+        self.bounded(self.node.ports.store.lease(*name, nonce, over, FILL.lease))
             .await
     }
 
@@ -152,16 +151,24 @@ impl Shared {
         captured: &Capture,
         filled: &Filled,
     ) {
-        // A lease that was taken in another incarnation than the one that was captured belongs to another fill.
-        let applied = captured.applied[name.slot().channel.index()];
-        let same = applied.is_some_and(|(incarnation, _)| incarnation == place.0);
-        if same && filled.encoded.len() <= MAX_VALUE {
+        if filled.encoded.len() <= MAX_VALUE {
             let sealed = self.seal(name, place, |tag| captured.applied[tag.slot().channel.index()], filled);
             self.bounded(self.node.ports.store.store(*name, nonce, sealed, filled.lifetime))
                 .await;
         } else {
-            self.bounded(self.node.ports.store.release(*name, nonce)).await;
+            self.release(name, nonce).await;
         }
+    }
+
+    /// Gives an own lease back; it would run out by itself.
+    pub(super) async fn release(&self, name: &EntryName, nonce: Nonce) {
+        self.bounded(self.node.ports.store.release(*name, nonce)).await;
+    }
+
+    /// Prolongs an own lease. Whether it still is ours shows when the value is stored.
+    pub(super) async fn renew(&self, name: &EntryName, nonce: Nonce) {
+        self.bounded(self.node.ports.store.renew(*name, nonce, FILL.lease))
+            .await;
     }
 
     pub(super) async fn store_if_absent(&self, name: &EntryName, filled: &Filled) -> Result<bool, PortError> {

@@ -252,7 +252,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         self.shared.say(Body::Drop(name)).await.map_err(CacheError::Statement)?;
         let captured = self.shared.capture();
         let nonce = authmesh_proto::ident::Nonce(self.shared.node.random());
-        if let Some(place) = self.shared.take_lease(&name, nonce).await {
+        let applied = captured.applied[name.slot().channel.index()].map(|(incarnation, _)| incarnation);
+        if let Some(place) = self.shared.take_lease(&name, nonce).await
+            // Else what was captured says nothing about the statements of the log that is there now.
+            && applied == Some(place.0)
+        {
             self.shared.store(&name, nonce, place, &captured, &filled).await;
         }
         self.shared.keep_in_l1(&name, &captured, &filled);

@@ -81,18 +81,35 @@ impl Codec {
         }
     }
 
-    /// Opens a mark of a channel's table; `None` if it was altered, moved, or is not what its clear part says.
-    pub(crate) fn open_mark(&self, channel: ChannelId, stored: &StoredMark) -> Option<Mark> {
+    /// Opens a mark of a channel's table.
+    ///
+    /// # Errors
+    /// When it is sealed under a key that this node does not have, or was altered, moved, or is not what its clear part says.
+    pub(crate) fn open_mark(&self, channel: ChannelId, stored: &StoredMark) -> Result<Mark, Unopened> {
         let context = mark_context(channel, &stored.field, stored.rank);
-        let bytes = self.sealer.open(Kind::Mark, &context, &stored.sealed).ok()?;
-        let mark: Mark = wire::decode(&bytes).ok()?;
+        let bytes = match self.sealer.open(Kind::Mark, &context, &stored.sealed) {
+            Ok(bytes) => bytes,
+            // A newer version's, or a newer key's: it may well be true.
+            Err(OpenError::UnknownKey(_) | OpenError::Version(_)) => return Err(Unopened::Foreign),
+            Err(_) => return Err(Unopened::Garbage),
+        };
+        let mark: Mark = wire::decode(&bytes).map_err(|_| Unopened::Garbage)?;
         let same = field_of(&mark) == stored.field
             && mark.not_before == stored.rank
-            && mark.expires == stored.hour.checked_mul(3600)?
+            && Some(mark.expires) == stored.hour.checked_mul(3600)
             && mark.key.scope.slot().channel == channel
             && element_digest(&self.namer, &mark) == stored.digest;
-        same.then_some(mark)
+        if same { Ok(mark) } else { Err(Unopened::Garbage) }
     }
+}
+
+/// Why an element of a table is no mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unopened {
+    /// It may be one, for a node with another key ring or of another version.
+    Foreign,
+    /// Nobody with the keys wrote it there.
+    Garbage,
 }
 
 fn mark_context(channel: ChannelId, field: &[u8; 33], rank: u64) -> Context {

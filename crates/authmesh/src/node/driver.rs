@@ -1,24 +1,27 @@
 //! The driver: the one loop that moves bytes between the ports and the pure machines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::commit::{self, Attempt, CommitConfig, Commits};
 use authmesh_proto::follower::{Action, Event, Input};
-use authmesh_proto::ident::ChannelId;
+use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::log::LogEntry;
-use authmesh_proto::statement::{Body, Mark};
+use authmesh_proto::statement::Body;
 use authmesh_proto::time::Moment;
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
-use super::jobs::{self, Finished, Loaded};
-use super::outbox::{Pending, Said, SaidReceiver};
-use super::{Node, Voids};
+use super::Node;
+use super::jobs::{self, Finished, Loaded, Mending};
+use super::outbox::{Done, Said, SaidReceiver};
 use crate::ports::{BusEvent, BusStream};
 
-/// How often marks that are past are collected.
-const COLLECT_PERIOD: Duration = Duration::from_secs(60);
+/// How often marks that are past are collected: one channel at a time, so that nobody waits long for the map.
+const COLLECT_PERIOD: Duration = Duration::from_secs(1);
 /// The longest sleep between two looks at the clock; the node's clock need not be the runtime's.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 /// How long shutdown waits for statements that are not committed yet.
@@ -29,28 +32,54 @@ const RESUBSCRIBE: Duration = Duration::from_millis(250);
 pub(crate) struct Driver {
     node: Arc<Node>,
     said: SaidReceiver,
-    pending: Pending,
+    /// Statements that are not done. Its moments are of the runtime's clock, counted from `began`.
+    commits: Commits,
+    began: Instant,
+    /// Who waits for a statement, and its room in the outbox.
+    awaited: BTreeMap<StatementName, (oneshot::Sender<Done>, OwnedSemaphorePermit)>,
     jobs: JoinSet<Finished>,
     /// What a job stands for, should it end without an answer (an adapter panicked).
     if_lost: HashMap<Id, Finished>,
-    /// Marks that the log of a channel lacks, found by its last load.
-    lacking: BTreeMap<ChannelId, Vec<Mark>>,
+    /// What a channel lacks, found by its last load.
+    lacking: BTreeMap<ChannelId, Mending>,
+    /// Channels whose table was found damaged: what it says of its digests is not believed.
+    distrusted: BTreeSet<ChannelId>,
     bells: Option<BusStream>,
     next_collect: Moment,
+    /// How many channels were collected.
+    collected: usize,
+    audit_period: Duration,
+    next_audit: Moment,
+    /// How many channels were audited; each node begins with another one.
+    audited: usize,
+    /// A channel was soiled.
+    soiled: Arc<Notify>,
 }
 
 impl Driver {
     pub(crate) fn new(node: Arc<Node>, said: SaidReceiver) -> Self {
         let next_collect = node.now().boot.plus(COLLECT_PERIOD);
+        let audit_period = node.follower().config().audit_period;
+        let next_audit = node.now().boot.plus(audit_period);
+        let audited = usize::from(node.origin.as_bytes()[0]);
+        let node_soiled = node.outbox.soiled();
         Self {
             node,
             said,
-            pending: Pending::default(),
+            commits: Commits::new(CommitConfig::default()),
+            began: Instant::now(),
+            awaited: BTreeMap::new(),
             jobs: JoinSet::new(),
             if_lost: HashMap::new(),
             lacking: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
             bells: None,
             next_collect,
+            collected: 0,
+            audit_period,
+            next_audit,
+            audited,
+            soiled: node_soiled,
         }
     }
 
@@ -59,18 +88,19 @@ impl Driver {
         let shutdown = self.node.shutdown.clone();
         self.subscribe(Duration::ZERO);
         self.tick();
-        let mut ending: Option<tokio::time::Instant> = None;
+        let mut ending: Option<Instant> = None;
         loop {
-            let over = ending.is_some_and(|end| self.pending.is_empty() || tokio::time::Instant::now() >= end);
+            let over = ending.is_some_and(|end| self.commits.is_empty() || Instant::now() >= end);
             if over && self.said.is_empty() {
                 break;
             }
             let sleep = self.until_next();
             tokio::select! {
                 () = shutdown.cancelled(), if ending.is_none() => {
-                    ending = Some(tokio::time::Instant::now() + DRAIN);
+                    ending = Some(Instant::now() + DRAIN);
                 }
                 Some(said) = self.said.recv() => self.on_said(said),
+                () = self.soiled.notified() => self.step(None),
                 Some(finished) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => {
                     let finished = match finished {
                         Ok((id, finished)) => {
@@ -92,8 +122,18 @@ impl Driver {
 
     fn until_next(&self) -> Duration {
         let now = self.node.now().boot;
-        let next = self.node.follower().poll_timeout().min(self.next_collect);
-        next.since(now).min(LONGEST_SLEEP)
+        let next = self
+            .node
+            .follower()
+            .poll_timeout()
+            .min(self.next_collect)
+            .min(self.next_audit);
+        let commits = self.commits.poll_timeout().since(self.elapsed());
+        next.since(now).min(commits).min(LONGEST_SLEEP)
+    }
+
+    fn elapsed(&self) -> Moment {
+        Moment::ORIGIN.plus(self.began.elapsed())
     }
 
     fn spawn(&mut self, if_lost: Finished, job: impl Future<Output = Finished> + Send + 'static) {
@@ -112,11 +152,38 @@ impl Driver {
 
     fn tick(&mut self) {
         let now = self.node.now();
+        let late = now.boot.since(self.next_collect).as_secs();
         if now.boot >= self.next_collect {
             self.next_collect = now.boot.plus(COLLECT_PERIOD);
-            self.node.marks_mut().collect(now, &self.node.codec.namer);
+            // After a sleep all at once.
+            for _ in 0..=late.min(CHANNELS as u64) {
+                if let Some(channel) = ChannelId::all().nth(self.collected % CHANNELS) {
+                    self.collected = self.collected.wrapping_add(1);
+                    let namer = &self.node.codec.namer;
+                    self.node.marks_mut().collect_channel(channel, now, namer);
+                }
+            }
+        }
+        if now.boot >= self.next_audit {
+            self.next_audit = now.boot.plus(self.audit_period);
+            self.audit();
         }
         self.step(None);
+        self.commit_step(None);
+    }
+
+    fn audit(&mut self) {
+        let Some(channel) = ChannelId::all().nth(self.audited % CHANNELS) else {
+            return;
+        };
+        let turn = self.audited / CHANNELS;
+        self.audited = self.audited.wrapping_add(1);
+        // A channel under repair loads its table anyway.
+        if self.node.follower().settled(channel).is_some() {
+            let node = Arc::clone(&self.node);
+            let lost = Finished::Audited(channel, None);
+            self.spawn(lost, async move { jobs::audit(&node, channel, turn).await });
+        }
     }
 
     fn on_bus(&mut self, event: Option<BusEvent>) {
@@ -141,30 +208,46 @@ impl Driver {
     }
 
     fn on_said(&mut self, said: Said) {
-        let name = self.pending.add(said);
-        self.commit(name, Duration::ZERO);
+        self.awaited.insert(said.statement.name, (said.done, said.room));
+        self.commit_step(Some(commit::Input::Said(said.statement)));
     }
 
-    fn commit(&mut self, name: authmesh_proto::ident::StatementName, after: Duration) {
-        let Some(waiting) = self.pending.get_mut(&name) else {
-            return;
-        };
-        let (statement, bare_done) = (waiting.statement.clone(), waiting.partly);
-        let node = Arc::clone(&self.node);
-        self.spawn(Finished::Committed(name, None), async move {
-            tokio::time::sleep(after).await;
-            jobs::commit(&node, &statement, bare_done).await
-        });
+    /// One step of the commits: what came in, then everything that they want done.
+    fn commit_step(&mut self, input: Option<commit::Input>) {
+        let now = self.elapsed();
+        match input {
+            Some(input) => self.commits.handle(now, input),
+            None => self.commits.tick(now),
+        }
+        while let Some(action) = self.commits.poll() {
+            match action {
+                commit::Action::Commit { statement, announced } => {
+                    let (name, node) = (statement.name, Arc::clone(&self.node));
+                    self.spawn(Finished::Committed(name, jobs::Commit::Failed), async move {
+                        Finished::Committed(name, jobs::commit(&node, &statement, announced).await)
+                    });
+                }
+                commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
+                commit::Action::Done(name, replicas) => {
+                    if let Some((done, _room)) = self.awaited.remove(&name) {
+                        // The caller may have gone; the statement stands all the same.
+                        let _ = done.send(Done { replicas });
+                    }
+                }
+            }
+        }
     }
 
     fn on_finished(&mut self, finished: Finished) {
         self.take_in(finished);
-        let node = Arc::clone(&self.node);
-        for name in self
-            .pending
-            .overtaken(|channel| node.follower().settled(channel).is_some())
-        {
-            self.commit(name, Duration::ZERO);
+        let follower = self.node.follower();
+        let unpassed = self.commits.unpassed();
+        let settled: Vec<_> = unpassed
+            .filter(|channel| follower.settled(*channel).is_some())
+            .collect();
+        drop(follower);
+        for channel in settled {
+            self.commit_step(Some(commit::Input::Settled(channel)));
         }
     }
 
@@ -178,49 +261,90 @@ impl Driver {
             }
             Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
             Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
-            Finished::Loaded(
-                channel,
-                asked,
-                Some(Loaded {
-                    head,
-                    marks: theirs,
-                    bare,
-                }),
-            ) => {
-                for (mark, incarnation, position) in bare {
-                    self.node.apply_mark(mark, Some((incarnation, position)));
-                }
-                let lacking = self.node.marks().lacking_in(channel, &theirs);
-                for mark in theirs {
-                    // A tag in the table has no position of its own; the head that it was loaded with is not older.
-                    let position = head.map(|head| (head.incarnation, head.position));
-                    self.node.apply_mark(mark, position);
-                }
-                self.lacking.insert(channel, lacking);
-                self.step(Some(Input::Loaded(channel, asked, Some(head))));
-            }
-            Finished::Committed(name, Some(committed)) => {
-                // The answer is as good as the bell, and earlier.
-                let opened = self.node.codec.open_entry(committed.entry);
-                self.step(Some(Input::Bell(opened)));
-                self.pending.committed(&name, committed.replicas);
-            }
-            Finished::Partly(name) => {
-                self.pending.partly(&name);
-                self.take_in(Finished::Committed(name, None));
-            }
-            Finished::Committed(name, None) => {
-                let Some(waiting) = self.pending.get_mut(&name) else {
-                    return;
+            Finished::Loaded(channel, asked, Some(loaded)) => self.on_loaded(channel, asked, loaded),
+            Finished::Audited(channel, loaded) => self.on_audited(channel, loaded),
+            Finished::Mended => {}
+            Finished::Committed(name, committed) => {
+                let attempt = match committed {
+                    jobs::Commit::Done(committed) => {
+                        // The answer is as good as the bell, and earlier.
+                        let opened = self.node.codec.open_entry(committed.entry);
+                        self.step(Some(Input::Bell(opened)));
+                        Attempt::Whole {
+                            replicas: committed.replicas,
+                        }
+                    }
+                    jobs::Commit::Bare => Attempt::Announced,
+                    jobs::Commit::Failed => Attempt::Failed,
                 };
-                if waiting.needs_commit() {
-                    waiting.attempts += 1;
-                    let after = waiting.backoff();
-                    self.commit(name, after);
-                } else {
-                    self.pending.committed(&name, 0);
-                }
+                self.commit_step(Some(commit::Input::Answered(name, attempt)));
             }
+        }
+    }
+
+    fn on_loaded(&mut self, channel: ChannelId, asked: Moment, loaded: Loaded) {
+        let Loaded {
+            head,
+            marks,
+            same,
+            bare,
+            garbage,
+            whole,
+        } = loaded;
+        for (mark, incarnation, position) in bare {
+            self.node.apply_mark(mark, Some((incarnation, position)));
+        }
+        let lacking = self.node.marks().lacking_in(channel, &marks, same, self.node.now());
+        // A tag in the table has no position of its own; the head that it was loaded with is not older.
+        let position = head.map(|head| (head.incarnation, head.position));
+        for mark in marks {
+            self.node.apply_mark(mark, position);
+        }
+        self.lacking.insert(channel, Mending { lacking, garbage });
+        if whole {
+            self.distrusted.remove(&channel);
+        } else {
+            self.distrusted.insert(channel);
+            self.step(Some(Input::Damaged(channel, head)));
+            return;
+        }
+        if let Some(position) = position {
+            self.node.marks_mut().position_tags(channel, position, same);
+        }
+        self.step(Some(Input::Loaded(channel, asked, Some(head))));
+    }
+
+    /// The table of a settled channel was compared with what this node holds.
+    fn on_audited(&mut self, channel: ChannelId, loaded: Option<Loaded>) {
+        let Some(loaded) = loaded else { return };
+        if !loaded.whole {
+            // Nobody may have applied anything wrong, but whoever comes next can load nothing.
+            self.distrusted.insert(channel);
+            self.node.follower().soil(channel);
+            self.step(None);
+            return;
+        }
+        let position = loaded.head.map(|head| (head.incarnation, head.position));
+        let lacking = self
+            .node
+            .marks()
+            .lacking_in(channel, &loaded.marks, loaded.same, self.node.now());
+        for mark in loaded.marks {
+            let known = self.node.marks().covers(&mark);
+            if !known {
+                self.node.apply_mark(mark, position);
+            }
+        }
+        let mending = Mending {
+            lacking,
+            garbage: loaded.garbage,
+        };
+        if !mending.is_empty() {
+            let node = Arc::clone(&self.node);
+            self.spawn(Finished::Mended, async move {
+                jobs::mend(&node, channel, mending).await;
+                Finished::Mended
+            });
         }
     }
 
@@ -228,7 +352,7 @@ impl Driver {
     fn step(&mut self, input: Option<Input>) {
         let node = Arc::clone(&self.node);
         let now = node.now().boot;
-        let mut later = Vec::new();
+        let (mut later, mut passed, mut unmerged) = (Vec::new(), Vec::new(), None);
         {
             // Held until everything is applied: nobody sees the watermark ahead of the fence.
             let mut follower = node.follower();
@@ -239,22 +363,25 @@ impl Driver {
             while let Some(action) = follower.poll() {
                 match action {
                     Action::Apply(statement, incarnation, position) => {
-                        let own = statement.name.origin == node.origin && self.pending.passed(&statement.name);
                         node.apply(&statement.body, Some((incarnation, position)));
                         if let Body::Drop(name) = &statement.body {
                             node.l1.entries.invalidate(name);
                         }
-                        if let Some(voids) = Voids::of(&statement.body).filter(|_| own) {
-                            node.has_position(&voids);
+                        let whole = unmerged.take() != Some(statement.name);
+                        if statement.name.origin == node.origin {
+                            passed.push((statement.name, whole));
                         }
                         node.counters.statements_applied.add();
                     }
-                    Action::Unmerged(name) => self.pending.partly(&name),
+                    Action::Unmerged(name) => unmerged = Some(name),
                     Action::BumpChannel(channel) => node.fence.bump_channel(channel),
                     other => later.push(other),
                 }
             }
             node.publish_lease(follower.coherent_until());
+        }
+        for (name, whole) in passed {
+            self.commit_step(Some(commit::Input::Passed { name, whole }));
         }
         for action in later {
             self.carry_out(action);
@@ -275,19 +402,20 @@ impl Driver {
             }
             Action::Load(channel) => {
                 let lost = Finished::Loaded(channel, asked, None);
-                self.spawn(lost, async move { jobs::load(&node, channel, asked).await });
+                let trusted = !self.distrusted.contains(&channel);
+                self.spawn(lost, async move { jobs::load(&node, channel, asked, trusted).await });
             }
             Action::Recommit(channel) => {
-                let lacking = self.lacking.remove(&channel).unwrap_or_default();
-                if lacking.is_empty() {
+                let mending = self.lacking.remove(&channel).unwrap_or_default();
+                if mending.is_empty() {
                     self.step(Some(Input::Recommitted(channel, true)));
                 } else {
                     let lost = Finished::Input(Input::Recommitted(channel, false));
-                    self.spawn(lost, async move { jobs::recommit(&node, channel, lacking).await });
+                    self.spawn(lost, async move { jobs::recommit(&node, channel, mending).await });
                 }
             }
             Action::Mint(channel, expected) => {
-                let lost = Finished::Input(Input::Minted(channel));
+                let lost = Finished::Input(Input::Minted(channel, false));
                 self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
             }
             Action::Tell(event) => self.tell(event),
@@ -311,6 +439,10 @@ impl Driver {
                 counters.lost_writes.add();
                 tracing::warn!(%channel, "the log lost writes that this node had applied; committing marks again");
             }
+            Event::Damaged(channel) => tracing::error!(
+                target: "authmesh::audit", %channel,
+                "the table of marks contradicts its log; this node puts back what it holds"
+            ),
             Event::Refused(channel, why) => {
                 counters.unopened.add();
                 tracing::error!(

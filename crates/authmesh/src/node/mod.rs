@@ -9,15 +9,15 @@ mod jobs;
 mod members;
 mod outbox;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use authmesh_proto::commit::{Unpositioned, Voids};
 use authmesh_proto::crypto::{Namer, ScopeKind, Sealer};
 use authmesh_proto::follower::{Follower, FollowerConfig};
 use authmesh_proto::freshness::{Fence, MarkEpoch};
-use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position, ScopeId};
+use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position};
 use authmesh_proto::log::Head;
 use authmesh_proto::marks::Marks;
 use authmesh_proto::statement::{Body, Mark};
@@ -60,29 +60,13 @@ pub(crate) struct Node {
     coherent_until: AtomicU64,
     pub(crate) outbox: Outbox,
     /// What this node has voided with a statement that has no position yet: L2 reads of it are misses.
-    unpositioned: Mutex<BTreeMap<Voids, u32>>,
+    unpositioned: Mutex<Unpositioned>,
     pub(crate) counters: Counters,
     pub(crate) seen: members::Seen,
     pub(crate) l1: crate::l1::Stores,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) max_skew: Duration,
-}
-
-/// What a statement voids in L2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Voids {
-    Entry(EntryName),
-    Tag(ScopeId),
-}
-
-impl Voids {
-    pub(crate) fn of(body: &Body) -> Option<Self> {
-        match body {
-            Body::Drop(name) => Some(Self::Entry(*name)),
-            Body::Mark(mark) => (mark.kind == ScopeKind::Tag).then_some(Self::Tag(mark.key.scope)),
-        }
-    }
 }
 
 /// What a node is made of.
@@ -137,7 +121,7 @@ impl Node {
             follower: Mutex::new(Follower::new(parts.follower, now.boot)),
             coherent_until: AtomicU64::new(if parts.alone { u64::MAX } else { 0 }),
             outbox,
-            unpositioned: Mutex::new(BTreeMap::new()),
+            unpositioned: Mutex::default(),
             counters: Counters::default(),
             seen: members::Seen::default(),
             l1: parts.l1,
@@ -212,27 +196,13 @@ impl Node {
         }
     }
 
-    fn unpositioned(&self) -> MutexGuard<'_, BTreeMap<Voids, u32>> {
+    fn unpositioned(&self) -> MutexGuard<'_, Unpositioned> {
         self.unpositioned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn await_position(&self, voids: Voids) {
-        *self.unpositioned().entry(voids).or_insert(0) += 1;
-    }
-
-    fn has_position(&self, voids: &Voids) {
-        let mut waiting = self.unpositioned();
-        if let Some(count) = waiting.get_mut(voids) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(voids);
-            }
-        }
     }
 
     /// Whether a statement of this node that voids it has no position yet.
     pub(crate) fn awaits_position(&self, voids: Voids) -> bool {
-        self.unpositioned().contains_key(&voids)
+        self.unpositioned().holds(&voids)
     }
 
     /// Whether a value that L2 gave together with `head`, asked after `asked`, may count: the node has applied what the

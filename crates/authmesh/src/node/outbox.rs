@@ -1,17 +1,17 @@
 //! The outbox: statements on their way from a caller to the log.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use authmesh_proto::commit::Voids;
 use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::marks::Full;
 use authmesh_proto::statement::{Body, Statement};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{Node, Voids};
+use super::Node;
 
-/// How many statements may wait for their commit. At the limit `revoke` and drops fail with `Busy`.
+/// How many statements may wait for their commit. At the limit marks fail with `Busy`, and a drop soils its channel: it is
+/// voided whole.
 const CAPACITY: usize = 8192;
 
 /// A statement that was named, applied here, and handed to the driver.
@@ -41,6 +41,7 @@ pub(crate) struct Outbox {
     counters: Mutex<[u64; CHANNELS]>,
     room: Arc<Semaphore>,
     said: mpsc::UnboundedSender<Said>,
+    soiled: Arc<Notify>,
 }
 
 pub(crate) type SaidReceiver = mpsc::UnboundedReceiver<Said>;
@@ -53,12 +54,18 @@ impl Outbox {
             counters: Mutex::new([0; CHANNELS]),
             room: Arc::new(Semaphore::new(CAPACITY)),
             said,
+            soiled: Arc::default(),
         };
         (outbox, receiver)
     }
 
     fn counters(&self) -> MutexGuard<'_, [u64; CHANNELS]> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the driver when a channel was soiled.
+    pub(super) fn soiled(&self) -> Arc<Notify> {
+        Arc::clone(&self.soiled)
     }
 
     /// How many statements wait.
@@ -85,9 +92,9 @@ impl Node {
         if self.shutdown.is_cancelled() {
             return Err(SayError::ShutDown);
         }
-        let room = Arc::clone(&self.outbox.room)
-            .try_acquire_owned()
-            .map_err(|_| SayError::Busy)?;
+        let Ok(room) = Arc::clone(&self.outbox.room).try_acquire_owned() else {
+            return self.without_room(&body).ok_or(SayError::Busy);
+        };
         if let Body::Mark(mark) = &body {
             self.marks().admit(&mark.key).map_err(SayError::Full)?;
         }
@@ -97,7 +104,7 @@ impl Node {
             body,
         };
         if let Some(voids) = Voids::of(&statement.body) {
-            self.await_position(voids);
+            self.unpositioned().add(voids);
         }
         self.apply(&statement.body, None);
         let said = Said { statement, done, room };
@@ -105,120 +112,19 @@ impl Node {
         self.counters.statements_made.add();
         Ok(receiver)
     }
-}
 
-/// The driver's side: statements that are not yet both committed and passed by the follower.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    waiting: BTreeMap<StatementName, Waiting>,
-    /// Those that were committed and that the follower has not passed.
-    unpassed: BTreeSet<StatementName>,
-}
-
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) statement: Statement,
-    done: oneshot::Sender<Done>,
-    _room: OwnedSemaphorePermit,
-    /// Replicas that confirmed, once the commit has answered.
-    replicas: Option<u32>,
-    /// The follower has passed it.
-    passed: bool,
-    /// It stands in the log, but its mark not in the table.
-    pub(super) partly: bool,
-    pub(super) attempts: u32,
-}
-
-impl Pending {
-    pub(super) fn add(&mut self, said: Said) -> StatementName {
-        let name = said.statement.name;
-        let waiting = Waiting {
-            statement: said.statement,
-            done: said.done,
-            _room: said.room,
-            replicas: None,
-            passed: false,
-            partly: false,
-            attempts: 0,
-        };
-        self.waiting.insert(name, waiting);
-        name
-    }
-
-    pub(super) fn get_mut(&mut self, name: &StatementName) -> Option<&mut Waiting> {
-        self.waiting.get_mut(name)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// It stands in the log by a bare entry: passing it is not the end.
-    pub(super) fn partly(&mut self, name: &StatementName) {
-        if let Some(waiting) = self.waiting.get_mut(name) {
-            waiting.partly = true;
-        }
-    }
-
-    /// The commit answered.
-    pub(super) fn committed(&mut self, name: &StatementName, replicas: u32) {
-        if let Some(waiting) = self.waiting.get_mut(name) {
-            waiting.replicas = Some(replicas);
-            self.unpassed.insert(*name);
-            self.settle(name);
-        }
-    }
-
-    /// Statements that were committed, and that the follower will not meet any more although their channel is settled: a
-    /// load went past them, or the log lost them. They have to be committed again.
-    pub(super) fn overtaken(&mut self, settled: impl Fn(ChannelId) -> bool) -> Vec<StatementName> {
-        let names: Vec<_> = self
-            .unpassed
-            .iter()
-            .copied()
-            .filter(|name| settled(name.channel))
-            .collect();
-        for name in &names {
-            self.unpassed.remove(name);
-            if let Some(waiting) = self.waiting.get_mut(name) {
-                waiting.replicas = None;
-            }
-        }
-        names
-    }
-
-    /// The follower passed it. Returns whether it was pending.
-    pub(super) fn passed(&mut self, name: &StatementName) -> bool {
-        let Some(waiting) = self.waiting.get_mut(name) else {
-            return false;
-        };
-        let first = !waiting.passed;
-        waiting.passed = true;
-        self.settle(name);
-        first
-    }
-
-    fn settle(&mut self, name: &StatementName) {
-        let Some(waiting) = self.waiting.get(name) else { return };
-        if let (Some(replicas), true) = (waiting.replicas, waiting.passed)
-            && let Some(waiting) = self.waiting.remove(name)
-        {
-            self.unpassed.remove(name);
-            // The caller may have gone; the statement stands all the same.
-            let _ = waiting.done.send(Done { replicas });
-        }
-    }
-}
-
-impl Waiting {
-    /// Whether the commit must be tried (again). A commit whose answer was lost, but whose statement came back through the
-    /// log, is done.
-    pub(super) fn needs_commit(&self) -> bool {
-        self.replicas.is_none() && (!self.passed || self.partly)
-    }
-
-    /// The wait before the next attempt: 50 ms, doubled up to 2 s.
-    pub(super) fn backoff(&self) -> Duration {
-        Duration::from_millis(50 << self.attempts.min(6)).min(Duration::from_secs(2))
+    /// Voids what a drop names by voiding its whole channel, here now and everywhere by a mint: that needs no room, however
+    /// many drops come. A mark has no such way.
+    fn without_room(&self, body: &Body) -> Option<oneshot::Receiver<Done>> {
+        let Body::Drop(name) = body else { return None };
+        let channel = name.slot().channel;
+        self.counters.soiled.add();
+        tracing::warn!(%channel, "the outbox is full; the whole channel is voided in place of one entry");
+        // Here at once; the follower's own bump follows when the driver polls it.
+        self.fence.bump_channel(channel);
+        self.follower().soil(channel);
+        self.outbox.soiled.notify_one();
+        // Nobody is told when the mint is done: this receiver is closed.
+        Some(oneshot::channel().1)
     }
 }

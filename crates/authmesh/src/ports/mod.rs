@@ -22,12 +22,13 @@ mod log;
 mod members;
 mod store;
 
+pub use authmesh_proto::fill::LeaseOutcome;
 pub use bus::{Bus, BusEvent, BusStream};
 pub use clock::{Clock, Entropy};
 pub use keys::{Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError, UpstreamFault};
 pub use log::{Commit, Committed, Effect, Log, LogSlice, MarkTable, StoredMark};
 pub use members::{MemberEntry, Members};
-pub use store::{LeaseOutcome, Store, StoreRead};
+pub use store::{Store, StoreRead};
 
 use std::future::Future;
 use std::pin::Pin;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use authmesh_proto::ident::{EntryName, Incarnation, Nonce};
+use authmesh_proto::fill::LeaseOutcome;
+use authmesh_proto::ident::{EntryName, Nonce};
 use authmesh_proto::log::Head;
 
 use super::{BoxFuture, PortError};
@@ -95,17 +96,4 @@ pub struct StoreRead {
     pub head: Option<Head>,
     /// The bytes under the name, whatever they are.
     pub value: Option<Vec<u8>>,
-}
-
-/// What [`Store::lease`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseOutcome {
-    /// The lease is ours; the value must be stored for this incarnation and generation.
-    Taken(Incarnation, u64),
-    /// Another loader holds it.
-    Held(Nonce),
-    /// There is a live value: read again.
-    Present,
-    /// The channel has no log yet: nothing can be stored in it.
-    Unborn,
 }

@@ -4,10 +4,10 @@ use std::future::IntoFuture as _;
 use std::sync::Arc;
 
 use authmesh::memory::Cluster;
-use authmesh::{Policy, RevokeError, Subject, VerifyError};
+use authmesh::{Namespace, Policy, RevokeError, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{TestIssuer, Wire, builder, eventually, node_through, poll_once};
+use crate::support::{TestIssuer, Wire, builder, eventually, node, node_through, poll_once};
 
 #[tokio::test]
 async fn marks_are_refused_at_the_cap_and_never_evicted() {
@@ -114,4 +114,48 @@ async fn statements_are_refused_while_too_many_wait_for_their_commit() {
     wire.commits().open();
     eventually("all are committed", || async { mesh.stats().outbox == 0 }).await;
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+}
+
+/// A drop needs no room: without it, its whole channel is voided on every node, by a mint.
+#[tokio::test]
+async fn a_drop_for_which_there_is_no_room_voids_its_channel_everywhere() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let a = node_through("a", &wire, &issuer).await;
+    let b = node("b", &cluster, &issuer).await;
+    let space = || Namespace::new("records");
+    let (on_a, on_b) = (a.cache::<String>(space()).unwrap(), b.cache::<String>(space()).unwrap());
+    let fill = async |cache: &authmesh::Cache<String>, value: &'static str| {
+        let loaded = cache
+            .get_or_load("key", move || async move { Ok::<_, ()>(value.to_owned()) })
+            .await;
+        loaded.unwrap().to_string()
+    };
+    assert_eq!(fill(&on_b, "old").await, "old");
+    eventually("L2 has it", || async { on_a.get("key").await.is_some() }).await;
+
+    wire.commits().close();
+    let mut waiting = 0;
+    while poll_once(a.revoke(Subject::new(issuer.url(), "alice")).into_future())
+        .await
+        .is_none()
+    {
+        waiting += 1;
+    }
+    assert_eq!(waiting, 8192);
+    // Accepted, in force here, and not confirmed in time.
+    assert_eq!(on_a.remove("key").await, Ok(false));
+    assert_eq!(a.stats().counts.soiled, 1);
+    assert_eq!(a.stats().outbox, 8192, "it took no room");
+    eventually("it is void on the other node", || async {
+        on_b.get("key").await.is_none()
+    })
+    .await;
+    eventually("and both share L2 again", || async {
+        assert_eq!(fill(&on_b, "new").await, "new");
+        on_a.get("key").await.is_some_and(|value| *value == "new")
+    })
+    .await;
+    wire.commits().open();
+    eventually("the marks went their way", || async { a.stats().outbox == 0 }).await;
 }

@@ -69,6 +69,7 @@ pub(crate) fn quick() -> FollowerConfig {
         repair_period: Duration::from_millis(5),
         retry_period: Duration::from_millis(20),
         mint_period: Duration::from_millis(200),
+        audit_period: Duration::from_millis(20),
         ..FollowerConfig::default()
     }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use authmesh::memory::Cluster;
 use authmesh::ports::{
     BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, LeaseOutcome, Log, LogSlice, MarkTable,
-    MemberEntry, Members, PortError, Store, StoreRead,
+    MemberEntry, Members, PortError, Store, StoreRead, StoredMark,
 };
 use authmesh::proto::ident::{ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh::proto::log::Head;
+use authmesh::proto::marks::Digests;
 use futures_core::Stream;
 use tokio::sync::watch;
 
@@ -204,11 +205,18 @@ impl Log for Wire {
         })
     }
 
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>> {
         Box::pin(async move {
             self.loads.pass().await;
             self.up()?;
-            self.cluster.load(channel).await
+            self.cluster.load(channel, known).await
+        })
+    }
+
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.purge(channel, elements).await
         })
     }
 

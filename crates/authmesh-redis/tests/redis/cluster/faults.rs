@@ -225,7 +225,7 @@ async fn a_slot_on_its_way_takes_revocations_and_loses_none() {
         assert_eq!(head(&adapter).await, Some(bare), "{step}: and not a second time");
 
         // Whoever comes now finds it beside the table.
-        let loaded = adapter.load(channel()).await.unwrap();
+        let loaded = adapter.load(channel(), None).await.unwrap();
         assert_eq!(loaded.marks, std::slice::from_ref(&kept), "{step}");
         assert_eq!(loaded.head, Some(bare));
         assert!(loaded.bare.iter().any(|entry| entry.head == bare), "{step}");

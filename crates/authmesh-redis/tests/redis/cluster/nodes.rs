@@ -188,7 +188,7 @@ impl Scene {
         eventually("the tables hold every mark", async || {
             let mut held = 0;
             for channel in ChannelId::all() {
-                held += adapter.load(channel).await.map_or(0, |table| table.marks.len());
+                held += adapter.load(channel, None).await.map_or(0, |table| table.marks.len());
             }
             held == self.revoked().len()
         })
