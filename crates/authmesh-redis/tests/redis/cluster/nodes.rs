@@ -288,8 +288,9 @@ async fn no_lost_statement_is_silent_slots_move_under_load() {
     // What the table lacks for a while is lacking to every node, at every look; none of them may fill the log with it.
     let (bare, revoked) = (scene.bare_entries().await, scene.revoked().len());
     println!("{bare} bare entries for {revoked} revocations");
+    // A quarter of the channels is on its way, for less than half of the time.
     assert!(
-        (1..=revoked).contains(&bare),
+        (1..=revoked / 4).contains(&bare),
         "{bare} bare entries for {revoked} revocations"
     );
 }
