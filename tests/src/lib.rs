@@ -12,6 +12,7 @@
 //! | [`dev`] | the binary under test in development mode, and the commands that it prints |
 //! | [`redis_cluster`] | a Redis Cluster of six nodes, whose nodes can be killed, paused, promoted, and whose slots can be moved |
 //! | [`certificates`] | an authority of the tests' own |
+//! | [`redis_server`] | one Redis server, with faults |
 //! | [`stack`] | all of them in a row: client, nginx, authmesh, identity provider, service |
 //! | [`client`] | HTTP as a well-behaved client speaks it |
 //! | [`raw`] | HTTP as an attacker speaks it |
@@ -37,6 +38,7 @@ pub mod ports;
 pub mod process;
 pub mod raw;
 pub mod redis_cluster;
+pub mod redis_server;
 pub mod stack;
 pub mod tools;
 pub mod upstream;

@@ -79,6 +79,16 @@ impl Keys {
         format!("{}:{{{MEMBERS_TAG}}}:m", self.root)
     }
 
+    /// What every key and every channel of the bus begins with.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// What the keys of the survey begin with. Nodes never look there.
+    pub(crate) fn survey(&self) -> String {
+        format!("{}:{{survey}}:", self.root)
+    }
+
     fn of(&self, channel: ChannelId, what: &str) -> String {
         let tag = TAGS.get(channel.index()).copied().unwrap_or_default();
         format!("{}:{{{tag}}}:{what}", self.root)

@@ -91,6 +91,7 @@ mod log;
 mod members;
 mod scripts;
 mod store;
+pub mod survey;
 
 use std::fmt;
 use std::sync::Arc;

@@ -11,3 +11,4 @@ mod fixture;
 mod hostile;
 mod nodes;
 mod server;
+mod survey;

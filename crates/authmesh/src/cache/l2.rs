@@ -99,7 +99,7 @@ impl Shared {
         if (stored.incarnation, stored.generation) != place {
             return Look::Nothing;
         }
-        let record = match Record::open(&node.codec.sealer, name, place, expires, &sealed) {
+        let record = match Record::open(&node.codec.sealer(), name, place, expires, &sealed) {
             Ok(record) => record,
             Err(error) => {
                 node.counters.unopened.add();
@@ -213,7 +213,7 @@ impl Shared {
         // Whole seconds, rounded down: never longer than asked.
         let expires = now.saturating_add(filled.lifetime.as_secs());
         record
-            .seal(&self.node.codec.sealer, name, place, expires, self.node.codec.nonce())
+            .seal(&self.node.codec.sealer(), name, place, expires, self.node.codec.nonce())
             .encode()
     }
 }

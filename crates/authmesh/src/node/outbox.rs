@@ -42,6 +42,8 @@ pub(crate) struct Outbox {
     room: Arc<Semaphore>,
     said: mpsc::UnboundedSender<Said>,
     soiled: Arc<Notify>,
+    /// Held while marks are admitted and applied: two callers must not both take the last room in the table.
+    admission: Mutex<()>,
 }
 
 pub(crate) type SaidReceiver = mpsc::UnboundedReceiver<Said>;
@@ -55,6 +57,7 @@ impl Outbox {
             room: Arc::new(Semaphore::new(CAPACITY)),
             said,
             soiled: Arc::default(),
+            admission: Mutex::new(()),
         };
         (outbox, receiver)
     }
@@ -89,15 +92,44 @@ impl Node {
     /// Makes a statement: names it, applies it here, and hands it to the driver for commit. After this call it is in force
     /// on this node and will be committed, whatever the caller does with the receiver.
     pub(crate) fn say(&self, body: Body) -> Result<oneshot::Receiver<Done>, SayError> {
+        match self.admit(std::slice::from_ref(&body)) {
+            Ok((room, _admission)) => self.say_admitted(body, room),
+            Err(SayError::Busy) => self.without_room(&body).ok_or(SayError::Busy),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says several, in their order: all are accepted, or none is. Otherwise as [`Node::say`].
+    pub(crate) fn say_all(&self, bodies: Vec<Body>) -> Result<Vec<oneshot::Receiver<Done>>, SayError> {
+        let (mut room, _admission) = self.admit(&bodies)?;
+        let mut receivers = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            // One permit was acquired for each body.
+            let own = room.split(1).ok_or(SayError::Busy)?;
+            receivers.push(self.say_admitted(body, own)?);
+        }
+        Ok(receivers)
+    }
+
+    /// Room for all of them, in the outbox and in the table of marks.
+    fn admit(&self, bodies: &[Body]) -> Result<(OwnedSemaphorePermit, MutexGuard<'_, ()>), SayError> {
         if self.shutdown.is_cancelled() {
             return Err(SayError::ShutDown);
         }
-        let Ok(room) = Arc::clone(&self.outbox.room).try_acquire_owned() else {
-            return self.without_room(&body).ok_or(SayError::Busy);
-        };
-        if let Body::Mark(mark) = &body {
-            self.marks().admit(&mark.key).map_err(SayError::Full)?;
-        }
+        let count = u32::try_from(bodies.len()).map_err(|_| SayError::Busy)?;
+        let room = Arc::clone(&self.outbox.room)
+            .try_acquire_many_owned(count)
+            .map_err(|_| SayError::Busy)?;
+        let admission = self.outbox.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = bodies.iter().filter_map(|body| match body {
+            Body::Mark(mark) => Some(&mark.key),
+            Body::Drop(_) => None,
+        });
+        self.marks().admit_all(keys).map_err(SayError::Full)?;
+        Ok((room, admission))
+    }
+
+    fn say_admitted(&self, body: Body, room: OwnedSemaphorePermit) -> Result<oneshot::Receiver<Done>, SayError> {
         let (done, receiver) = oneshot::channel();
         let statement = Statement {
             name: self.next_name(body.slot().channel),

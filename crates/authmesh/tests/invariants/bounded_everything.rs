@@ -2,12 +2,13 @@
 
 use std::future::IntoFuture as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use authmesh::memory::Cluster;
 use authmesh::{Namespace, Policy, RevokeError, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{TestIssuer, Wire, builder, eventually, node, node_through, poll_once};
+use crate::support::{HookedClock, TestIssuer, Wire, builder, eventually, node, node_through, poll_once};
 
 #[tokio::test]
 async fn marks_are_refused_at_the_cap_and_never_evicted() {
@@ -39,6 +40,41 @@ async fn marks_are_refused_at_the_cap_and_never_evicted() {
         let token = issuer.token(json!({"sub": format!("user-{n}")}));
         assert_eq!(mesh.verifier().verify(&token).await.is_err(), n < CAP, "user-{n}");
     }
+}
+
+/// Two callers do not both take the last room: the second one asks while the first one's mark is being applied.
+#[tokio::test]
+async fn marks_are_refused_at_the_cap_also_while_the_last_one_is_being_made() {
+    let clock = HookedClock::new();
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::at(Arc::clone(&clock) as _));
+    let mesh = builder("a", &issuer)
+        .mark_cap(1)
+        .join(Arc::new(cluster))
+        .start()
+        .await
+        .unwrap();
+    let (ended, second) = std::sync::mpsc::channel();
+    let (other, bob) = (mesh.clone(), Subject::new(issuer.url(), "bob"));
+    let runtime = tokio::runtime::Handle::current();
+    // The first look gives the mark its times, the second one applies it.
+    clock.arm(2, move || {
+        let (begun, begins) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            begun.send(()).unwrap();
+            ended.send(runtime.block_on(async { other.revoke(bob).await })).unwrap();
+        });
+        begins.recv().unwrap();
+        // Room for the other thread to take what it must not have. It is waiting, so this always runs out.
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    let first = mesh.revoke(Subject::new(issuer.url(), "alice")).await;
+    assert!(first.is_ok() && !clock.is_armed());
+    let second = tokio::task::spawn_blocking(move || second.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(second.unwrap_err(), RevokeError::Full { cap: 1 });
+    assert_eq!(mesh.stats().marks, 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the invariant tests are made of: an issuer that signs anything, nodes of one in-memory cluster, ports with faults.
 
+mod hooked;
 mod issuer;
 mod sources;
 mod wire;
@@ -20,6 +21,7 @@ use authmesh::proto::time::{Moment, Now, Unix};
 use authmesh::{AuthMesh, Builder, KeyRing, Load};
 use tokio::sync::oneshot;
 
+pub(crate) use hooked::HookedClock;
 pub(crate) use issuer::{TestIssuer, twin};
 pub(crate) use sources::{BlockedKeys, DatedKeys};
 pub(crate) use wire::{Bells, Wire};
