@@ -7,8 +7,9 @@ use crate::ident::{ChannelId, Incarnation, Position};
 use crate::log::Head;
 use crate::time::Moment;
 
-/// How many positions before the watermark are remembered, to tell a duplicate from a gap.
-const RECENT: usize = 128;
+/// How many positions before the watermark are remembered, to tell a duplicate from a gap, and the branch of the log that
+/// goes on from one that was lost.
+const RECENT: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -108,7 +109,16 @@ impl Channel {
     }
 
     pub(super) fn knows(&self, position: &Position) -> bool {
-        self.recent.iter().any(|(known, _)| known == position)
+        self.place_of(position).is_some()
+    }
+
+    /// Stream IDs go up along a log.
+    fn place_of(&self, position: &Position) -> Option<usize> {
+        let at = self.recent.partition_point(|(known, _)| known.id < position.id);
+        self.recent
+            .get(at)
+            .is_some_and(|(known, _)| known == position)
+            .then_some(at)
     }
 
     /// Whether an entry comes right after the watermark.
@@ -130,7 +140,7 @@ impl Channel {
         {
             return false;
         }
-        let Some(at) = self.recent.iter().position(|(known, _)| *known == head.position) else {
+        let Some(at) = self.place_of(&head.position) else {
             return false;
         };
         self.recent.get(at + 1).is_none_or(|(_, applied)| *applied >= asked)

@@ -237,8 +237,15 @@ impl Marks {
         })
     }
 
+    /// Whether a statement about the tag is known.
+    #[must_use]
+    pub fn tag_is_stated(&self, tag: ScopeId) -> bool {
+        self.channel(tag).tags.contains_key(&tag)
+    }
+
     /// Whether an L2 record that carries `filled` for `tag` is newer than every statement about the tag that this node
-    /// knows. `filled` is the position that the filler had applied in the tag's channel before it read its source.
+    /// knows. `filled` is the position that the filler had applied in the tag's channel before it read its source; it must be
+    /// one that this node has applied too ([`Follower::knows`](crate::follower::Follower::knows)).
     #[must_use]
     pub fn tag_allows(&self, tag: ScopeId, filled: Option<(Incarnation, Position)>) -> bool {
         match (self.channel(tag).tags.get(&tag), filled) {

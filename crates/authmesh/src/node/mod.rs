@@ -21,6 +21,7 @@ use authmesh_proto::freshness::{Fence, MarkEpoch};
 use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position};
 use authmesh_proto::log::Head;
 use authmesh_proto::marks::Marks;
+use authmesh_proto::record::TagPosition;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::{Moment, Now};
 use tokio_util::sync::CancellationToken;
@@ -231,6 +232,25 @@ impl Node {
         let follower = self.follower();
         let settled = follower.settled(channel).is_some();
         settled && follower.proves(channel, head, asked) && !self.awaits_position(Voids::Entry(*name))
+    }
+
+    /// Whether no tag of a record was voided since its filler read the source. `None`: this node cannot tell.
+    ///
+    /// Of a tag about which it knows a statement, the filler's position must be one that this node has applied itself: after
+    /// a failover, positions of the branch that was lost look like those of the branch that goes on.
+    pub(crate) fn tags_count(&self, tags: &[TagPosition]) -> Option<bool> {
+        let follower = self.follower();
+        let marks = self.marks();
+        let mut all = true;
+        for TagPosition { tag, applied } in tags {
+            if marks.tag_is_stated(*tag) {
+                let channel = tag.slot().channel;
+                follower.settled(channel)?;
+                all &= applied.is_some_and(|(_, position)| follower.knows(channel, &position));
+            }
+            all &= marks.tag_allows(*tag, *applied);
+        }
+        Some(all)
     }
 
     /// What this node has applied of a channel.

@@ -49,6 +49,7 @@ pub(crate) struct Wire {
     commits: Gate,
     loads: Gate,
     inserts: Gate,
+    answers: Gate,
     heads_read: watch::Sender<u64>,
 }
 
@@ -106,6 +107,7 @@ impl Wire {
             commits: Gate::new(),
             loads: Gate::new(),
             inserts: Gate::new(),
+            answers: Gate::new(),
             heads_read: watch::Sender::new(0),
         })
     }
@@ -139,6 +141,11 @@ impl Wire {
     /// Loads of marks, on their way to the cluster.
     pub(crate) fn loads(&self) -> &Gate {
         &self.loads
+    }
+
+    /// Answers of L2 reads, on their way back.
+    pub(crate) fn answers(&self) -> &Gate {
+        &self.answers
     }
 
     /// Everything that passed towards the cluster.
@@ -301,7 +308,9 @@ impl Store for Wire {
     fn read(&self, name: EntryName) -> BoxFuture<'_, Result<StoreRead, PortError>> {
         Box::pin(async move {
             self.up()?;
-            Store::read(&self.cluster, name).await
+            let answer = Store::read(&self.cluster, name).await;
+            self.answers.pass().await;
+            answer
         })
     }
 
