@@ -228,7 +228,7 @@ impl State {
         let (incarnation, mut generation) = previous.map_or((birth, 0), |head| (head.incarnation, head.generation));
         let mut effects = Vec::new();
         if script.moving {
-            if announced || previous.is_none() {
+            if announced || !script.announces || previous.is_none() {
                 return Err(Refused);
             }
             // One key: it cannot touch what is beside the log, so it voids the channel's L2.
@@ -339,6 +339,8 @@ pub struct Script {
     pub millis: u64,
     /// The channel's slot is moving.
     pub moving: bool,
+    /// While it moves, statements are announced in the log without their effect; otherwise they are refused.
+    pub announces: bool,
     /// A control: stores are not compared with their lease.
     pub blind_stores: bool,
 }
