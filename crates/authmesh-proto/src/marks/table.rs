@@ -268,7 +268,9 @@ fn first_of(stripe: &[Element], scope: ScopeId) -> usize {
 fn guess(scope: ScopeId, len: usize) -> usize {
     let [a, b, c, d, e, f, ..] = scope.0;
     // The stripe is the upper six bits of the first two bytes.
-    let inside = u64::from(a & 3) << 34 | u64::from(b & 3) << 32 | u64::from(u32::from_be_bytes([c, d, e, f]));
+    let inside = u64::from(a & 3) << 34
+        | u64::from(b & 3) << 32
+        | u64::from(u32::from_be_bytes([c, d, e, f]));
     ((inside * len as u64) >> 36) as usize
 }
 
