@@ -56,9 +56,45 @@ pub struct Authmesh {
     scratch: TempDir,
 }
 
+/// How a node is started that is not alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shared<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// The addresses of the Redis to share. Empty: none.
+    pub redis: &'a [String],
+    /// The key ring file to share. Empty: none.
+    pub key_ring: &'a str,
+    /// More sections of the configuration.
+    pub more: &'a str,
+    /// Start although the node cannot become ready yet: wait for its listener alone.
+    pub unready: bool,
+}
+
+impl Shared<'_> {
+    fn config(&self) -> String {
+        let mut text = String::new();
+        if !self.key_ring.is_empty() {
+            text.push_str(&format!(
+                "\n[cluster]\nnode = \"{}\"\nkey_ring_file = \"{}\"\n",
+                self.node, self.key_ring
+            ));
+        }
+        if !self.redis.is_empty() {
+            text.push_str(&format!("\n[redis]\nurl = {:?}\n", self.redis));
+        }
+        text + self.more
+    }
+}
+
 impl Authmesh {
     /// Starts the binary for one issuer, and waits until it says that it is ready.
     pub async fn start(issuer: &str) -> Self {
+        Self::start_shared(issuer, Shared::default()).await
+    }
+
+    /// Starts a node of a cluster.
+    pub async fn start_shared(issuer: &str, shared: Shared<'_>) -> Self {
         let binary = tools::authmesh_binary();
         started(async || {
             let scratch = tempfile::tempdir().expect("a scratch folder");
@@ -69,14 +105,16 @@ impl Authmesh {
                 .replace("{listen}", &listen.address().to_string())
                 .replace("{admin}", &admin.address().to_string())
                 .replace("{token_file}", &token_file.to_string_lossy())
-                .replace("{issuer}", issuer);
+                .replace("{issuer}", issuer)
+                + &shared.config();
             std::fs::write(scratch.path().join("authmesh.toml"), config).expect("authmesh.toml");
             let mut authmesh = command(&binary);
             authmesh
                 .args(["serve", "--config", "authmesh.toml"])
                 .current_dir(scratch.path());
             let mut process = Process::spawn("authmesh", authmesh);
-            process.answering(&listen.url("/readyz"), READY_WITHIN).await?;
+            let sign_of_life = if shared.unready { "/livez" } else { "/readyz" };
+            process.answering(&listen.url(sign_of_life), READY_WITHIN).await?;
             Ok(Self {
                 process,
                 listen,
@@ -105,8 +143,30 @@ impl Authmesh {
 
     /// Asks the forward-auth listener about a GET of `/` with this bearer token.
     pub async fn verify(&self, token: &str) -> Answer {
-        let request = self.http.get(self.listen.url("/verify")).header("X-Forwarded-Uri", "/");
-        send(request.bearer_auth(token)).await
+        self.verify_path("/", token).await
+    }
+
+    /// Asks the forward-auth listener about a GET of any path with this bearer token.
+    pub async fn verify_path(&self, path: &str, token: &str) -> Answer {
+        let request = self.http.get(self.listen.url("/verify"));
+        send(request.header("X-Forwarded-Uri", path).bearer_auth(token)).await
+    }
+
+    /// Runs another command of the binary with this node's configuration in `AUTHMESH_CONFIG` and its admin credential:
+    /// the exit code, standard output, standard error.
+    pub fn command(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut run = command(tools::authmesh_binary());
+        run.args(arguments)
+            .env("AUTHMESH_CONFIG", self.config_file())
+            .env("AUTHMESH_ADMIN_URL", self.admin.url(""))
+            .env("AUTHMESH_ADMIN_TOKEN", ADMIN_TOKEN);
+        let output = run.output().expect("the binary runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code().expect("it ends by itself"),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     }
 
     /// GET of a path on the forward-auth listener, without a credential.

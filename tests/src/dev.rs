@@ -151,11 +151,17 @@ pub struct DevCluster {
 impl DevCluster {
     /// Starts `nodes` nodes in one process, on free ports, and reads what they print.
     pub async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, &[]).await
+    }
+
+    /// The same with more arguments, such as `["--redis", URL]`.
+    pub async fn start_with(nodes: usize, arguments: &[&str]) -> Self {
         let binary = tools::authmesh_binary();
         started(async || {
             let mut authmesh = command(&binary);
             authmesh
                 .args(["serve", "--dev", "--nodes", &nodes.to_string(), "--port-base", "0"])
+                .args(arguments)
                 // As much as it can say, because the tests search the log for tokens.
                 .env("AUTHMESH_LOG", "trace");
             let mut process = Process::spawn("authmesh --dev", authmesh);

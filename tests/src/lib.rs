@@ -10,6 +10,9 @@
 //! | [`nginx`] | nginx, running the snippet that the documentation publishes |
 //! | [`authmesh`] | the binary under test, from a configuration file |
 //! | [`dev`] | the binary under test in development mode, and the commands that it prints |
+//! | [`redis_cluster`] | a Redis Cluster of six nodes, whose nodes can be killed, paused, promoted, and whose slots can be moved |
+//! | [`certificates`] | an authority of the tests' own |
+//! | [`redis_server`] | one Redis server, with faults |
 //! | [`stack`] | all of them in a row: client, nginx, authmesh, identity provider, service |
 //! | [`client`] | HTTP as a well-behaved client speaks it |
 //! | [`raw`] | HTTP as an attacker speaks it |
@@ -24,6 +27,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod authmesh;
+pub mod certificates;
 pub mod client;
 pub mod conformance;
 pub mod dev;
@@ -33,6 +37,8 @@ pub mod nginx;
 pub mod ports;
 pub mod process;
 pub mod raw;
+pub mod redis_cluster;
+pub mod redis_server;
 pub mod stack;
 pub mod tools;
 pub mod upstream;

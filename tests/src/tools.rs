@@ -18,7 +18,7 @@ pub fn require(program: &str) {
     assert!(
         found,
         "`{program}` is not installed, and this test runs the real one. `cargo xtask test` installs what is missing \
-         (on Debian: apt-get install nginx-light nodejs npm curl util-linux)."
+         (on Debian: apt-get install nginx-light nodejs npm curl util-linux redis-server)."
     );
 }
 

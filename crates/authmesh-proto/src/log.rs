@@ -52,8 +52,9 @@ pub struct LogEntry {
 pub enum Payload {
     /// A sealed [`Statement`](crate::statement::Statement).
     Statement(Vec<u8>),
-    /// Nothing but a raised L2 generation: the slot was migrating, and the channel's L2 is void.
-    Bare,
+    /// A raised L2 generation: the slot was migrating, so the channel's L2 is void instead of one entry of it, and the
+    /// table of marks was not touched. With the sealed statement, or empty.
+    Bare(Vec<u8>),
     /// A new incarnation, appended by the node that found lost writes.
     Mint,
 }
@@ -64,7 +65,7 @@ impl LogEntry {
     pub fn encode(&self) -> Vec<u8> {
         let (kind, payload): (u8, &[u8]) = match &self.payload {
             Payload::Statement(sealed) => (1, sealed),
-            Payload::Bare => (2, &[]),
+            Payload::Bare(sealed) => (2, sealed),
             Payload::Mint => (3, &[]),
         };
         let mut out = Vec::with_capacity(FIXED + payload.len());
@@ -115,7 +116,7 @@ impl LogEntry {
         }
         let payload = match (kind, length) {
             (1, 1..) => Payload::Statement(reader.0.to_vec()),
-            (2, 0) => Payload::Bare,
+            (2, _) => Payload::Bare(reader.0.to_vec()),
             (3, 0) => Payload::Mint,
             _ => return Err(WireError::Malformed),
         };

@@ -65,7 +65,7 @@ struct Call {
 /// The number of the statement in an entry, if there is one.
 fn counter(entry: &OpenedEntry) -> Option<u64> {
     match &entry.payload {
-        OpenedPayload::Statement(statement) => Some(statement.name.counter),
+        OpenedPayload::Statement(statement) | OpenedPayload::Bare(statement) => Some(statement.name.counter),
         _ => None,
     }
 }
@@ -180,11 +180,13 @@ impl World {
         self.append(incarnation, OpenedPayload::Statement(statement));
     }
 
-    fn mint(&mut self, expected: Option<Incarnation>) {
-        if self.head().map(|head| head.incarnation) == expected {
+    fn mint(&mut self, expected: Option<Incarnation>) -> bool {
+        let wins = self.head().map(|head| head.incarnation) == expected;
+        if wins {
             let incarnation = Incarnation(self.random());
             self.append(incarnation, OpenedPayload::Nothing);
         }
+        wins
     }
 
     /// What the log's lineage holds: the statements in it, and those that were trimmed.
@@ -367,8 +369,8 @@ impl World {
             Action::Mint(channel, expected) => {
                 assert_eq!(channel, C);
                 assert!(self.anything_lost, "minted, and nothing was lost");
-                self.mint(expected);
-                Input::Minted(channel)
+                let won = self.mint(expected);
+                Input::Minted(channel, won)
             }
             other => panic!("{other:?} is no call"),
         };
@@ -407,7 +409,7 @@ impl World {
                 self.recommit_owed = self.follower.watermark(C).is_some();
                 Input::Recommitted(channel, false)
             }
-            Action::Mint(channel, _) => Input::Minted(channel),
+            Action::Mint(channel, _) => Input::Minted(channel, false),
             other => panic!("{other:?} is no call"),
         };
         self.handle(input);

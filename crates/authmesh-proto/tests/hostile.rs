@@ -78,7 +78,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
 fn any_entry() -> impl Strategy<Value = LogEntry> {
     let payload = prop_oneof![
         vec(any::<u8>(), 1..300).prop_map(Payload::Statement),
-        Just(Payload::Bare),
+        vec(any::<u8>(), 0..300).prop_map(Payload::Bare),
         Just(Payload::Mint),
     ];
     let names = (any::<[u8; 16]>(), any::<u64>(), any::<[u8; 16]>());

@@ -19,6 +19,14 @@ pub(crate) fn array(value: Value) -> Option<Vec<Value>> {
     }
 }
 
+/// Fields and values in turn: a map, or the plain list that scripts and older versions of the wire protocol say.
+pub(crate) fn pairs(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Map(pairs) => Some(pairs.into_iter().flat_map(|(field, value)| [field, value]).collect()),
+        other => array(other),
+    }
+}
+
 /// An array of exactly so many values.
 pub(crate) fn fields<const N: usize>(value: Value) -> Option<[Value; N]> {
     array(value)?.try_into().ok()
@@ -116,7 +124,7 @@ mod tests {
                 previous: None,
                 root: Digest::EMPTY,
             },
-            payload: Payload::Bare,
+            payload: Payload::Bare(Vec::new()),
         }
     }
 

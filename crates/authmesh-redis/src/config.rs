@@ -1,12 +1,17 @@
 //! Settings.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use zeroize::Zeroizing;
 
+use crate::address::Address;
 use crate::error::ConnectError;
+
+/// Addresses that may be given. A cluster is found by any one of them.
+const MAX_SEEDS: usize = 32;
 
 /// A password. Its `Debug` output is redacted, and it is wiped from memory when dropped.
 #[derive(Clone)]
@@ -18,6 +23,10 @@ impl Secret {
     pub fn new(secret: impl Into<String>) -> Self {
         Self(Zeroizing::new(secret.into()))
     }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -27,64 +36,89 @@ impl fmt::Debug for Secret {
 }
 
 /// Where Redis is, and how it is used. Every setter ends with its default.
+///
+/// One server and a Redis Cluster are told apart by what the server at the first address says of itself.
+///
+/// Files are read again for each new connection, so that a rotated password or certificate is taken up without a restart.
 #[derive(Debug, Clone)]
 #[must_use = "settings do nothing until `RedisAdapter::connect`"]
 pub struct RedisConfig {
-    tls: bool,
-    host: String,
-    port: u16,
-    database: i64,
-    username: Option<String>,
-    password: Option<Secret>,
+    pub(crate) tls: bool,
+    /// The first address, then the further ones.
+    pub(crate) seeds: Vec<Address>,
+    pub(crate) database: i64,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) cluster: String,
     pub(crate) prefix: String,
     pub(crate) log_entries: usize,
     pub(crate) members: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
+    pub(crate) replica_wait: Duration,
     pub(crate) any_eviction_policy: bool,
 }
 
 impl RedisConfig {
-    /// Settings for `redis://[user[:password]@]host[:port][/database]`, or `rediss://` for TLS. With TLS the certificate of
-    /// the server must be signed by an authority that the machine trusts, for the host of the URL. Default port: 6379.
+    /// Settings for `redis://[user[:password]@]host[:port][/database]`, or `rediss://` for TLS: one server, or any node of a
+    /// Redis Cluster. With TLS the certificate of each server must be signed by an authority that the machine trusts (or
+    /// that of [`RedisConfig::ca_file`]), for the host of the URL; in a cluster, for the hosts by which the nodes know each
+    /// other. Default port: 6379.
     ///
     /// # Errors
     /// When the URL is none of these. The error does not repeat it: it may hold a password.
     pub fn new(url: &str) -> Result<Self, ConnectError> {
-        let wrong = |what: &str| ConnectError::setting("url", what);
-        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err(wrong("must begin with redis:// or, for TLS, rediss://"));
-        }
-        let info = url.into_connection_info().map_err(|_| {
-            wrong("is no Redis URL: write redis://HOST:PORT, and percent-encode what is special in a password")
-        })?;
-        let (tls, host, port) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => (false, host.clone(), *port),
-            ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: false,
-                ..
-            } => (true, host.clone(), *port),
-            _ => return Err(wrong("asks for TLS without checks (#insecure): leave that out")),
-        };
+        let (tls, address, info) = parse("url", url)?;
         let settings = info.redis_settings();
         Ok(Self {
             tls,
-            host,
-            port,
+            seeds: vec![address],
             database: settings.db(),
             username: settings.username().map(str::to_owned),
             password: settings.password().map(Secret::new),
+            password_file: None,
+            ca_file: None,
+            client_certificate: None,
             cluster: "authmesh".into(),
             prefix: "authmesh".into(),
             log_entries: 4096,
             members: 1024,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
+            replica_wait: Duration::from_millis(100),
             any_eviction_policy: false,
         })
+    }
+
+    /// Further nodes of the same Redis Cluster, at most 31, so that it is found while the first is away. Credentials are
+    /// those of the first address. A single server has one address only. Default: none.
+    ///
+    /// # Errors
+    /// When one is no Redis URL, has credentials or a database, or differs from the first in its use of TLS.
+    pub fn seeds<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Result<Self, ConnectError> {
+        for url in urls {
+            let (tls, address, info) = parse("seeds", url.as_ref())?;
+            let settings = info.redis_settings();
+            if settings.username().is_some() || settings.password().is_some() || settings.db() != 0 {
+                return Err(ConnectError::setting(
+                    "seeds",
+                    format!("{address}: credentials and database are those of redis.url: leave them out here"),
+                ));
+            }
+            if tls != self.tls {
+                return Err(ConnectError::setting(
+                    "seeds",
+                    format!("{address}: either all addresses use TLS (rediss://) or none"),
+                ));
+            }
+            if !self.seeds.contains(&address) {
+                self.seeds.push(address);
+            }
+        }
+        Ok(self)
     }
 
     /// The ACL user. Default: that of the URL, else Redis' user `default`.
@@ -96,6 +130,27 @@ impl RedisConfig {
     /// The password. Default: that of the URL, else none.
     pub fn password(mut self, password: Secret) -> Self {
         self.password = Some(password);
+        self
+    }
+
+    /// A file that holds the password and nothing else, but for a line break at its end. It goes before
+    /// [`RedisConfig::password`]. Default: none.
+    pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.password_file = Some(path.into());
+        self
+    }
+
+    /// A file with the certificates (PEM) of the authorities that may sign those of the servers, **in place of** the ones
+    /// that the machine trusts. Needs TLS. Default: the authorities of the machine.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Files with this client's certificate (PEM, with its intermediates) and its private key (PEM), for servers that ask
+    /// for one. Needs TLS. Default: none.
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_certificate = Some((certificate.into(), key.into()));
         self
     }
 
@@ -136,6 +191,13 @@ impl RedisConfig {
         self
     }
 
+    /// How long a commit waits for one replica to confirm it (`WAIT`), 1 ms to half of the response timeout. Where there are
+    /// no replicas nothing waits. Default: 100 ms.
+    pub fn replica_wait(mut self, timeout: Duration) -> Self {
+        self.replica_wait = timeout;
+        self
+    }
+
     /// Works with a Redis whose `maxmemory-policy` may evict marks and logs. **A revocation can be forgotten then**, and
     /// nobody is told but by the repair that follows. Default: `false`; such a Redis is refused.
     pub fn danger_any_eviction_policy(mut self, allow: bool) -> Self {
@@ -145,12 +207,11 @@ impl RedisConfig {
 
     /// Who is asked, in words for an error: no credentials.
     pub(crate) fn peer(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        format!("Redis at {host}:{}", self.port)
+        match &self.seeds[..] {
+            [only] => format!("Redis at {only}"),
+            [first, more @ ..] => format!("Redis at {first} and {} more", more.len()),
+            [] => "Redis".to_owned(),
+        }
     }
 
     /// Checks what `new` could not.
@@ -166,6 +227,7 @@ impl RedisConfig {
         };
         limits("log_entries", self.log_entries, 128, 1_000_000)?;
         limits("members", self.members, 1, 65_536)?;
+        limits("seeds", self.seeds.len(), 1, MAX_SEEDS)?;
         for (setting, timeout) in [
             ("connect_timeout", self.connect_timeout),
             ("response_timeout", self.response_timeout),
@@ -177,40 +239,51 @@ impl RedisConfig {
                 ));
             }
         }
+        let most = self.response_timeout / 2;
+        if !(Duration::from_millis(1)..=most).contains(&self.replica_wait) {
+            return Err(ConnectError::setting(
+                "replica_wait",
+                format!(
+                    "is {:?}: choose 1 ms to {most:?}, half of redis.response_timeout",
+                    self.replica_wait
+                ),
+            ));
+        }
+        for (setting, set) in [
+            ("ca_file", self.ca_file.is_some()),
+            ("client_certificate", self.client_certificate.is_some()),
+        ] {
+            if set && !self.tls {
+                return Err(ConnectError::setting(
+                    setting,
+                    "is for TLS only: write rediss:// in redis.url, or leave it out",
+                ));
+            }
+        }
         Ok(())
     }
+}
 
-    /// A client that speaks RESP3. It opens no connection.
-    pub(crate) fn client(&self) -> Result<Client, ConnectError> {
-        let addr = if self.tls {
-            // rustls takes the provider of the process, and panics where there is none and it has two to choose from. An
-            // error here says that the program has installed one: that one is used.
-            let _ = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default();
-            ConnectionAddr::TcpTls {
-                host: self.host.clone(),
-                port: self.port,
-                insecure: false,
-                tls_params: None,
-            }
-        } else {
-            ConnectionAddr::Tcp(self.host.clone(), self.port)
-        };
-        let mut settings = RedisConnectionInfo::default()
-            .set_protocol(ProtocolVersion::RESP3)
-            .set_db(self.database)
-            .set_lib_name("authmesh", env!("CARGO_PKG_VERSION"));
-        if let Some(username) = &self.username {
-            settings = settings.set_username(username);
-        }
-        if let Some(password) = &self.password {
-            settings = settings.set_password(password.0.as_str());
-        }
-        let info = addr
-            .into_connection_info()
-            .map_err(|_| ConnectError::setting("url", "names no server that can be connected to"))?
-            .set_redis_settings(settings);
-        Client::open(info).map_err(|_| ConnectError::setting("url", "names no server that can be connected to"))
+/// Whether TLS is used, the address, and the rest. The error does not repeat the URL.
+fn parse(setting: &'static str, url: &str) -> Result<(bool, Address, ConnectionInfo), ConnectError> {
+    let wrong = |what: &str| ConnectError::setting(setting, what);
+    if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+        return Err(wrong("must begin with redis:// or, for TLS, rediss://"));
     }
+    let info = url.into_connection_info().map_err(|_| {
+        wrong("is no Redis URL: write redis://HOST:PORT, and percent-encode what is special in a password")
+    })?;
+    let (tls, address) = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => (false, Address::new(host, *port)),
+        ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            ..
+        } => (true, Address::new(host, *port)),
+        _ => return Err(wrong("asks for TLS without checks (#insecure): leave that out")),
+    };
+    Ok((tls, address, info))
 }
 
 #[cfg(test)]
@@ -222,7 +295,7 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         let config = RedisConfig::new("rediss://node:s3cret@redis.example.com:6380/2").unwrap();
-        assert!(config.tls && config.port == 6380 && config.database == 2);
+        assert!(config.tls && config.seeds == [Address::new("redis.example.com", 6380)] && config.database == 2);
         let config = config.password(Secret::new("s3cret too"));
         let shown = format!("{config:?} {}", config.peer());
         assert!(
@@ -258,6 +331,15 @@ mod tests {
             (config().members(0), "members"),
             (config().connect_timeout(Duration::ZERO), "connect_timeout"),
             (config().response_timeout(Duration::MAX), "response_timeout"),
+            (config().replica_wait(Duration::from_millis(501)), "replica_wait"),
+            (config().ca_file("ca.pem"), "ca_file"),
+            (config().client_certificate("c.pem", "k.pem"), "client_certificate"),
+            (
+                config()
+                    .seeds((2..40).map(|n| format!("redis://127.0.0.1:{n}")))
+                    .unwrap(),
+                "seeds",
+            ),
         ];
         for (config, setting) in wrong {
             let error = config.check().unwrap_err().to_string();
@@ -266,7 +348,22 @@ mod tests {
     }
 
     #[test]
-    fn a_tls_client_can_be_made() {
-        assert!(RedisConfig::new("rediss://127.0.0.1:1").unwrap().client().is_ok());
+    fn further_addresses_have_no_settings_of_their_own() {
+        let config = || RedisConfig::new("redis://node:s3cret@a").unwrap();
+        let seeds = config()
+            .seeds(["redis://a:6379", "redis://b", "redis://c:1"])
+            .unwrap()
+            .seeds;
+        assert_eq!(
+            seeds,
+            [Address::new("a", 6379), Address::new("b", 6379), Address::new("c", 1)]
+        );
+        for url in ["redis://:s3cret@b", "redis://b/3", "rediss://b", "b:6379"] {
+            let error = config().seeds([url]).unwrap_err().to_string();
+            assert!(
+                error.starts_with("redis.seeds: ") && !error.contains("s3cret"),
+                "{error}"
+            );
+        }
     }
 }

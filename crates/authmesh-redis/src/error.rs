@@ -1,7 +1,10 @@
 //! Errors, and what each says about state.
 
 use authmesh::ports::PortError;
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerError};
+
+use crate::address::Address;
+use crate::link::map::target;
 
 /// Why an adapter could not be made. Nothing runs, and nothing in Redis was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,49 @@ impl From<PortError> for ConnectError {
     }
 }
 
+/// Why a server did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Another server serves the slot. Nothing was done.
+    Moved(Address),
+    /// The slot is moving, and the keys are at this server already, or belong there. Nothing was done.
+    Ask(Address),
+    /// The slot is moving, and the keys are in two places. Nothing was done.
+    TryAgain,
+    /// The server does not know the script. Nothing was done.
+    NoScript,
+    /// Everything else.
+    Failed(Failure),
+}
+
+/// What a caller is told, and what it says of the server.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: PortError,
+    /// The connection is of no more use.
+    pub(crate) broken: bool,
+    /// Somebody else may serve the slots of this server by now.
+    pub(crate) deposed: bool,
+}
+
+impl From<PortError> for Failure {
+    /// Nothing was sent.
+    fn from(error: PortError) -> Self {
+        let deposed = matches!(error, PortError::Unavailable(_));
+        Self {
+            error,
+            broken: false,
+            deposed,
+        }
+    }
+}
+
+impl From<PortError> for Trouble {
+    fn from(error: PortError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// The code and the text of the first error that Redis answered with, if it answered at all.
 fn answer(error: &RedisError) -> Option<(String, String)> {
     let errors = error.clone().into_server_errors()?;
@@ -56,6 +102,11 @@ pub(crate) fn connecting(peer: &str, error: &RedisError) -> PortError {
     }
     let why = match error.kind() {
         ErrorKind::AuthenticationFailed => return PortError::Refused(refused("WRONGPASS", "")),
+        _ if error.to_string().contains("switch database") => {
+            return PortError::Refused(format!(
+                "{peer} has no such database, and a Redis Cluster has 0 only: leave the database out of redis.url"
+            ));
+        }
         ErrorKind::RESP3NotSupported => {
             return PortError::Refused(format!("{peer} speaks no RESP3: Redis 7.0 or newer is needed"));
         }
@@ -68,27 +119,60 @@ pub(crate) fn connecting(peer: &str, error: &RedisError) -> PortError {
     PortError::Unavailable(format!("{peer} cannot be reached: {why}"))
 }
 
-/// An error of a request that may have been sent, and whether its connection is of no more use.
-pub(crate) fn asking(peer: &str, error: &RedisError) -> (PortError, bool) {
-    let Some((code, details)) = answer(error) else {
-        let why = match error.kind() {
-            _ if error.is_timeout() => "gave no answer in time",
-            ErrorKind::Io => "went away before it answered",
-            _ => "gave an answer that could not be read",
+/// No answer to a request that may have been sent.
+pub(crate) fn unanswered(peer: &str, error: &RedisError) -> Failure {
+    if let Some((code, details)) = answer(error) {
+        // It ends with the connection: while that was being set up.
+        return Failure {
+            error: PortError::Refused(refused(&code, &details)),
+            broken: true,
+            deposed: false,
         };
-        return (PortError::Unknown(format!("{peer} {why}")), true);
+    }
+    let why = match error.kind() {
+        _ if error.is_timeout() => "gave no answer in time",
+        ErrorKind::Io => "went away before it answered",
+        _ => "gave an answer that could not be read",
     };
-    let error = match code.as_str() {
+    Failure {
+        error: PortError::Unknown(format!("{peer} {why}")),
+        broken: true,
+        deposed: true,
+    }
+}
+
+/// An error that a server answered with.
+pub(crate) fn answered(address: &Address, error: &ServerError) -> Trouble {
+    let (code, details) = (error.code(), error.details().unwrap_or_default());
+    let redirected = || details.split(' ').nth(1).and_then(|to| target(address, to));
+    let error = match code {
+        "MOVED" => match redirected() {
+            Some(to) => return Trouble::Moved(to),
+            None => PortError::Refused(refused(code, details)),
+        },
+        "ASK" => match redirected() {
+            Some(to) => return Trouble::Ask(to),
+            None => PortError::Refused(refused(code, details)),
+        },
+        "TRYAGAIN" => return Trouble::TryAgain,
+        "NOSCRIPT" => return Trouble::NoScript,
+        "CLUSTERDOWN" | "MASTERDOWN" => PortError::Unavailable(format!(
+            "Redis at {address} is cut off from its cluster, or nobody serves the slot ({code})"
+        )),
         "OOM" => PortError::Full(format!(
-            "{peer} has reached its maxmemory: raise it, or choose a volatile-* eviction policy"
+            "Redis at {address} has reached its maxmemory: raise it, or choose a volatile-* eviction policy"
         )),
         "HALFWAY" => PortError::Unknown(format!(
-            "{peer} stopped in the middle of a commit: {}",
-            refused_inside(&details)
+            "Redis at {address} stopped in the middle of a commit: {}",
+            refused_inside(details)
         )),
-        _ => PortError::Refused(refused(&code, &details)),
+        _ => PortError::Refused(refused(code, details)),
     };
-    (error, false)
+    Trouble::Failed(Failure {
+        error,
+        broken: false,
+        deposed: matches!(code, "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "LOADING"),
+    })
 }
 
 /// The error of a command inside a script: its code is the first word of the text.
@@ -112,9 +196,9 @@ fn refused(code: &str, details: &str) -> String {
         "BUSY" => "Redis is busy with a script of somebody else: wait, or end it by SCRIPT KILL".into(),
         "MISCONF" => "Redis stopped writing since it cannot save to disk: see its log".into(),
         "NOREPLICAS" => "Redis stopped writing since replicas are away (min-replicas-to-write)".into(),
-        "MASTERDOWN" | "CLUSTERDOWN" => "Redis has no primary at the moment: see its log".into(),
         "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" => {
-            "this Redis is part of a Redis Cluster, which this adapter does not follow: use a single server".into()
+            "Redis sent the request to another node of its cluster without saying which: check cluster-announce-*"
+                .into()
         }
         "WRONGTYPE" => {
             "a key of authmesh holds something of another type: somebody else writes there. Delete it".into()
@@ -156,8 +240,11 @@ mod tests {
             io::ErrorKind::BrokenPipe,
             io::ErrorKind::ConnectionReset,
         ] {
-            let (error, broken) = asking("r", &RedisError::from(io::Error::from(kind)));
-            assert!(matches!(error, PortError::Unknown(_)) && broken, "{error:?}");
+            let failure = unanswered("r", &RedisError::from(io::Error::from(kind)));
+            assert!(
+                matches!(failure.error, PortError::Unknown(_)) && failure.broken,
+                "{failure:?}"
+            );
         }
     }
 

@@ -10,12 +10,15 @@ pub(crate) const BUCKETS: u64 = 32;
 /// The hash tag of each channel. Channel `n` lies in the middle quarter of slots `256 n` to `256 n + 255`, so that any
 /// even division of the slots divides the channels evenly. Never change one: it is part of the wire format.
 #[rustfmt::skip]
-const TAGS: [&str; CHANNELS] = [
+pub(crate) const TAGS: [&str; CHANNELS] = [
     "14", "6q", "6h", "9a", "29", "21", "5e", "5m", "0j", "0b", "76", "0s", "f", "n", "w", "43",
     "7f", "7n", "7w", "02", "4k", "4c", "6", "4r", "1u", "60", "1d", "1l", "2x", "2p", "2i", "2a",
     "7a", "7i", "7p", "05", "4l", "4d", "1", "9", "1r", "1z", "1c", "1k", "52", "2w", "2n", "2f",
     "13", "6v", "6o", "6g", "5s", "26", "5b", "5j", "0m", "0e", "71", "0t", "a", "i", "p", "x",
 ];
+
+/// The hash tag of the members.
+pub(crate) const MEMBERS_TAG: &str = "members";
 
 /// Makes the names of keys.
 #[derive(Clone)]
@@ -73,7 +76,17 @@ impl Keys {
     }
 
     pub(crate) fn members(&self) -> String {
-        format!("{}:{{members}}:m", self.root)
+        format!("{}:{{{MEMBERS_TAG}}}:m", self.root)
+    }
+
+    /// What every key and every channel of the bus begins with.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// What the keys of the survey begin with. Nodes never look there.
+    pub(crate) fn survey(&self) -> String {
+        format!("{}:{{survey}}:", self.root)
     }
 
     fn of(&self, channel: ChannelId, what: &str) -> String {
@@ -95,26 +108,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::link::place;
 
-    /// The slot of a hash tag, as the Redis Cluster specification says: CRC-16/XMODEM modulo 16,384.
     fn slot(tag: &str) -> usize {
-        let mut crc = 0_u16;
-        for byte in tag.bytes() {
-            crc ^= u16::from(byte) << 8;
-            for _ in 0..8 {
-                crc = if crc & 0x8000 == 0 {
-                    crc << 1
-                } else {
-                    (crc << 1) ^ 0x1021
-                };
-            }
-        }
-        usize::from(crc) % 16_384
-    }
-
-    #[test]
-    fn the_slot_function_is_that_of_the_specification() {
-        assert_eq!(slot("123456789"), 0x31c3);
+        usize::from(place::slot(tag))
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Redis as the shared half of an authmesh cluster: log, bus, second level and registration of members on **one** Redis
-//! server, 7.0 or newer.
+//! Redis as the shared half of an authmesh cluster: log, bus, second level and registration of members, on one server or on
+//! a Redis Cluster, 7.0 or newer.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -33,6 +33,23 @@
 //! Logs, marks and members have no time to live, so that the eviction policies `noeviction` and `volatile-*` never take
 //! them; with any other policy a server is refused.
 //!
+//! # Connections
+//!
+//! To each primary: one for commands; where it has replicas, up to 8 for commits, each of which waits there for one replica
+//! to confirm it (`WAIT`), at most [`replica_wait`](RedisConfig::replica_wait); and one for each subscription to the bus,
+//! with a sign of life every 250 ms. Each new one reads the files of the settings again.
+//!
+//! # Permissions
+//!
+//! What the ACL user needs, for the prefix `authmesh`:
+//!
+//! ```text
+//! ~authmesh:* &authmesh:* +evalsha +eval +hello +ping +info +client|setinfo +wait +asking
+//! +cluster|slots +cluster|info +ssubscribe +sunsubscribe +spublish
+//! +xadd +xrange +xrevrange +xinfo|stream +hget +hset +hdel +hgetall +hlen +hexists
+//! +get +mget +set +del +exists +type +pexpire +incrby +time
+//! ```
+//!
 //! # When Redis is away
 //!
 //! | fault | what callers see |
@@ -41,22 +58,32 @@
 //! | no answer within 1 s, or the connection broke | `Unknown`: it may have been done |
 //! | no permission, wrong password, replica, loading, foreign key | `Refused`, with what to do |
 //! | above `maxmemory` | `Full`; commits and mints go on |
-//! | the bus is silent for 1 s | [`BusEvent::Broken`](authmesh::ports::BusEvent::Broken), again when it is back |
+//! | one primary of a cluster is away | as above for its channels; reading the heads fails as a whole, in time |
+//! | a node is cut off from its cluster, or nobody serves a slot | `Unavailable` |
+//! | a connection for bells is silent for 1 s, ends, or a slot of it moves | [`BusEvent::Broken`](authmesh::ports::BusEvent::Broken), again when all bells are heard |
 //!
-//! Nothing here is retried, except a script that the server did not know: it did nothing.
+//! Nothing here is retried that may have been done. What a server refuses before it does anything is sent on: to the node
+//! that serves the slot by now, at most 4 times, and again for a script that the server did not know. After a failure
+//! another node is asked who serves what, at most every 200 ms.
 //!
-//! # Not here yet
+//! # While a slot moves
 //!
-//! Redis Cluster, the confirmation of replicas (`Committed::replicas` is always 0), client certificates and own
-//! certificate authorities.
+//! Heads, logs, values of L2 and counters are read and written where their one key is. A commit names two keys, and is
+//! refused while they are in two places: after three attempts within 100 ms its statement goes into the log alone, by a
+//! *bare* entry, which voids the channel's L2. That is all of a drop. Of a mark it is
+//! [`PortError::Partly`](authmesh::ports::PortError::Partly): the table gets it when the commit is tried again later.
+//! Fill leases and stores of that channel fail meanwhile, which is a miss. A channel without a log gets none until its slot
+//! has arrived.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod address;
 mod answer;
 mod bus;
 mod check;
 mod config;
+mod connect;
 mod error;
 mod keys;
 mod link;
@@ -64,6 +91,7 @@ mod log;
 mod members;
 mod scripts;
 mod store;
+pub mod survey;
 
 use std::fmt;
 use std::sync::Arc;
@@ -76,8 +104,8 @@ use link::Link;
 use scripts::Scripts;
 
 /// The ports [`Log`](authmesh::ports::Log), [`Bus`](authmesh::ports::Bus), [`Store`](authmesh::ports::Store) and
-/// [`Members`](authmesh::ports::Members) on one Redis server. Clones share its connection for commands; each subscription to
-/// the bus has a connection of its own.
+/// [`Members`](authmesh::ports::Members) on one Redis server or a Redis Cluster. Clones share connections for commands; each
+/// subscription to the bus has its own.
 #[derive(Clone)]
 pub struct RedisAdapter(Arc<Parts>);
 
@@ -89,7 +117,7 @@ struct Parts {
 
 impl RedisAdapter {
     /// Connects, and checks that this Redis can keep what authmesh promises: its version, that it is a primary, its eviction
-    /// policy.
+    /// policy; of a cluster, each primary that can be reached.
     ///
     /// # Errors
     /// When a setting is wrong, Redis cannot be reached in time, or must not be used. Nothing runs then.

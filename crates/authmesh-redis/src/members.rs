@@ -4,6 +4,7 @@ use authmesh::ports::{BoxFuture, MemberEntry, Members, PortError};
 
 use crate::RedisAdapter;
 use crate::answer::{array, bytes, number, unreadable};
+use crate::link::Place;
 
 /// The longest ID of a member, in bytes.
 const MAX_ID: usize = 32;
@@ -21,9 +22,9 @@ impl Members for RedisAdapter {
                 }
             }
             let cap = self.link().config().members;
-            let mut announce = self.scripts().announce.prepare_invoke();
-            announce.key(self.keys().members()).arg(id).arg(sealed).arg(cap);
-            match number(&self.link().invoke(announce).await?) {
+            let announce = self.scripts().announce.call().key(self.keys().members());
+            let announce = announce.arg(id).arg(sealed).number(cap);
+            match number(&self.link().invoke(Place::MEMBERS, &announce).await?) {
                 Some(1) => Ok(()),
                 Some(0) => Err(PortError::Full(format!(
                     "{cap} members are registered already: forget those that are gone, or raise redis.members"
@@ -37,16 +38,15 @@ impl Members for RedisAdapter {
         Box::pin(async move {
             let mut forget = redis::cmd("HDEL");
             forget.arg(self.keys().members()).arg(id);
-            self.link().command(&forget).await.map(drop)
+            self.link().command(Place::MEMBERS, &forget).await.map(drop)
         })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<MemberEntry>, PortError>> {
         Box::pin(async move {
             // By a script, so that the answer is a plain list in every version of the wire protocol.
-            let mut list = self.scripts().list.prepare_invoke();
-            list.key(self.keys().members());
-            let flat = array(self.link().invoke(list).await?);
+            let list = self.scripts().list.call().key(self.keys().members());
+            let flat = array(self.link().invoke(Place::MEMBERS, &list).await?);
             let parse = || {
                 let mut flat = flat?.into_iter();
                 let mut members = Vec::new();

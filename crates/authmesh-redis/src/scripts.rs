@@ -1,6 +1,6 @@
 //! The scripts that run inside Redis.
 
-use redis::Script;
+use crate::link::Script;
 
 /// May run above `maxmemory`: a revocation that does not fit is worse than a server that is a little fuller.
 const COMMITS: &str = "#!lua flags=allow-oom\n";
@@ -10,13 +10,16 @@ const READS: &str = "#!lua flags=no-writes\n";
 
 const LIB: &str = include_str!("scripts/lib.lua");
 const APPEND: &str = include_str!("scripts/append.lua");
+const BARES: &str = include_str!("scripts/bares.lua");
 
 pub(crate) struct Scripts {
     pub(crate) commit: Script,
+    pub(crate) bare: Script,
     pub(crate) mint: Script,
+    pub(crate) purge: Script,
     pub(crate) slice: Script,
     pub(crate) load: Script,
-    pub(crate) read: Script,
+    pub(crate) headed: Script,
     pub(crate) lease: Script,
     pub(crate) renew: Script,
     pub(crate) store: Script,
@@ -29,13 +32,15 @@ pub(crate) struct Scripts {
 
 impl Scripts {
     pub(crate) fn new() -> Self {
-        let made = |parts: &[&str]| Script::new(&parts.concat());
+        let made = |parts: &[&str]| Script::new(parts.concat());
         Self {
             commit: made(&[COMMITS, LIB, APPEND, include_str!("scripts/commit.lua")]),
+            bare: made(&[COMMITS, LIB, APPEND, include_str!("scripts/bare.lua")]),
             mint: made(&[COMMITS, LIB, APPEND, include_str!("scripts/mint.lua")]),
+            purge: made(&[COMMITS, include_str!("scripts/purge.lua")]),
             slice: made(&[READS, include_str!("scripts/slice.lua")]),
-            load: made(&[READS, include_str!("scripts/load.lua")]),
-            read: made(&[READS, LIB, include_str!("scripts/read.lua")]),
+            load: made(&[READS, LIB, BARES, include_str!("scripts/load.lua")]),
+            headed: made(&[READS, LIB, BARES, include_str!("scripts/headed.lua")]),
             lease: made(&[WRITES, LIB, include_str!("scripts/lease.lua")]),
             renew: made(&[WRITES, LIB, include_str!("scripts/renew.lua")]),
             store: made(&[WRITES, LIB, include_str!("scripts/store.lua")]),

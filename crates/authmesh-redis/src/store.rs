@@ -5,10 +5,11 @@ use std::time::Duration;
 use authmesh::ports::{BoxFuture, LeaseOutcome, PortError, Store, StoreRead};
 use authmesh_proto::ident::{EntryName, Incarnation, Nonce};
 use authmesh_proto::record::{Content, Stored};
-use redis::{Script, ScriptInvocation, Value};
+use redis::Value;
 
 use crate::RedisAdapter;
 use crate::answer::{array, bytes, fields, head, number, unreadable};
+use crate::link::{Call, Place, Script};
 
 /// The longest value, in bytes. A sealed one of the protocol is far below.
 const MAX_VALUE: usize = 1 << 20;
@@ -21,8 +22,16 @@ const SLOWEST_LOOK: Duration = Duration::from_millis(50);
 impl Store for RedisAdapter {
     fn read(&self, name: EntryName) -> BoxFuture<'_, Result<StoreRead, PortError>> {
         Box::pin(async move {
-            let answer = self.link().invoke(self.on(&self.scripts().read, &name)).await?;
-            parse_read(&name, answer).ok_or_else(|| unreadable(self.link().peer()))
+            // Two commands of one key each, and not one script of two: that is refused while the slot is moving. The value
+            // first: what the head tells about it is then not older than it.
+            let channel = name.slot().channel;
+            // MGET, to which a key of another type is no value and no error.
+            let mut value = redis::cmd("MGET");
+            value.arg(self.keys().entry(&name));
+            let commands = [value, self.last_of(channel)];
+            let answers = self.link().commands(Place::of(channel), &commands).await?;
+            let [value, last] = answers.try_into().map_err(|_| unreadable(self.link().peer()))?;
+            parse_read(&name, last?, value?).ok_or_else(|| unreadable(self.link().peer()))
         })
     }
 
@@ -35,20 +44,20 @@ impl Store for RedisAdapter {
     ) -> BoxFuture<'_, Result<LeaseOutcome, PortError>> {
         Box::pin(async move {
             let mut lease = self.in_channel(&self.scripts().lease, &name);
-            lease.arg(&nonce.as_bytes()[..]).arg(millis(ttl));
+            lease = lease.arg(nonce.as_bytes()).number(millis(ttl));
             if let Some(over) = over {
-                lease.arg(over);
+                lease = lease.arg(over);
             }
-            let answer = self.link().invoke(lease).await?;
+            let answer = self.link().invoke(at(&name), &lease).await?;
             parse_lease(answer).ok_or_else(|| unreadable(self.link().peer()))
         })
     }
 
     fn renew(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<bool, PortError>> {
         Box::pin(async move {
-            let mut renew = self.in_channel(&self.scripts().renew, &name);
-            renew.arg(&nonce.as_bytes()[..]).arg(millis(ttl));
-            self.yes_or_no(renew).await
+            let renew = self.in_channel(&self.scripts().renew, &name);
+            let renew = renew.arg(nonce.as_bytes()).number(millis(ttl));
+            self.yes_or_no(&name, &renew).await
         })
     }
 
@@ -61,17 +70,16 @@ impl Store for RedisAdapter {
     ) -> BoxFuture<'_, Result<bool, PortError>> {
         Box::pin(async move {
             short_enough(&value)?;
-            let mut store = self.in_channel(&self.scripts().store, &name);
-            store.arg(&nonce.as_bytes()[..]).arg(millis(ttl)).arg(value);
-            self.yes_or_no(store).await
+            let store = self.in_channel(&self.scripts().store, &name);
+            let store = store.arg(nonce.as_bytes()).number(millis(ttl)).arg(value);
+            self.yes_or_no(&name, &store).await
         })
     }
 
     fn release(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
-            let mut release = self.in_channel(&self.scripts().release, &name);
-            release.arg(&nonce.as_bytes()[..]);
-            self.yes_or_no(release).await.map(drop)
+            let release = self.in_channel(&self.scripts().release, &name);
+            self.yes_or_no(&name, &release.arg(nonce.as_bytes())).await.map(drop)
         })
     }
 
@@ -98,11 +106,11 @@ impl Store for RedisAdapter {
         Box::pin(async move {
             short_enough(&value)?;
             let mut insert = self.in_channel(&self.scripts().insert, &name);
-            insert.arg(millis(ttl)).arg(value);
+            insert = insert.number(millis(ttl)).arg(value);
             if let Some(over) = over {
-                insert.arg(over);
+                insert = insert.arg(over);
             }
-            match number(&self.link().invoke(insert).await?) {
+            match number(&self.link().invoke(at(&name), &insert).await?) {
                 Some(1) => Ok(true),
                 Some(0) => Ok(false),
                 Some(-1) => Err(PortError::Refused("the channel has no log yet".into())),
@@ -113,9 +121,9 @@ impl Store for RedisAdapter {
 
     fn increment(&self, name: EntryName, by: i64, ttl: Duration) -> BoxFuture<'_, Result<i64, PortError>> {
         Box::pin(async move {
-            let mut increment = self.scripts().increment.prepare_invoke();
-            increment.key(self.keys().counter(&name)).arg(by).arg(millis(ttl));
-            let sum = bytes(self.link().invoke(increment).await?);
+            let increment = self.scripts().increment.call().key(self.keys().counter(&name));
+            let increment = increment.number(by).number(millis(ttl));
+            let sum = bytes(self.link().invoke(at(&name), &increment).await?);
             sum.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok())
                 .ok_or_else(|| unreadable(self.link().peer()))
         })
@@ -123,27 +131,23 @@ impl Store for RedisAdapter {
 }
 
 impl RedisAdapter {
-    fn on<'a>(&self, script: &'a Script, name: &EntryName) -> ScriptInvocation<'a> {
-        let mut script = script.prepare_invoke();
-        script
-            .key(self.keys().log(name.slot().channel))
-            .key(self.keys().entry(name));
-        script
+    fn in_channel<'a>(&self, script: &'a Script, name: &EntryName) -> Call<'a> {
+        let channel = name.slot().channel;
+        let call = script.call().key(self.keys().log(channel));
+        call.key(self.keys().entry(name)).arg([channel.number()])
     }
 
-    fn in_channel<'a>(&self, script: &'a Script, name: &EntryName) -> ScriptInvocation<'a> {
-        let mut script = self.on(script, name);
-        script.arg(&[name.slot().channel.number()][..]);
-        script
-    }
-
-    async fn yes_or_no(&self, script: ScriptInvocation<'_>) -> Result<bool, PortError> {
-        match number(&self.link().invoke(script).await?) {
+    async fn yes_or_no(&self, name: &EntryName, call: &Call<'_>) -> Result<bool, PortError> {
+        match number(&self.link().invoke(at(name), call).await?) {
             Some(1) => Ok(true),
             Some(0) => Ok(false),
             _ => Err(unreadable(self.link().peer())),
         }
     }
+}
+
+fn at(name: &EntryName) -> Place {
+    Place::of(name.slot().channel)
 }
 
 /// Whole milliseconds, rounded up, at least one: Redis takes no shorter time.
@@ -175,8 +179,8 @@ fn stands(read: &StoreRead, nonce: Nonce) -> bool {
     })
 }
 
-fn parse_read(name: &EntryName, answer: Value) -> Option<StoreRead> {
-    let [last, value] = fields(answer)?;
+fn parse_read(name: &EntryName, last: Value, value: Value) -> Option<StoreRead> {
+    let [value] = fields(value)?;
     Some(StoreRead {
         head: head(name.slot().channel, last)?,
         value: match value {

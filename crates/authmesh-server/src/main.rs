@@ -4,6 +4,8 @@
 mod cli;
 pub mod config;
 pub mod dev;
+mod keyring;
+mod redis;
 pub mod serve;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use authmesh::Answer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const OUTCOME: HeaderName = HeaderName::from_static("x-authmesh-outcome");
+const LEVEL: HeaderName = HeaderName::from_static("x-authmesh-level");
 const AGE: HeaderName = HeaderName::from_static("x-authmesh-age");
 const ISSUER: HeaderName = HeaderName::from_static("x-authmesh-issuer");
 const KEY_GENERATION: HeaderName = HeaderName::from_static("x-authmesh-key-generation");
@@ -16,6 +17,7 @@ const BLIND_FOR: HeaderName = HeaderName::from_static("x-authmesh-blind-for");
 /// | header | value |
 /// | --- | --- |
 /// | `X-Authmesh-Outcome` | the word of the [`Outcome`](authmesh::Outcome) |
+/// | `X-Authmesh-Level` | the word of the [`Level`](authmesh::Level), blind or not |
 /// | `X-Authmesh-Age` | whole seconds since the signature was verified, rounded down |
 /// | `X-Authmesh-Issuer` | `iss` |
 /// | `X-Authmesh-Key-Generation` | the generation of the issuer's key set |
@@ -25,6 +27,7 @@ const BLIND_FOR: HeaderName = HeaderName::from_static("x-authmesh-blind-for");
 pub fn explain_headers(answer: &Answer, headers: &mut HeaderMap) {
     let rows = [
         (OUTCOME, Some(HeaderValue::from_static(answer.outcome.as_str()))),
+        (LEVEL, Some(HeaderValue::from_static(answer.level.as_str()))),
         (AGE, Some(HeaderValue::from(answer.age.as_secs()))),
         (ISSUER, HeaderValue::from_str(answer.verdict.issuer()).ok()),
         (KEY_GENERATION, Some(HeaderValue::from(answer.verdict.key_generation()))),

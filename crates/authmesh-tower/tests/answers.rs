@@ -172,6 +172,7 @@ async fn an_answer_explains_itself() {
     let mut headers = HeaderMap::new();
     explain_headers(&answer, &mut headers);
     assert_eq!(headers["x-authmesh-outcome"], "verified");
+    assert_eq!(headers["x-authmesh-level"], "source");
     assert_eq!(headers["x-authmesh-age"], "0");
     assert_eq!(headers["x-authmesh-issuer"], ISSUER);
     assert_eq!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authmesh_proto::crypto::{KeyRing, Namer, ScopeKind, Sealer};
+use authmesh_proto::crypto::{KeyRing, ScopeKind};
 use authmesh_proto::follower::FollowerConfig;
 use authmesh_proto::keys::KeyPolicy;
 use opentelemetry::metrics::Meter;
@@ -16,7 +16,7 @@ use crate::issuer::Issuer;
 use crate::l1::{Digester, Stores};
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
-use crate::node::{Driver, Node, Parts, Ports};
+use crate::node::{Codec, Driver, Node, Parts, Ports};
 use crate::policy::{Policy, Rules};
 use crate::ports::{Bus, Clock, Entropy, KeySource, Log, Members, Store};
 use crate::telemetry;
@@ -242,15 +242,8 @@ impl Builder {
             }
         };
         let now = self.clock.now().boot;
-        let mut issuers = BTreeMap::new();
-        for (url, source, keys, rules) in std::mem::take(&mut self.issuers) {
-            let issuer = Arc::new(Issuer::new(&url, source, keys, now));
-            if issuers.insert(Arc::clone(&issuer.url), issuer).is_some() {
-                return Err(BuildError::new("issuers", format!("{url} stands there twice")));
-            }
-            self.policy.issuers.insert(url, rules);
-        }
         let digester = Digester::new(&*self.entropy);
+        let codec = Codec::new(&ring, &self.cluster, Arc::clone(&self.entropy));
         let (node, said) = Node::new(Parts {
             name: self.name,
             address: self.address,
@@ -262,14 +255,21 @@ impl Builder {
                 clock: self.clock,
                 entropy: self.entropy,
             },
-            namer: Namer::new(&ring, &self.cluster),
-            sealer: Sealer::new(&ring, &self.cluster),
+            codec,
             follower: self.follower,
             mark_cap: self.mark_cap,
             l1: Stores::new(self.verdict_bytes, self.entry_bytes),
             max_skew: Duration::from_secs(30),
             alone,
         });
+        let mut issuers = BTreeMap::new();
+        for (url, source, keys, rules) in std::mem::take(&mut self.issuers) {
+            let issuer = Arc::new(Issuer::new(&url, source, keys, now, Arc::downgrade(&node)));
+            if issuers.insert(Arc::clone(&issuer.url), issuer).is_some() {
+                return Err(BuildError::new("issuers", format!("{url} stands there twice")));
+            }
+            self.policy.issuers.insert(url, rules);
+        }
         let all_verdicts = node.codec.namer.scope(ScopeKind::Tag, VERDICTS, b"");
         let shared = Arc::new(Shared {
             node: Arc::clone(&node),
@@ -286,7 +286,7 @@ impl Builder {
                 .spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node)));
         }
         if let Some(meter) = &self.meter {
-            telemetry::register(meter, &node);
+            telemetry::register(meter, &node, shared.issuers.values());
         }
         let mesh = AuthMesh(Arc::new(Inner {
             shared,

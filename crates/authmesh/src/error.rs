@@ -174,8 +174,11 @@ pub enum RevokeError {
     /// A value is empty or longer than 1,024 bytes, or a note longer than 256.
     #[error("{0}")]
     BadValue(&'static str),
-    /// The token to revoke did not verify: only verified tokens make marks.
-    #[error("only a token that verifies can be revoked: {0}")]
+    /// The issuer's present key set holds no key with this `kid`, or more than one.
+    #[error("{0}")]
+    UnknownKey(&'static str),
+    /// The token to revoke or to spare did not verify: only verified tokens make marks.
+    #[error("only a token that verifies can be revoked or spared: {0}")]
     Token(#[from] VerifyError),
     /// The table of marks is full. Marks are never dropped to make room: raise the cap, or revoke a wider scope.
     #[error("{cap} marks are held already; raise the cap, or revoke a wider scope")]
@@ -195,6 +198,20 @@ pub enum RevokeError {
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShutDown,
+}
+
+/// Why a batch of revocations was refused. None of them was carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{error}", place(.at))]
+pub struct BatchError {
+    /// Which of them is at fault, from 0; `None` when the batch as a whole is.
+    pub at: Option<usize>,
+    /// Why.
+    pub error: RevokeError,
+}
+
+fn place(at: &Option<usize>) -> String {
+    at.map_or_else(String::new, |at| format!("revocation {} of the batch: ", at + 1))
 }
 
 /// Why a cache operation failed.

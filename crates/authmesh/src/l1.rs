@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicU64;
 
 use authmesh_proto::freshness::Stamp;
 use authmesh_proto::ident::EntryName;
-use authmesh_proto::marks::TokenScopes;
 use authmesh_proto::time::{Moment, Unix};
 use highway::{HighwayHash as _, HighwayHasher, Key};
 use mini_moka::sync::Cache;
@@ -67,22 +66,19 @@ pub(crate) struct VerdictEntry {
     pub(crate) issuer: Arc<Issuer>,
     /// The fence counters that were captured before the token was verified: of its own name, and of all verdicts.
     pub(crate) stamps: [Stamp; 2],
-    pub(crate) scopes: TokenScopes,
     /// The mark epoch of the last check of the marks.
     pub(crate) mark_epoch: AtomicU64,
     /// The key-set generation in which the signing key was last found.
     pub(crate) key_generation: AtomicU64,
     /// When the signature was verified.
     pub(crate) verified_at: Moment,
-    /// The token's time window, leeway included: valid from ..
+    /// Where the token's time window begins, leeway included.
     pub(crate) from: Unix,
-    /// .. and before.
-    pub(crate) until: Unix,
 }
 
 impl VerdictEntry {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.scopes.iter().len() * 32 + self.verdict.bytes()
+        size_of::<Self>() + self.verdict.bytes()
     }
 }
 

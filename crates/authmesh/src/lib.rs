@@ -22,6 +22,19 @@
 //!
 //! `keys` comes from `authmesh-oidc` (`HttpKeySource::discover`), or from [`memory::FixedKeys`] when the key set is at hand.
 //!
+//! # What a revocation covers
+//!
+//! Marks of a subject, a session, a client, a signing key and an issuer compare the token's `iat` with their `not_before`: in the
+//! **issuer's** time (the latest of this node's wall clock, the highest `iat` accepted from the issuer and its last `Date`),
+//! and in whole seconds, as `iat` is. What was issued up to that second is void, **the same second included**; so a
+//! replacement is issued in a later second than the [`Receipt::not_before`]. A token without `iat` cannot prove that it is
+//! newer, and is void. Marks of one token and of one `jti` void whatever the time of issue. A later mark never takes back
+//! what an earlier one voids.
+//!
+//! # Streams and sockets
+//!
+//! What outlives the request that it began with waits for [`Answer::revoked`] beside its work, and ends with it.
+//!
 //! # What a hit checks
 //!
 //! The whole token and the policy (they are the key), the time window with the present clock, the age of the verdict, the
@@ -33,10 +46,12 @@
 mod builder;
 mod cache;
 pub mod clock;
+mod ended;
 mod error;
 mod issuer;
 pub mod jose;
 mod l1;
+mod marks;
 pub mod memory;
 mod mesh;
 mod node;
@@ -53,12 +68,17 @@ pub use authmesh_proto::crypto::{KeyRing, KeyRingError};
 pub use authmesh_proto::keys::KeyPolicy;
 pub use builder::Builder;
 pub use cache::{Cache, Load, Namespace};
-pub use error::{BuildError, CacheError, Fault, RevokeError, VerifyError};
+pub use ended::Ended;
+pub use error::{BatchError, BuildError, CacheError, Fault, RevokeError, VerifyError};
 pub use issuer::IssuerStatus;
+pub use marks::{BadMarkId, MarkId, MarkInfo, MarkPage, MarkQuery};
 pub use mesh::{AuthMesh, Health, Stats, Status};
 pub use node::{Coherence, Member};
 pub use policy::{Policy, Rules, WhenBlind};
-pub use revoke::{Client, CommitState, JwtId, Receipt, Revocation, Session, Subject, Target, Token, WholeIssuer};
+pub use revoke::{
+    Client, CommitState, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session, SigningKey, Subject,
+    Target, Token, WholeIssuer,
+};
 pub use telemetry::Counts;
-pub use verdict::{Answer, ClaimsError, Outcome, Verdict};
+pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict};
 pub use verify::{Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation, Verifier};

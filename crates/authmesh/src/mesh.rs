@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::crypto::KeyRing;
 use authmesh_proto::time::Moment;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +16,7 @@ use crate::issuer::{Issuer, IssuerStatus};
 use crate::node::{Coherence, Member, Node};
 use crate::policy::Policy;
 use crate::ports::PortError;
-use crate::revoke::{Revocation, Target, say_and_wait};
+use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Target, say_and_wait};
 use crate::telemetry::Counts;
 use crate::verify::{Shared, Verifier};
 
@@ -47,7 +48,7 @@ pub struct Stats {
     pub uptime_seconds: u64,
     /// The counters.
     pub counts: Counts,
-    /// Hits as a share of all accepted tokens, 0 to 1; `None` before the first.
+    /// Answers from memory as a share of all accepted tokens, 0 to 1; `None` before the first.
     pub hit_rate: Option<f64>,
     /// Verdicts in L1, about: eviction runs behind.
     pub verdicts: u64,
@@ -136,7 +137,30 @@ impl AuthMesh {
     /// # let _ = receipt; Ok(()) }
     /// ```
     pub fn revoke(&self, target: impl Into<Target>) -> Revocation<'_> {
-        Revocation::new(self, target.into())
+        Revocation::new(self, RevocationOrder::new(target))
+    }
+
+    /// Revokes several targets in one go: all of them or none, in their order, with one receipt each. At most 1,000.
+    ///
+    /// ```
+    /// # async fn doc(mesh: authmesh::AuthMesh) -> Result<(), authmesh::BatchError> {
+    /// use authmesh::{RevocationOrder, Subject};
+    ///
+    /// let issuer = "https://login.example.com";
+    /// let receipts = mesh
+    ///     .revoke_all([
+    ///         RevocationOrder::new(Subject::new(issuer, "alice")),
+    ///         RevocationOrder::new(Subject::new(issuer, "bob")).except_session("the present one"),
+    ///     ])
+    ///     .why("password database leaked")
+    ///     .await?;
+    /// assert_eq!(receipts.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn revoke_all<T: Into<RevocationOrder>>(&self, orders: impl IntoIterator<Item = T>) -> RevocationBatch<'_> {
+        // One more than a batch may have is enough to refuse it.
+        let orders = orders.into_iter().take(MAX_BATCH + 1);
+        RevocationBatch::new(self, orders.map(Into::into).collect())
     }
 
     /// Forgets every cached verdict on every node. Tokens stay valid and are verified again; revocations stand. `false`
@@ -168,6 +192,24 @@ impl AuthMesh {
         self.0.shared.refresh(issuer).await
     }
 
+    /// Takes another key ring over, in place of the one that the node was built with: rotation without a restart. From here
+    /// on the first sealing key of `ring` seals, and every one opens; what was sealed under a key that left opens no more.
+    ///
+    /// Give every node the new key before one of them seals under it: a node that cannot open a statement proves no
+    /// coherence until it can.
+    ///
+    /// # Errors
+    /// When `ring` has another naming key: this node would find nothing of what the cluster holds. The old ring stays.
+    pub fn set_key_ring(&self, ring: &KeyRing) -> Result<(), BuildError> {
+        if self.node().codec.set_ring(ring) {
+            return Ok(());
+        }
+        Err(BuildError::new(
+            "key_ring",
+            "has another naming key than the ring in use, which goes on: a rotation keeps the naming key",
+        ))
+    }
+
     /// Waits until every issuer has a trusted key set, at most `at_most`. Returns whether every one has. A node answers
     /// without it too; the first tokens of an issuer then wait for its keys.
     pub async fn wait_for_keys(&self, at_most: Duration) -> bool {
@@ -185,13 +227,14 @@ impl AuthMesh {
     pub fn stats(&self) -> Stats {
         let node = self.node();
         let counts = node.counters.read();
-        let accepted = counts.hits + counts.verified + counts.blind;
+        let from_memory = counts.hits + counts.blind_hits;
+        let accepted = from_memory + counts.verified + counts.blind_verified;
         Stats {
             node: node.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.0.shared.now().since(self.0.started).as_secs(),
             counts,
-            hit_rate: (accepted > 0).then(|| counts.hits as f64 / accepted as f64),
+            hit_rate: (accepted > 0).then(|| from_memory as f64 / accepted as f64),
             verdicts: node.verdict_count(),
             verdict_bytes: node.verdict_bytes(),
             entries: node.l1.entries.entry_count(),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
+use crate::issuer::Issuer;
 use crate::node::Node;
 
 /// A counter.
@@ -26,7 +27,7 @@ impl Counter {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $field:ident: $metric:literal $(, $label:literal = $value:literal)? ;)*) => {
+    ($($(#[$doc:meta])* $field:ident: $metric:literal $(, $label:literal = $value:literal)* ;)*) => {
         /// Every counter of a node.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
@@ -47,23 +48,23 @@ macro_rules! counters {
         }
 
         impl Counts {
-            /// The counters as (metric, label, value of the label, count).
-            fn rows(&self) -> Vec<(&'static str, Option<(&'static str, &'static str)>, u64)> {
-                vec![$(($metric, counters!(@label $($label, $value)?), self.$field),)*]
+            /// The counters as (metric, its labels with their values, count).
+            fn rows(&self) -> Vec<(&'static str, &'static [(&'static str, &'static str)], u64)> {
+                vec![$(($metric, &[$(($label, $value)),*] as &[_], self.$field),)*]
             }
         }
     };
-    (@label $label:literal, $value:literal) => { Some(($label, $value)) };
-    (@label) => { None };
 }
 
 counters! {
     /// Tokens answered from L1.
-    hits: "authmesh.verify", "outcome" = "hit";
+    hits: "authmesh.verify", "outcome" = "hit", "level" = "l1";
     /// Tokens verified freshly.
-    verified: "authmesh.verify", "outcome" = "verified";
-    /// Answers given while the node was blind, inside `when_blind`.
-    blind: "authmesh.verify", "outcome" = "blind";
+    verified: "authmesh.verify", "outcome" = "verified", "level" = "source";
+    /// Answers from L1 while the node was blind, inside `when_blind`.
+    blind_hits: "authmesh.verify", "outcome" = "blind", "level" = "l1";
+    /// Tokens verified freshly while the node was blind, inside `when_blind`.
+    blind_verified: "authmesh.verify", "outcome" = "blind", "level" = "source";
     /// Tokens refused: the token's own fault.
     refused: "authmesh.verify", "outcome" = "refused";
     /// Tokens refused because a mark voids them.
@@ -94,6 +95,8 @@ counters! {
     adoptions: "authmesh.channel.events", "event" = "adopted";
     /// Times a channel's log had lost writes.
     lost_writes: "authmesh.channel.events", "event" = "lost_writes";
+    /// Drops for which there was no room in the outbox; their whole channel was voided.
+    soiled: "authmesh.channel.events", "event" = "soiled";
     /// Cache reads answered from L1.
     cache_hits: "authmesh.cache", "outcome" = "hit";
     /// Cache reads answered from L2.
@@ -108,7 +111,10 @@ counters! {
 
 /// What each metric means, as collectors show it.
 const DESCRIPTIONS: [(&str, &str); 9] = [
-    ("authmesh.verify", "Answers about tokens, by outcome"),
+    (
+        "authmesh.verify",
+        "Answers about tokens, by outcome, and by level where there is one",
+    ),
     (
         "authmesh.l1.voided",
         "Entries of L1 found void when they were looked up",
@@ -129,7 +135,8 @@ const DESCRIPTIONS: [(&str, &str); 9] = [
 ];
 
 /// Registers a node's metrics with a meter. They vanish from it when the node is gone.
-pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
+pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, issuers: impl Iterator<Item = &'a Arc<Issuer>>) {
+    register_issuers(meter, issuers.map(Arc::downgrade).collect());
     let weak = Arc::downgrade(node);
     for (name, description) in DESCRIPTIONS {
         let node = Weak::clone(&weak);
@@ -138,10 +145,10 @@ pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
             .with_description(description)
             .with_callback(move |observer| {
                 let Some(node) = node.upgrade() else { return };
-                for (metric, label, count) in node.counters.read().rows() {
+                for (metric, own, count) in node.counters.read().rows() {
                     if metric == name {
                         let mut labels = vec![KeyValue::new("node", node.name.clone())];
-                        labels.extend(label.map(|(key, value)| KeyValue::new(key, value)));
+                        labels.extend(own.iter().map(|(key, value)| KeyValue::new(*key, *value)));
                         observer.observe(count, &labels);
                     }
                 }
@@ -149,11 +156,16 @@ pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
             .build();
     }
     type Gauge = (&'static str, &'static str, fn(&Node) -> u64);
-    let gauges: [Gauge; 4] = [
+    let gauges: [Gauge; 5] = [
         (
             "authmesh.coherent",
             "1 while the node can prove that it knows every revocation",
             |node| u64::from(node.coherence().is_coherent()),
+        ),
+        (
+            "authmesh.blind_seconds",
+            "For how long the node has been blind; 0 while it is coherent",
+            |node| node.blind_for().as_secs(),
         ),
         ("authmesh.marks", "Marks held", |node| node.marks().len() as u64),
         ("authmesh.l1.verdicts", "Verdicts in L1, about", Node::verdict_count),
@@ -171,6 +183,42 @@ pub(crate) fn register(meter: &Meter, node: &Arc<Node>) {
             .with_callback(move |observer| {
                 if let Some(node) = node.upgrade() {
                     observer.observe(read(&node), &[KeyValue::new("node", node.name.clone())]);
+                }
+            })
+            .build();
+    }
+}
+
+/// The state of the key sets. Issuers are configured, so the label has few values.
+fn register_issuers(meter: &Meter, issuers: Arc<[Weak<Issuer>]>) {
+    type Gauge = (&'static str, &'static str, fn(&Issuer, &Node) -> Option<u64>);
+    let gauges: [Gauge; 2] = [
+        (
+            "authmesh.keys.generation",
+            "Which of this node's key sets of the issuer is in use; 0 without one",
+            |issuer, _| Some(issuer.generation()),
+        ),
+        (
+            "authmesh.keys.age_seconds",
+            "Seconds since the issuer's key set was fetched",
+            |issuer, node| issuer.status(node.now().boot).age_seconds,
+        ),
+    ];
+    for (name, description, read) in gauges {
+        let issuers = Arc::clone(&issuers);
+        meter
+            .u64_observable_gauge(name)
+            .with_description(description)
+            .with_callback(move |observer| {
+                for issuer in issuers.iter().filter_map(Weak::upgrade) {
+                    let Some(node) = issuer.home() else { continue };
+                    if let Some(value) = read(&issuer, &node) {
+                        let labels = [
+                            KeyValue::new("node", node.name.clone()),
+                            KeyValue::new("issuer", issuer.url.to_string()),
+                        ];
+                        observer.observe(value, &labels);
+                    }
                 }
             })
             .build();

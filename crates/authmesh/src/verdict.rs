@@ -4,16 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::marks::TokenScopes;
 use authmesh_proto::time::Unix;
 use serde::de::DeserializeOwned;
 
+use crate::issuer::Issuer;
 use crate::jose::KeyIdentity;
+use crate::policy::WhenBlind;
+
+/// What one scope of a verdict takes.
+const MARKED_BY_BYTES: usize = 32;
 
 /// The result of one verification of one token under one policy. Shared, never changed.
 ///
 /// `Debug` names the issuer, the key and the times; no claim of the holder.
 pub struct Verdict {
-    pub(crate) issuer: Arc<str>,
+    pub(crate) issuer: Arc<Issuer>,
     pub(crate) subject: Option<Box<str>>,
     pub(crate) audiences: Box<[Box<str>]>,
     pub(crate) client: Option<Box<str>>,
@@ -22,6 +28,10 @@ pub struct Verdict {
     pub(crate) scopes: Box<[Box<str>]>,
     pub(crate) issued_at: Option<Unix>,
     pub(crate) expires_at: Unix,
+    /// When it ends: `exp` and the policy's leeway.
+    pub(crate) until: Unix,
+    /// The scopes in which marks can void it.
+    pub(crate) marked_by: TokenScopes,
     pub(crate) claims: Box<[u8]>,
     pub(crate) key: KeyIdentity,
     pub(crate) key_generation: u64,
@@ -31,7 +41,7 @@ impl Verdict {
     /// `iss` (RFC 7519 section 4.1.1).
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        &self.issuer.url
     }
 
     /// `sub` (RFC 7519 section 4.1.2).
@@ -132,13 +142,14 @@ impl Verdict {
             + list(&self.audiences)
             + list(&self.scopes)
             + self.claims.len()
+            + self.marked_by.iter().len() * MARKED_BY_BYTES
     }
 }
 
 impl fmt::Debug for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verdict")
-            .field("issuer", &self.issuer)
+            .field("issuer", &self.issuer.url)
             .field("issued_at", &self.issued_at)
             .field("expires_at", &self.expires_at)
             .field("key", &self.key)
@@ -201,8 +212,43 @@ pub struct Answer {
     pub verdict: Arc<Verdict>,
     /// How it was reached.
     pub outcome: Outcome,
+    /// From how far away it came, blind or not.
+    pub level: Level,
     /// How long ago the signature was verified.
     pub age: Duration,
     /// How long the node has been blind; `None` while it is coherent.
     pub blind_for: Option<Duration>,
+    /// The rule for blindness of the verifier that was asked.
+    pub(crate) when_blind: WhenBlind,
+}
+
+/// From how far away an answer came. The same words in code, metrics, headers and docs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Level {
+    /// From this node's memory.
+    L1,
+    /// From the store that the nodes share.
+    L2,
+    /// From the source itself: the signature was verified, or the issuer was asked, for this call.
+    Source,
+}
+
+impl Level {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::Source => "source",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }

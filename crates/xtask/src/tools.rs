@@ -56,6 +56,16 @@ const TOOLS: &[Tool] = &[
         why: "the Redis adapter is tested on the real one",
         packages: &["redis-server"],
     },
+    Tool {
+        name: "redis-cli",
+        why: "moves slots and roles in the cluster of the tests",
+        packages: &["redis-tools"],
+    },
+    Tool {
+        name: "openssl",
+        why: "makes the certificates of the tests",
+        packages: &["openssl"],
+    },
 ];
 
 /// Only Linux has it, and only there do the tests drop privileges with it.

@@ -53,8 +53,10 @@ pub(super) fn commit(channel: ChannelId, effect: Effect, statement: impl Into<Ve
         channel,
         nonce: nonce(),
         birth: incarnation(),
+        now: 0,
         effect,
         statement: statement.into(),
+        bare_done: false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! What every [`Log`](authmesh::ports::Log) promises.
 
-use authmesh::ports::{Committed, Effect, LogSlice, MarkTable, PortError, StoredMark};
-use authmesh_proto::ident::{CHANNELS, ChannelId, Nonce, Position, StreamId};
+use authmesh::ports::{Commit, Committed, Effect, LogSlice, MarkTable, PortError, StoredMark};
+use authmesh_proto::ident::{CHANNELS, ChannelId, Digest, Nonce, Position, StreamId};
 use authmesh_proto::log::{LogEntry, MAX_PAYLOAD, Payload};
+use authmesh_proto::marks::{BUCKETS, Digests};
 
 use super::fixture::{channel, commit, dropping, entry, mark, marking, nonce, root};
 use super::{Factory, Peer, Scene, checks, mints};
@@ -29,6 +30,9 @@ pub async fn suite(factory: &dyn Factory) {
             a_mark_that_is_committed_again_changes_nothing,
             commits_at_the_same_time_make_one_chain,
             a_capped_log_loses_its_oldest_entries_only,
+            a_load_leaves_out_what_the_caller_knows,
+            a_merge_takes_the_past_of_its_bucket_with_it,
+            what_one_clock_alone_holds_to_be_past_stays,
         ]
     );
     mints::suite(factory).await;
@@ -65,7 +69,7 @@ async fn read(peer: &Peer, channel: ChannelId, from: Position, limit: usize) -> 
 
 /// The table of a channel, its marks by hour and field.
 pub(super) async fn table(peer: &Peer, channel: ChannelId) -> MarkTable {
-    let mut table = peer.log.load(channel).await.expect("a table can be loaded");
+    let mut table = peer.log.load(channel, None).await.expect("a table can be loaded");
     table.marks.sort_by_key(|mark| (mark.hour, mark.field));
     table
 }
@@ -393,4 +397,109 @@ async fn a_capped_log_loses_its_oldest_entries_only(scene: Scene) {
     let table = table(&scene.b, c).await;
     assert_eq!(table.marks, [mark], "a mark outlives its log entry");
     assert_eq!(last.head.root, root(&table.marks));
+}
+
+/// The digests of the buckets of a table.
+fn digests<'a>(marks: impl IntoIterator<Item = &'a StoredMark>) -> Digests {
+    let mut digests = [Digest::EMPTY; BUCKETS];
+    for mark in marks {
+        let digest = &mut digests[bucket(mark.hour)];
+        *digest = digest.toggled(mark.digest);
+    }
+    digests
+}
+
+fn bucket(hour: u64) -> usize {
+    usize::try_from(hour).expect("an hour of a test") % BUCKETS
+}
+
+async fn load(peer: &Peer, channel: ChannelId, known: Digests) -> MarkTable {
+    let mut table = peer
+        .log
+        .load(channel, Some(known))
+        .await
+        .expect("a table can be loaded");
+    table.marks.sort_by_key(|mark| (mark.hour, mark.field));
+    table
+}
+
+async fn a_load_leaves_out_what_the_caller_knows(scene: Scene) {
+    let c = channel(18);
+    let marks = [mark(1, 1, 1), mark(2, 1, 1), mark(2, 2, 1), mark(34, 1, 1)];
+    let mut head = None;
+    for mark in &marks {
+        head = Some(scene.a.commits(marking(c, mark)).await.entry.head);
+    }
+    let everything = load(&scene.b, c, [Digest([0xee; 16]); BUCKETS]).await;
+    assert_eq!((everything.head, &everything.marks[..]), (head, &marks[..]));
+    assert!((0..BUCKETS).all(|bucket| !everything.same.contains(bucket)));
+
+    let nothing = load(&scene.b, c, digests(&marks)).await;
+    assert_eq!((nothing.head, nothing.marks), (head, Vec::new()));
+    assert!(
+        (0..BUCKETS).all(|bucket| nothing.same.contains(bucket)),
+        "empty ones too"
+    );
+
+    // A caller that lacks one of bucket 2 gets that bucket, whole.
+    let part = load(&scene.b, c, digests(&marks[..3])).await;
+    assert_eq!(part.marks, marks[1..]);
+    assert!((0..BUCKETS).all(|bucket| part.same.contains(bucket) == (bucket != 2)));
+
+    // A greater rank changes the digest.
+    let greater = mark(1, 1, 9);
+    scene.a.commits(marking(c, &greater)).await;
+    let part = load(&scene.b, c, digests(&marks)).await;
+    assert_eq!(part.marks, [greater]);
+}
+
+/// An hour that every clock of a test has behind it.
+const PAST: u64 = 1000;
+/// The same bucket, far ahead of every clock.
+const AHEAD: u64 = PAST + 32 * 1_000_000;
+
+/// A commit of a mark by a caller whose wall clock shows this hour.
+fn marking_at(channel: ChannelId, mark: &StoredMark, hour: u64) -> Commit {
+    Commit {
+        now: hour * 3600,
+        ..marking(channel, mark)
+    }
+}
+
+async fn a_merge_takes_the_past_of_its_bucket_with_it(scene: Scene) {
+    let c = channel(19);
+    let past = [mark(PAST, 1, 1), mark(PAST + 32, 2, 1)];
+    let other_bucket = mark(PAST + 1, 3, 1);
+    let ahead = mark(AHEAD, 1, 1);
+    for mark in [&past[0], &past[1], &other_bucket] {
+        scene.a.commits(marking(c, mark)).await;
+    }
+    // Only what is more than an hour past goes.
+    let soon = marking_at(c, &ahead, PAST + 1);
+    scene.a.commits(soon).await;
+    assert_eq!(table(&scene.b, c).await.marks.len(), 4);
+
+    let again = marking_at(c, &ahead, PAST + 2);
+    let head = scene.a.commits(again).await.entry.head;
+    let left = [other_bucket.clone(), past[1].clone(), ahead.clone()];
+    let now = table(&scene.b, c).await;
+    assert_eq!(now.marks, left, "the caller's clock is the earlier one");
+    assert_eq!((head.root, now.head), (root(&left), Some(head)));
+
+    scene.a.commits(marking_at(c, &ahead, PAST + 40)).await;
+    let left = [other_bucket, ahead];
+    let now = table(&scene.b, c).await;
+    assert_eq!(now.marks, left);
+    assert_eq!(now.head.expect("a head").root, root(&left));
+    let known = load(&scene.b, c, digests(&left)).await;
+    assert_eq!(known.marks, Vec::new(), "the digests of buckets follow");
+}
+
+async fn what_one_clock_alone_holds_to_be_past_stays(scene: Scene) {
+    let c = channel(20);
+    let (near, ahead) = (mark(AHEAD, 1, 1), mark(AHEAD, 2, 1));
+    scene.a.commits(marking(c, &near)).await;
+    // A caller from the far future.
+    scene.a.commits(marking_at(c, &ahead, AHEAD + 1_000)).await;
+    assert_eq!(table(&scene.b, c).await.marks, [near, ahead]);
 }

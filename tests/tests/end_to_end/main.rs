@@ -9,5 +9,6 @@ mod dev_mode;
 mod forward_auth;
 mod offline;
 mod outages;
+mod redis;
 mod revocation;
 mod rotation;

@@ -91,7 +91,10 @@ async fn every_scope_of_a_revocation_voids_its_tokens_and_no_others() {
         ("token", |token, _| json!({ "token": token })),
         ("jti", |token, claim| json!({ "jti": claim(token, "jti") })),
         ("session", |token, claim| json!({ "session": claim(token, "sid") })),
-        ("client", |token, claim| json!({ "client": claim(token, "client_id") })),
+        ("client", |token, claim| {
+            let client = claim(token, "client_id");
+            json!({ "client": client, "confirm": client })
+        }),
         ("subject", |token, claim| json!({ "subject": claim(token, "sub") })),
     ];
     for (name, scope) in scopes {
@@ -110,7 +113,9 @@ async fn every_scope_of_a_revocation_voids_its_tokens_and_no_others() {
     let authmesh = Authmesh::start(&idp.issuer()).await;
     authmesh.verify(&bob).await.expect(200, "before the issuer is revoked");
     authmesh
-        .revoke(&json!({ "whole_issuer": true, "issuer": idp.issuer(), "why": "end-to-end test" }))
+        .revoke(&json!({
+            "whole_issuer": true, "issuer": idp.issuer(), "confirm": idp.issuer(), "why": "end-to-end test",
+        }))
         .await;
     authmesh.verify(&bob).await.expect(401, "after the issuer was revoked");
 }

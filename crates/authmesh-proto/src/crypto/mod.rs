@@ -13,8 +13,8 @@ mod ring;
 mod seal;
 
 pub use names::{Namer, ScopeKind};
-pub use ring::{KeyRing, KeyRingError, SECRET_BYTES, SealKeyId};
-pub use seal::{Context, ENVELOPE_OVERHEAD, Kind, NONCE_BYTES, OpenError, Sealer};
+pub use ring::{KeyRing, KeyRingError, NamingKeyId, SECRET_BYTES, SealKeyId};
+pub use seal::{Context, ENVELOPE_OVERHEAD, Kind, NONCE_BYTES, OpenError, Sealer, key_of};
 
 #[cfg(test)]
 mod tests;

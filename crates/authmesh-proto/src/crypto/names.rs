@@ -35,6 +35,24 @@ pub enum ScopeKind {
 }
 
 impl ScopeKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Token,
+        Self::JwtId,
+        Self::Session,
+        Self::Subject,
+        Self::Client,
+        Self::SigningKey,
+        Self::Issuer,
+        Self::Tag,
+    ];
+
+    /// The kind that [`ScopeKind::as_str`] gives this word to.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// Whether such a mark voids by comparing `iat` with `not_before`. Marks of one token void it whatever its times.
     #[must_use]
     pub const fn compares_time(self) -> bool {

@@ -29,6 +29,22 @@ impl fmt::Debug for SealKeyId {
     }
 }
 
+/// Names a naming key, so that rings can be compared without showing it: eight bytes derived from the key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamingKeyId(pub [u8; 8]);
+
+impl fmt::Display for NamingKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for NamingKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NamingKeyId({self})")
+    }
+}
+
 /// Why a ring cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -75,7 +91,7 @@ impl KeyRing {
             if *secret == naming || keys.iter().any(|(_, known)| **known == *secret) {
                 return Err(KeyRingError::Repeated);
             }
-            keys.push((id_of(&secret), secret));
+            keys.push((SealKeyId(id_of(&secret, b"authmesh key id")), secret));
         }
         match keys.len() {
             0 => Err(KeyRingError::Empty),
@@ -90,6 +106,13 @@ impl KeyRing {
     /// The IDs of the sealing keys; the first one seals.
     pub fn key_ids(&self) -> impl ExactSizeIterator<Item = SealKeyId> + '_ {
         self.sealing.iter().map(|(id, _)| *id)
+    }
+
+    /// The ID of the naming key. It is the same for the whole life of a cluster: with another naming key, nodes name
+    /// everything differently and find nothing of each other.
+    #[must_use]
+    pub fn naming_id(&self) -> NamingKeyId {
+        NamingKeyId(id_of(&self.naming, b"authmesh naming key id"))
     }
 
     pub(super) fn naming(&self) -> &[u8; SECRET_BYTES] {
@@ -109,11 +132,11 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-fn id_of(secret: &[u8; SECRET_BYTES]) -> SealKeyId {
-    let tag = finish(keyed(secret), &[b"authmesh key id"]);
+fn id_of(secret: &[u8; SECRET_BYTES], label: &[u8]) -> [u8; 8] {
+    let tag = finish(keyed(secret), &[label]);
     let mut id = [0; 8];
     id.copy_from_slice(&tag[..8]);
-    SealKeyId(id)
+    id
 }
 
 /// HMAC-SHA256 (RFC 2104), keyed and ready to be cloned per use.

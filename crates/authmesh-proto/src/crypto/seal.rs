@@ -159,6 +159,25 @@ impl fmt::Display for OpenError {
 
 impl core::error::Error for OpenError {}
 
+/// The key that an envelope says it is sealed under. Nothing is opened, so nothing is proven: it is for counting.
+///
+/// # Errors
+/// When it is no envelope of this version and kind.
+pub fn key_of(kind: Kind, envelope: &[u8]) -> Result<SealKeyId, OpenError> {
+    if envelope.len() < ENVELOPE_OVERHEAD {
+        return Err(OpenError::Truncated);
+    }
+    if envelope[0] != VERSION {
+        return Err(OpenError::Version(envelope[0]));
+    }
+    if envelope[1] != kind as u8 {
+        return Err(OpenError::Kind(envelope[1]));
+    }
+    let mut id = [0; 8];
+    id.copy_from_slice(&envelope[2..10]);
+    Ok(SealKeyId(id))
+}
+
 /// Seals and opens values of one cluster.
 pub struct Sealer {
     cluster: Vec<u8>,
@@ -170,8 +189,23 @@ impl Sealer {
     /// A sealer for the cluster `cluster`.
     #[must_use]
     pub fn new(ring: &KeyRing, cluster: &str) -> Self {
-        let keys = ring
-            .sealing()
+        Self {
+            cluster: cluster.as_bytes().to_vec(),
+            keys: Self::keys_of(ring),
+        }
+    }
+
+    /// A sealer of the same cluster with the sealing keys of another ring.
+    #[must_use]
+    pub fn with_ring(&self, ring: &KeyRing) -> Self {
+        Self {
+            cluster: self.cluster.clone(),
+            keys: Self::keys_of(ring),
+        }
+    }
+
+    fn keys_of(ring: &KeyRing) -> Vec<(SealKeyId, [XChaCha20Poly1305; KINDS.len()])> {
+        ring.sealing()
             .iter()
             .map(|(id, secret)| {
                 let extracted = Hkdf::<Sha256>::new(Some(b"authmesh/v1 seal"), &**secret);
@@ -183,11 +217,7 @@ impl Sealer {
                 });
                 (*id, ciphers)
             })
-            .collect();
-        Self {
-            cluster: cluster.as_bytes().to_vec(),
-            keys,
-        }
+            .collect()
     }
 
     /// Seals `plaintext` under the first key of the ring. `nonce` must come from a cryptographic random source.
@@ -217,18 +247,7 @@ impl Sealer {
     /// # Errors
     /// [`OpenError`]; nothing is known of the content then.
     pub fn open(&self, kind: Kind, context: &Context, envelope: &[u8]) -> Result<Vec<u8>, OpenError> {
-        if envelope.len() < ENVELOPE_OVERHEAD {
-            return Err(OpenError::Truncated);
-        }
-        if envelope[0] != VERSION {
-            return Err(OpenError::Version(envelope[0]));
-        }
-        if envelope[1] != kind as u8 {
-            return Err(OpenError::Kind(envelope[1]));
-        }
-        let mut id = [0; 8];
-        id.copy_from_slice(&envelope[2..10]);
-        let id = SealKeyId(id);
+        let id = key_of(kind, envelope)?;
         let Some((_, ciphers)) = self.keys.iter().find(|(known, _)| *known == id) else {
             return Err(OpenError::UnknownKey(id));
         };

@@ -48,6 +48,25 @@ fn the_first_key_seals_and_every_key_opens() {
 }
 
 #[test]
+fn an_envelope_tells_its_key_and_nothing_else() {
+    let sealer = Sealer::new(&ring(1, &[]), "c").with_ring(&ring(2, &[1]));
+    let sealed = sealer.seal(Kind::Mark, &place(0), [1; 24], b"m");
+    assert_eq!(key_of(Kind::Mark, &sealed), Ok(ring(2, &[]).key_ids().next().unwrap()));
+    assert_eq!(key_of(Kind::Record, &sealed), Err(OpenError::Kind(2)));
+    assert_eq!(key_of(Kind::Mark, &sealed[..20]), Err(OpenError::Truncated));
+    assert_eq!(key_of(Kind::Mark, &[9; 60]), Err(OpenError::Version(9)));
+}
+
+#[test]
+fn a_ring_tells_whether_another_has_its_naming_key() {
+    assert_eq!(ring(1, &[]).naming_id(), ring(2, &[1]).naming_id());
+    let other = KeyRing::new([0xef; 32], [[1; 32]]).unwrap();
+    assert_ne!(ring(1, &[]).naming_id(), other.naming_id());
+    // The same bytes as a sealing key must not give the same ID.
+    assert_ne!(other.naming_id().0, ring(0xef, &[]).key_ids().next().unwrap().0);
+}
+
+#[test]
 fn names_survive_rotation_and_keep_issuers_apart() {
     let before = Namer::new(&ring(1, &[]), "c");
     let after = Namer::new(&ring(2, &[1]), "c");

@@ -7,8 +7,9 @@ use crate::ident::{ChannelId, Incarnation, Position};
 use crate::log::Head;
 use crate::time::Moment;
 
-/// How many positions before the watermark are remembered, to tell a duplicate from a gap.
-const RECENT: usize = 128;
+/// How many positions before the watermark are remembered, to tell a duplicate from a gap, and the branch of the log that
+/// goes on from one that was lost.
+const RECENT: usize = 1024;
 
 /// How many incarnations before the present one are remembered, to tell a new one from one that is back.
 const FORMER: usize = 8;
@@ -27,6 +28,10 @@ pub(super) struct Channel {
     pub(super) last_mint: Option<Moment>,
     /// The entry after the watermark cannot be applied by this node.
     pub(super) refused: bool,
+    /// Something is void that no statement names.
+    pub(super) dirty: bool,
+    /// .. and was so when the newest mint was sent.
+    pub(super) dirty_before_mint: bool,
     /// Recommits that were asked for and not answered yet. One from an adoption may still run when the next begins.
     recommits: u32,
     recommit_failed: bool,
@@ -76,18 +81,33 @@ impl Channel {
             next_repair: now,
             last_mint: None,
             refused: false,
+            dirty: false,
+            dirty_before_mint: false,
             recommits: 0,
             recommit_failed: false,
             reload_at: None,
         }
     }
 
-    pub(super) fn due(&self) -> Option<Moment> {
+    pub(super) fn due(&self, config: &FollowerConfig) -> Option<Moment> {
         match self.phase {
             Phase::Suspect { due } => Some(due),
+            Phase::Current if self.dirty => {
+                let mint = self.next_mint(config).max(self.next_repair);
+                Some(self.reload_at.map_or(mint, |at| at.min(mint)))
+            }
             Phase::Current => self.reload_at,
             _ => None,
         }
+    }
+
+    /// When this node may mint again.
+    pub(super) fn next_mint(&self, config: &FollowerConfig) -> Moment {
+        self.last_mint.map_or(Moment::ORIGIN, |at| at.plus(config.mint_period))
+    }
+
+    pub(super) fn wants_mint(&self, now: Moment, config: &FollowerConfig) -> bool {
+        self.dirty && now >= self.next_mint(config)
     }
 
     pub(super) fn is_loading(&self) -> bool {
@@ -98,7 +118,16 @@ impl Channel {
     }
 
     pub(super) fn knows(&self, position: &Position) -> bool {
-        self.recent.iter().any(|(known, _)| known == position)
+        self.place_of(position).is_some()
+    }
+
+    /// Stream IDs go up along a log.
+    fn place_of(&self, position: &Position) -> Option<usize> {
+        let at = self.recent.partition_point(|(known, _)| known.id < position.id);
+        self.recent
+            .get(at)
+            .is_some_and(|(known, _)| known == position)
+            .then_some(at)
     }
 
     /// Whether an entry comes right after the watermark.
@@ -120,7 +149,7 @@ impl Channel {
         {
             return false;
         }
-        let Some(at) = self.recent.iter().position(|(known, _)| *known == head.position) else {
+        let Some(at) = self.place_of(&head.position) else {
             return false;
         };
         self.recent.get(at + 1).is_none_or(|(_, applied)| *applied >= asked)
@@ -166,6 +195,7 @@ impl Channel {
             self.former.push_back(watermark.incarnation);
         }
         self.recent.clear();
+        self.dirty_before_mint = false;
         self.advance(now, head);
         self.phase = Phase::Current;
     }
@@ -186,7 +216,7 @@ impl Channel {
     }
 
     pub(super) fn reload_at(&mut self, at: Moment) {
-        self.reload_at = Some(at);
+        self.reload_at = Some(self.reload_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Whether the log still lacks marks and it is time to look which.

@@ -13,6 +13,8 @@
 //! | same incarnation, log trimmed past the watermark | **reload**: bump, load, go on from the head. Never mint |
 //! | same incarnation, the watermark is absent | writes were lost: load, commit lacking marks, then **mint**, then adopt |
 //! | an incarnation that this node followed before | a mint was lost: the same |
+//! | an entry that does not open | it may have been anything: no lease until a whole table of marks shows that no mark is missing, and a **mint** has voided what it may have dropped |
+//! | a statement of an unknown kind | no lease: a newer node knows what it voids |
 //!
 //! The coherence lease comes from here too: it is the least over all channels of the instant *before* the newest read that
 //! proved the channel current, plus the lease period.
@@ -22,9 +24,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::crypto::OpenError;
-use crate::ident::{CHANNELS, ChannelId, Incarnation, Position};
+use crate::ident::{CHANNELS, ChannelId, Incarnation, Position, StatementName};
 use crate::log::Head;
-use crate::statement::{Statement, StatementError};
+use crate::statement::{Body, Statement, StatementError};
 use crate::time::Moment;
 
 mod channel;
@@ -47,6 +49,9 @@ pub struct FollowerConfig {
     pub mint_period: Duration,
     /// The wait after a failed read. Default: 250 ms.
     pub retry_period: Duration,
+    /// How often the table of marks of one channel is compared with what the node holds; all 64 take their turns. The
+    /// follower leaves that to its driver. Default: 5 s.
+    pub audit_period: Duration,
 }
 
 impl Default for FollowerConfig {
@@ -57,6 +62,7 @@ impl Default for FollowerConfig {
             repair_period: Duration::from_millis(50),
             mint_period: Duration::from_secs(10),
             retry_period: Duration::from_millis(250),
+            audit_period: Duration::from_secs(5),
         }
     }
 }
@@ -77,7 +83,9 @@ pub struct OpenedEntry {
 pub enum OpenedPayload {
     /// A statement.
     Statement(Statement),
-    /// Nothing to apply: a bare entry, or a mint.
+    /// A statement whose mark is not in the table yet.
+    Bare(Statement),
+    /// Nothing to apply: an empty bare entry, or a mint.
     Nothing,
     /// It did not open, or this version does not know it. Not a miss: the channel renews no lease.
     Refused(Refused),
@@ -117,10 +125,13 @@ pub enum Input {
     /// The marks of a channel were loaded and **merged into this node's marks**; the head they belong to. Outer `None`:
     /// the load failed, or its digest did not match.
     Loaded(ChannelId, Moment, Option<Option<Head>>),
+    /// The table of marks of a channel contradicts its head: marks are missing from it, or were altered. What did open was
+    /// **merged into this node's marks**.
+    Damaged(ChannelId, Option<Head>),
     /// The marks that the log lacked were committed (`true`), or not all of them (`false`).
     Recommitted(ChannelId, bool),
-    /// A mint was tried. Whether it won does not matter: the follower reads the log again.
-    Minted(ChannelId),
+    /// A mint was tried; whether it is known to have won. The follower reads the log again in any case.
+    Minted(ChannelId, bool),
 }
 
 /// What to do.
@@ -138,6 +149,9 @@ pub enum Action {
     /// Append a new incarnation if the log's is still the given one (`None`: if there is no log); answer with
     /// [`Input::Minted`].
     Mint(ChannelId, Option<Incarnation>),
+    /// The statement that is applied next stands in the log, but its mark not yet in the table: whoever made it goes on
+    /// committing it.
+    Unmerged(StatementName),
     /// Apply a logged statement: change the map, then bump.
     Apply(Statement, Incarnation, Position),
     /// Bump the whole channel in the fence.
@@ -159,6 +173,8 @@ pub enum Event {
     LostWrites(ChannelId),
     /// An entry did not open.
     Refused(ChannelId, Refused),
+    /// The table of marks contradicted its head; this node puts back what it holds.
+    Damaged(ChannelId),
 }
 
 /// Follows the logs of all channels.
@@ -184,6 +200,12 @@ impl Follower {
         }
     }
 
+    /// Its periods.
+    #[must_use]
+    pub const fn config(&self) -> &FollowerConfig {
+        &self.config
+    }
+
     /// What the node has applied of a channel: incarnation, L2 generation, position. `None` before the first load.
     #[must_use]
     pub fn watermark(&self, channel: ChannelId) -> Option<Head> {
@@ -194,9 +216,24 @@ impl Follower {
     #[must_use]
     pub fn settled(&self, channel: ChannelId) -> Option<Head> {
         let channel = &self.channels[channel.index()];
-        matches!(channel.phase, Phase::Current)
+        (channel.phase == Phase::Current && !channel.dirty)
             .then_some(channel.watermark)
             .flatten()
+    }
+
+    /// Whether a channel waits for a mint that voids everything in it; see [`Follower::soil`].
+    #[must_use]
+    pub fn is_dirty(&self, channel: ChannelId) -> bool {
+        let channel = &self.channels[channel.index()];
+        channel.dirty || channel.dirty_before_mint
+    }
+
+    /// Something in a channel is void that no statement will name: there was no room for it. The channel is *dirty*: its
+    /// fence is raised, its L2 is a miss, and this node mints, which voids the whole channel on every node. Call it after
+    /// the change; then poll.
+    pub fn soil(&mut self, id: ChannelId) {
+        self.channels[id.index()].dirty = true;
+        self.actions.push_back(Action::BumpChannel(id));
     }
 
     /// Whether a head that was read shows that nothing is missing: it is the watermark, or was so recently that the read
@@ -228,7 +265,11 @@ impl Follower {
     /// When [`Follower::tick`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Moment {
-        let due = self.channels.iter().filter_map(Channel::due).min();
+        let due = self
+            .channels
+            .iter()
+            .filter_map(|channel| channel.due(&self.config))
+            .min();
         let heads = if self.heads_asked {
             Moment::NEVER
         } else {
@@ -249,7 +290,7 @@ impl Follower {
         }
         for id in ChannelId::all() {
             let channel = &mut self.channels[id.index()];
-            if channel.due().is_some_and(|due| now >= due) {
+            if channel.due(&self.config).is_some_and(|due| now >= due) {
                 let action = channel.repair(id, now, &self.config);
                 self.actions.push_back(action);
             }
@@ -268,9 +309,12 @@ impl Follower {
             Input::Heads(asked, heads) => self.on_heads(now, asked, heads),
             Input::Slice(id, asked, slice) => self.on_slice(now, id, asked, slice),
             Input::Loaded(id, asked, head) => self.on_loaded(now, id, asked, head),
+            Input::Damaged(id, head) => self.on_damaged(now, id, head),
             Input::Recommitted(id, all) => self.on_recommitted(now, id, all),
-            Input::Minted(id) => {
+            Input::Minted(id, won) => {
                 let channel = &mut self.channels[id.index()];
+                // Another node's mint may be from before what made the channel dirty.
+                channel.dirty |= channel.dirty_before_mint && !won;
                 if channel.phase == Phase::Minting {
                     channel.phase = Phase::Suspect { due: now };
                 }
@@ -370,7 +414,10 @@ impl Follower {
         if channel.proves(head, asked) {
             channel.phase = Phase::Current;
             channel.prove(asked);
-            if channel.wants_reload(now) {
+            if channel.wants_mint(now, &self.config) {
+                let seen = Some(head.incarnation);
+                self.load(id, Purpose::BeforeMint { seen });
+            } else if channel.wants_reload(now) {
                 self.load(id, Purpose::Reload);
             }
         } else {
@@ -393,7 +440,13 @@ impl Follower {
             return;
         };
         let Some(head) = head else {
-            channel.retry(now, &self.config);
+            // What does not open may stay so for long, and a table can be large.
+            let wait = if channel.refused {
+                self.config.watermark_period
+            } else {
+                self.config.retry_period
+            };
+            channel.phase = Phase::Suspect { due: now.plus(wait) };
             return;
         };
         let purpose = match (purpose, head) {
@@ -439,6 +492,25 @@ impl Follower {
         }
     }
 
+    /// A node that has followed the log knows marks that the table lacks; one that is new does not, and waits for one that
+    /// does.
+    fn on_damaged(&mut self, now: Moment, id: ChannelId, head: Option<Head>) {
+        let channel = &mut self.channels[id.index()];
+        let Phase::Loading(_) = channel.phase else { return };
+        if channel.watermark.is_none() {
+            channel.phase = Phase::Suspect {
+                due: now.plus(self.config.watermark_period),
+            };
+        } else if self.may_mint(now, id) {
+            self.actions.push_back(Action::Tell(Event::Damaged(id)));
+            let channel = &mut self.channels[id.index()];
+            channel.phase = Phase::Recommitting {
+                expected: head.map(|head| head.incarnation),
+            };
+            self.actions.push_back(channel.recommit(id));
+        }
+    }
+
     fn on_recommitted(&mut self, now: Moment, id: ChannelId, all: bool) {
         let channel = &mut self.channels[id.index()];
         // An earlier recommit that still runs is waited for: its answer says nothing about the later one.
@@ -449,6 +521,8 @@ impl Follower {
             Phase::Recommitting { expected } if all => {
                 channel.phase = Phase::Minting;
                 channel.last_mint = Some(now);
+                // What soils the channel from here on is not covered by this mint.
+                channel.dirty_before_mint = core::mem::take(&mut channel.dirty);
                 self.actions.push_back(Action::Mint(id, expected));
             }
             Phase::Recommitting { .. } => channel.retry(now, &self.config),
@@ -461,17 +535,22 @@ impl Follower {
 
     /// Writes that this node had applied are gone from the log, whose incarnation was `seen`: marks first, mint last.
     fn lost_writes(&mut self, now: Moment, id: ChannelId, seen: Option<Incarnation>) {
+        if self.may_mint(now, id) {
+            self.actions.push_back(Action::Tell(Event::LostWrites(id)));
+            self.load(id, Purpose::BeforeMint { seen });
+        }
+    }
+
+    /// Whether this node may mint. If not, it goes on reading meanwhile: another node may mint before this one may.
+    fn may_mint(&mut self, now: Moment, id: ChannelId) -> bool {
         let channel = &mut self.channels[id.index()];
-        let next_mint = channel.last_mint.map(|at| at.plus(self.config.mint_period));
-        if let Some(next) = next_mint.filter(|next| now < *next) {
-            // Go on reading meanwhile: another node may mint before this one may.
+        let next = channel.next_mint(&self.config);
+        if now < next {
             channel.phase = Phase::Suspect {
                 due: next.min(now.plus(self.config.watermark_period)),
             };
-            return;
         }
-        self.actions.push_back(Action::Tell(Event::LostWrites(id)));
-        self.load(id, Purpose::BeforeMint { seen });
+        now >= next
     }
 
     fn load(&mut self, id: ChannelId, purpose: Purpose) {
@@ -492,18 +571,31 @@ impl Follower {
                 channel.phase = Phase::Suspect {
                     due: now.plus(self.config.watermark_period),
                 };
+                let opened = matches!(why, Refused::Statement(StatementError::UnknownKind(_)));
+                if !opened && self.may_mint(now, id) {
+                    let seen = Some(entry.head.incarnation);
+                    self.load(id, Purpose::BeforeMint { seen });
+                }
                 return false;
             }
-            OpenedPayload::Statement(statement) => {
-                let Head {
-                    incarnation, position, ..
-                } = entry.head;
-                self.actions.push_back(Action::Apply(statement, incarnation, position));
+            OpenedPayload::Bare(statement) => {
+                if matches!(statement.body, Body::Mark(_)) {
+                    // Should its origin die first, somebody else has to bring it into the table: the reload finds it lacking.
+                    self.channels[id.index()].reload_at(now.plus(self.config.mint_period));
+                    self.actions.push_back(Action::Unmerged(statement.name));
+                }
+                self.push_apply(statement, &entry.head);
             }
+            OpenedPayload::Statement(statement) => self.push_apply(statement, &entry.head),
             OpenedPayload::Nothing => {}
         }
         self.channels[id.index()].advance(now, entry.head);
         true
+    }
+
+    fn push_apply(&mut self, statement: Statement, head: &Head) {
+        let (incarnation, position) = (head.incarnation, head.position);
+        self.actions.push_back(Action::Apply(statement, incarnation, position));
     }
 
     fn suspect(&mut self, now: Moment, id: ChannelId) {

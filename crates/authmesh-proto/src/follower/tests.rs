@@ -3,8 +3,10 @@ use alloc::vec::Vec;
 
 use super::*;
 use crate::crypto::OpenError;
+use crate::crypto::ScopeKind;
+use crate::ident::ScopeId;
 use crate::ident::{Digest, EntryName, Nonce, Origin, StatementName, StreamId};
-use crate::statement::Body;
+use crate::statement::{Body, Mark, MarkKey, Note};
 
 const C: ChannelId = match ChannelId::new(0) {
     Some(c) => c,
@@ -44,6 +46,19 @@ fn entry(incarnation: u8, n: u64) -> OpenedEntry {
             },
             body: Body::Drop(EntryName([0; 32])),
         }),
+    }
+}
+
+fn mark() -> Mark {
+    Mark {
+        key: MarkKey {
+            scope: ScopeId([0; 16]),
+            except: None,
+        },
+        kind: ScopeKind::Subject,
+        not_before: 1,
+        expires: 3600,
+        note: Note::default(),
     }
 }
 
@@ -127,6 +142,64 @@ fn no_lost_statement_is_silent_a_missed_bell_is_found_by_the_next_one() {
     follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
     assert_eq!(applied(&drain(&mut follower)), [6, 7]);
     assert!(follower.settled(C).is_some());
+}
+
+/// Trap 13: the table may lack it for as long as the slot is moving, and for ever if its origin dies.
+#[test]
+fn marks_survive_redis_a_bare_mark_is_applied_at_once_and_the_table_is_looked_at_later() {
+    let mut follower = joined();
+    let mut bare = entry(1, 6);
+    let OpenedPayload::Statement(mut statement) = bare.payload else {
+        panic!("a statement")
+    };
+    statement.body = Body::Mark(mark());
+    let name = statement.name;
+    bare.head.generation = 1;
+    bare.payload = OpenedPayload::Bare(statement);
+    follower.handle(ms(100), Input::Bell(bare.clone()));
+    let actions = drain(&mut follower);
+    assert_eq!(actions.first(), Some(&Action::Unmerged(name)), "before it is applied");
+    assert_eq!(applied(&actions), [6]);
+    assert_eq!(
+        follower.settled(C).map(|head| head.generation),
+        Some(1),
+        "and nothing is suspect"
+    );
+
+    let mint = FollowerConfig::default().mint_period;
+    let later = ms(100).plus(mint);
+    follower.tick(later);
+    let read = drain(&mut follower);
+    assert!(
+        read.contains(&Action::ReadLog(C, bare.head.position)),
+        "is it still the head? {read:?}"
+    );
+    let slice = Slice {
+        head: Some(bare.head),
+        first: Some(position(1, 1)),
+        entries: vec![bare.clone()],
+    };
+    follower.handle(later, Input::Slice(C, later, Some(slice)));
+    assert!(drain(&mut follower).contains(&Action::Load(C)));
+    follower.handle(later, Input::Loaded(C, later, Some(Some(bare.head))));
+    assert!(
+        drain(&mut follower).contains(&Action::Recommit(C)),
+        "what the table lacks"
+    );
+}
+
+#[test]
+fn a_bare_drop_is_all_there_is_to_it() {
+    let mut follower = joined();
+    let mut bare = entry(1, 6);
+    let OpenedPayload::Statement(statement) = bare.payload else {
+        panic!("a statement")
+    };
+    bare.payload = OpenedPayload::Bare(statement);
+    follower.handle(ms(100), Input::Bell(bare));
+    let actions = drain(&mut follower);
+    assert_eq!(applied(&actions), [6]);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Unmerged(_))));
 }
 
 #[test]
@@ -230,7 +303,7 @@ fn marks_survive_redis_lost_writes_commit_marks_first_and_mint_last_and_not_agai
     assert_eq!(drain(&mut follower), [Action::Recommit(C)]);
     follower.handle(ms(103), Input::Recommitted(C, true));
     assert_eq!(drain(&mut follower), [Action::Mint(C, Some(Incarnation([1; 16])))]);
-    follower.handle(ms(104), Input::Minted(C));
+    follower.handle(ms(104), Input::Minted(C, true));
     let again = read_slice(&mut follower, ms(200), behind);
     assert!(!again.contains(&Action::Load(C)), "at most one mint in 10 s");
     assert!(follower.settled(C).is_none());
@@ -254,12 +327,18 @@ fn an_emptied_log_is_born_again_with_the_marks_of_the_nodes() {
     assert!(drain(&mut follower).contains(&Action::Mint(C, None)));
 }
 
+fn refused(n: u64, why: Refused) -> OpenedEntry {
+    OpenedEntry {
+        payload: OpenedPayload::Refused(why),
+        ..entry(1, n)
+    }
+}
+
 #[test]
-fn a_statement_that_does_not_open_is_not_a_miss() {
+fn a_statement_of_an_unknown_kind_is_not_a_miss() {
     let mut follower = joined();
-    let mut sealed = entry(1, 6);
-    sealed.payload = OpenedPayload::Refused(Refused::Sealed(OpenError::Forged));
-    follower.handle(ms(10), Input::Bell(sealed.clone()));
+    let unknown = Refused::Statement(StatementError::UnknownKind(9));
+    follower.handle(ms(10), Input::Bell(refused(6, unknown)));
     assert!(follower.settled(C).is_none());
     follower.handle(ms(20), Input::Heads(ms(15), heads(Some(head(1, 6)))));
     assert_eq!(follower.coherent_until(), ms(3_000), "its channel renews no lease");
@@ -270,12 +349,90 @@ fn a_statement_that_does_not_open_is_not_a_miss() {
         first: Some(position(1, 1)),
         entries: vec![entry(1, 5), entry(1, 6)],
     };
+    assert!(
+        !drain(&mut follower).contains(&Action::Load(C)),
+        "no table tells what it is"
+    );
     assert_eq!(
         applied(&read_slice(&mut follower, ms(1_100), slice)),
         [6],
         "until it opens"
     );
     assert!(follower.settled(C).is_some());
+}
+
+#[test]
+fn what_does_not_open_is_not_a_miss_until_a_whole_table_and_a_mint_made_up_for_it() {
+    let mut follower = joined();
+    let forged = Refused::Sealed(OpenError::Forged);
+    follower.handle(ms(10), Input::Bell(refused(6, forged)));
+    assert_eq!(
+        drain(&mut follower),
+        [
+            Action::Tell(Event::Refused(C, forged)),
+            Action::BumpChannel(C),
+            Action::Load(C)
+        ]
+    );
+    follower.handle(ms(20), Input::Heads(ms(15), heads(Some(head(1, 6)))));
+    assert_eq!(follower.coherent_until(), ms(3_000), "its channel renews no lease");
+    // The table is not whole: nothing goes on, and it is not asked for all the time.
+    follower.handle(ms(21), Input::Loaded(C, ms(11), None));
+    assert_eq!(drain(&mut follower), []);
+    assert_eq!(follower.channels[C.index()].due(&follower.config), Some(ms(1_021)));
+    follower.tick(ms(1_021));
+    drain(&mut follower);
+    let slice = Slice {
+        head: Some(head(1, 6)),
+        first: Some(position(1, 1)),
+        entries: vec![entry(1, 5), refused(6, forged)],
+    };
+    follower.handle(ms(1_022), Input::Slice(C, ms(1_021), Some(slice)));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(1_023), Input::Loaded(C, ms(1_022), Some(Some(head(1, 6)))));
+    assert_eq!(drain(&mut follower), [Action::Recommit(C)]);
+    follower.handle(ms(1_024), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [Action::Mint(C, Some(Incarnation([1; 16])))]);
+    follower.handle(ms(1_025), Input::Minted(C, true));
+    assert!(follower.settled(C).is_none());
+    adopts(&mut follower, 2, 1_100);
+    assert!(follower.settled(C).is_some());
+}
+
+#[test]
+fn a_damaged_table_is_mended_by_a_node_that_has_followed_it() {
+    let mut follower = joined();
+    let other = Input::Heads(ms(90), heads(Some(head(2, 9))));
+    follower.handle(ms(100), other);
+    drain(&mut follower);
+    let slice = Slice {
+        head: Some(head(2, 9)),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(102), Input::Damaged(C, Some(head(2, 9))));
+    assert_eq!(
+        drain(&mut follower),
+        [Action::Tell(Event::Damaged(C)), Action::Recommit(C)]
+    );
+    follower.handle(ms(103), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [Action::Mint(C, Some(Incarnation([2; 16])))]);
+    follower.handle(ms(104), Input::Minted(C, true));
+    adopts(&mut follower, 3, 200);
+    assert!(follower.settled(C).is_some());
+}
+
+#[test]
+fn a_new_node_waits_for_another_to_mend_a_damaged_table() {
+    let mut follower = Follower::new(FollowerConfig::default(), ms(0));
+    follower.tick(ms(0));
+    assert!(drain(&mut follower).contains(&Action::Load(C)));
+    follower.handle(ms(1), Input::Damaged(C, Some(head(1, 5))));
+    assert_eq!(drain(&mut follower), []);
+    assert_eq!(follower.channels[C.index()].due(&follower.config), Some(ms(1_001)));
+    assert!(!follower.loaded());
 }
 
 #[test]
@@ -326,12 +483,12 @@ fn a_read_that_bells_outran_by_far_is_repeated_and_mints_nothing() {
         entries: vec![entry(1, 5), entry(1, 6)],
     };
     // More bells than positions are remembered.
-    (6..=306).for_each(|n| follower.handle(ms(110), Input::Bell(entry(1, n))));
+    (6..=1306).for_each(|n| follower.handle(ms(110), Input::Bell(entry(1, n))));
     drain(&mut follower);
     follower.handle(ms(120), Input::Slice(C, ms(101), Some(stale)));
     assert_eq!(drain(&mut follower), [], "what was read is no news, and no loss");
     follower.tick(ms(200));
-    assert_eq!(drain(&mut follower), [Action::ReadLog(C, position(306, 1))]);
+    assert_eq!(drain(&mut follower), [Action::ReadLog(C, position(1306, 1))]);
 }
 
 /// A follower that adopted incarnation 2 at 103 ms; its recommit is under way.
@@ -475,4 +632,73 @@ fn a_loss_that_is_gone_when_the_marks_are_loaded_mints_nothing() {
     };
     assert_eq!(read_slice(&mut follower, ms(1_700), present), []);
     assert!(follower.settled(C).is_some());
+}
+
+/// A follower of which one channel was soiled, up to the mint.
+fn soiled() -> Follower {
+    let mut follower = joined();
+    follower.soil(C);
+    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C)]);
+    follower.tick(ms(100));
+    let last = joined().watermark(C).unwrap();
+    assert_eq!(drain(&mut follower), [Action::ReadLog(C, last.position)]);
+    let slice = Slice {
+        head: Some(last),
+        first: Some(last.position),
+        entries: vec![],
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(102), Input::Loaded(C, ms(101), Some(Some(last))));
+    assert_eq!(drain(&mut follower), [Action::Recommit(C)]);
+    follower.handle(ms(103), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [Action::Mint(C, Some(last.incarnation))]);
+    follower
+}
+
+/// The log shows another incarnation, and the follower adopts it.
+fn adopts(follower: &mut Follower, incarnation: u8, now: u64) {
+    let minted = head(incarnation, 20);
+    let slice = Slice {
+        head: Some(minted),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    follower.tick(ms(now));
+    drain(follower);
+    follower.handle(ms(now + 1), Input::Slice(C, ms(now), Some(slice)));
+    assert_eq!(drain(follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(now + 3), Input::Loaded(C, ms(now + 2), Some(Some(minted))));
+    drain(follower);
+    follower.handle(ms(now + 4), Input::Recommitted(C, true));
+}
+
+#[test]
+fn a_dirty_channel_is_clean_once_this_node_has_minted() {
+    let mut follower = soiled();
+    follower.handle(ms(104), Input::Minted(C, true));
+    adopts(&mut follower, 2, 200);
+    assert!(follower.settled(C).is_some() && !follower.is_dirty(C));
+}
+
+#[test]
+fn a_mint_of_another_node_does_not_clean_a_channel() {
+    let mut follower = soiled();
+    follower.handle(ms(104), Input::Minted(C, false));
+    adopts(&mut follower, 2, 200);
+    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
+    // It tries again when it may.
+    drain(&mut follower);
+    assert_eq!(follower.channels[C.index()].due(&follower.config), Some(ms(10_103)));
+}
+
+#[test]
+fn what_soils_a_channel_during_a_mint_needs_another_one() {
+    let mut follower = soiled();
+    follower.soil(C);
+    follower.handle(ms(104), Input::Minted(C, true));
+    drain(&mut follower);
+    adopts(&mut follower, 2, 200);
+    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
 }

@@ -4,7 +4,7 @@
 //! property tests). A token is void if **any** mark of its scopes voids it. A mark is never evicted: it leaves when both
 //! clocks agree that nothing it could void can be valid any more, plus an hour.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -34,6 +34,28 @@ pub const BUCKETS: usize = 32;
 
 /// The digests of a channel's buckets.
 pub type Digests = [Digest; BUCKETS];
+
+/// A set of buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Buckets(u32);
+
+impl Buckets {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a bucket; a number that is none adds nothing.
+    pub const fn add(&mut self, bucket: usize) {
+        if bucket < BUCKETS {
+            self.0 |= 1 << bucket;
+        }
+    }
+
+    /// Whether a bucket is in the set.
+    #[must_use]
+    pub const fn contains(self, bucket: usize) -> bool {
+        bucket < BUCKETS && self.0 & 1 << bucket != 0
+    }
+}
 
 /// The bucket of a mark.
 #[must_use]
@@ -75,6 +97,15 @@ enum TagMark {
 pub struct Full {
     /// The cap that is reached.
     pub cap: usize,
+}
+
+/// A part of the marks, as [`Marks::page`] gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The marks.
+    pub marks: Vec<Mark>,
+    /// Where the next page goes on; `None` when nothing follows.
+    pub next: Option<MarkKey>,
 }
 
 /// Why a token is void.
@@ -120,7 +151,18 @@ impl Marks {
     /// # Errors
     /// [`Full`] at the cap.
     pub fn admit(&self, key: &MarkKey) -> Result<(), Full> {
-        if self.len() < self.cap || self.table.find(key).is_some() {
+        self.admit_all([key])
+    }
+
+    /// Asks for room for several marks, of which either all are named or none is.
+    ///
+    /// # Errors
+    /// [`Full`] when not all of them fit below the cap.
+    pub fn admit_all<'a>(&self, keys: impl IntoIterator<Item = &'a MarkKey>) -> Result<(), Full> {
+        let lacking = |key: &&MarkKey| self.table.find(key).is_none();
+        let new: BTreeSet<&MarkKey> = keys.into_iter().filter(lacking).collect();
+        // At the cap, and also beyond it (marks of others are never refused), what merges still has its room.
+        if new.is_empty() || self.len().saturating_add(new.len()) <= self.cap {
             Ok(())
         } else {
             Err(Full { cap: self.cap })
@@ -190,19 +232,26 @@ impl Marks {
             let (voids, _) = marks.find(|(mark, except)| {
                 let spared = except.is_some_and(|except| token.contains(except));
                 // A token without `iat` cannot prove that it is newer.
-                let covered = !kind.compares_time() || token.issued_at().is_none_or(|iat| iat <= mark.not_before);
+                let covered = !kind.compares_time() || token.issued_at().is_none_or(|iat| iat <= mark.not_before());
                 covered && !spared
             })?;
             Some(Voided {
                 kind,
-                not_before: voids.not_before,
+                not_before: voids.not_before(),
                 note: self.table.note_of(voids),
             })
         })
     }
 
+    /// Whether a statement about the tag is known.
+    #[must_use]
+    pub fn tag_is_stated(&self, tag: ScopeId) -> bool {
+        self.channel(tag).tags.contains_key(&tag)
+    }
+
     /// Whether an L2 record that carries `filled` for `tag` is newer than every statement about the tag that this node
-    /// knows. `filled` is the position that the filler had applied in the tag's channel before it read its source.
+    /// knows. `filled` is the position that the filler had applied in the tag's channel before it read its source; it must be
+    /// one that this node has applied too ([`Follower::knows`](crate::follower::Follower::knows)).
     #[must_use]
     pub fn tag_allows(&self, tag: ScopeId, filled: Option<(Incarnation, Position)>) -> bool {
         match (self.channel(tag).tags.get(&tag), filled) {
@@ -226,16 +275,67 @@ impl Marks {
         self.channels[channel.index()].digests
     }
 
-    /// Every mark of a channel, in the order of their keys.
+    /// The marks of one scope: one without an exception at most, and one for each exception.
+    pub fn of_scope(&self, scope: ScopeId) -> impl Iterator<Item = Mark> + '_ {
+        let marks = self.table.of_scope(scope);
+        marks.map(move |(element, except)| self.table.mark(MarkKey { scope, except }, element))
+    }
+
+    /// The marks behind `after`, by stripe and there in the order of their keys, of the kinds that `wanted` asks for: at most
+    /// `limit` of them. Looks at no more than `look_at` marks, so that the lock around the table is never held for long: a
+    /// page may be short although more follows.
+    #[must_use]
+    pub fn page(
+        &self,
+        after: Option<MarkKey>,
+        limit: usize,
+        look_at: usize,
+        wanted: impl Fn(ScopeKind) -> bool,
+    ) -> Page {
+        let mut behind = self.table.behind(after).peekable();
+        let (mut marks, mut last) = (Vec::new(), after);
+        for _ in 0..look_at {
+            if marks.len() == limit {
+                break;
+            }
+            let Some((key, element)) = behind.next() else { break };
+            last = Some(key);
+            if wanted(element.kind) {
+                marks.push(self.table.mark(key, element));
+            }
+        }
+        Page {
+            marks,
+            next: behind.peek().and(last),
+        }
+    }
+
+    /// How many marks of a channel are held.
+    #[must_use]
+    pub fn count_of(&self, channel: ChannelId) -> usize {
+        self.table.count_of(channel)
+    }
+
+    /// Every mark of a channel, by stripe and there in the order of their keys.
     pub fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = Mark> + '_ {
         let marks = self.table.of_channel(channel);
         marks.map(|(key, element)| self.table.mark(key, element))
     }
 
-    /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table, but for the
-    /// buckets for which `same` holds: their digests are equal, so they lack nothing.
+    /// Whether this mark would change nothing that is voided here.
     #[must_use]
-    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: impl Fn(usize) -> bool) -> Vec<Mark> {
+    pub fn covers(&self, mark: &Mark) -> bool {
+        self.table.find(&mark.key).is_some_and(|place| {
+            let held = self.table.terms(place);
+            held.not_before >= mark.not_before && held.expires >= mark.expires
+        })
+    }
+
+    /// The marks of a channel that another table lacks, or has only an older form of. `theirs` is that table, but for the
+    /// buckets in `same`: their digests are equal, so they lack nothing. Marks that both clocks say are past are nobody's
+    /// lack.
+    #[must_use]
+    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: Buckets, now: Now) -> Vec<Mark> {
         let mut known: BTreeMap<MarkKey, (Unix, Unix)> = BTreeMap::new();
         for mark in theirs {
             // A table holds one for each hour.
@@ -250,18 +350,19 @@ impl Marks {
         };
         self.table
             .of_channel(channel)
-            .filter(|(_, mark)| !same(bucket_of(mark.expires())))
-            .filter(|(key, mark)| lacks(key, (mark.not_before, mark.expires())))
+            .filter(|(_, mark)| !same.contains(bucket_of(mark.expires())))
+            .filter(|(_, mark)| now.wall < mark.expires() || now.boot.plus(GRACE) < mark.until())
+            .filter(|(key, mark)| lacks(key, (mark.not_before(), mark.expires())))
             .map(|(key, mark)| self.table.mark(key, mark))
             .collect()
     }
 
-    /// Says that a log at this position is known to hold the tags of the buckets for which `holds` answers yes: records
-    /// that were filled there, or later, know of them.
-    pub fn position_tags(&mut self, channel: ChannelId, at: (Incarnation, Position), holds: impl Fn(usize) -> bool) {
+    /// Says that the table beside a log at this position holds the tags of these buckets: records that were filled there, or
+    /// later, know of them.
+    pub fn position_tags(&mut self, channel: ChannelId, at: (Incarnation, Position), held: Buckets) {
         for (scope, tag) in &mut self.channels[channel.index()].tags {
             let mut marks = self.table.of_scope(*scope);
-            if marks.any(|(mark, _)| holds(bucket_of(mark.expires()))) {
+            if marks.any(|(mark, _)| held.contains(bucket_of(mark.expires()))) {
                 *tag = TagMark::At(at.0, at.1);
             }
         }
@@ -283,7 +384,7 @@ impl Marks {
             if past {
                 own.toggle(
                     mark.expires(),
-                    digest_of(namer, key, mark.kind, mark.not_before, mark.expires()),
+                    digest_of(namer, key, mark.kind, mark.not_before(), mark.expires()),
                 );
                 own.tags.remove(&key.scope);
             }

@@ -1,7 +1,8 @@
-//! Where a node holds its marks: 48 bytes each, found in one or two cache lines.
+//! Where a node holds its marks: 48 bytes each, and one or two cache lines to see that a scope has none.
 //!
 //! Names of scopes are keyed and so evenly spread: the place of one among its sorted neighbours is guessed from its bytes,
-//! and the guess is off by a few. A stripe holds 1/4096 of all marks, so that an insertion moves little.
+//! and the guess is off by a few. Four bytes of each name stand apart, so that a search touches nothing else until they are
+//! equal. A stripe holds 1/4096 of all marks, so that an insertion moves little.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -20,7 +21,7 @@ const SECOND: u64 = 1_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Element {
     scope: ScopeId,
-    pub(super) not_before: Unix,
+    not_before: u32,
     /// 0: none; else its place among the exceptions, plus one.
     except: u32,
     /// `expires` in hours since the Unix epoch.
@@ -34,7 +35,7 @@ pub(super) struct Element {
     pub(super) kind: ScopeKind,
 }
 
-const _: () = assert!(size_of::<Element>() == 48);
+const _: () = assert!(size_of::<Element>() == 44);
 
 /// What is said about a mark, with its times in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,17 +56,24 @@ pub(super) struct Place {
 
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Sorted by scope, then exception.
-    stripes: Box<[Vec<Element>]>,
+    stripes: Box<[Stripe]>,
     excepts: Slab<ScopeId>,
     notes: Interner,
     count: usize,
 }
 
+/// Sorted by scope, then exception.
+#[derive(Debug, Default)]
+struct Stripe {
+    /// The search bytes of each element, at the same place.
+    prefixes: Vec<u32>,
+    elements: Vec<Element>,
+}
+
 impl Table {
     pub(super) fn new() -> Self {
         Self {
-            stripes: (0..CHANNELS * STRIPES).map(|_| Vec::new()).collect(),
+            stripes: (0..CHANNELS * STRIPES).map(|_| Stripe::default()).collect(),
             excepts: Slab::default(),
             notes: Interner::default(),
             count: 0,
@@ -78,10 +86,13 @@ impl Table {
 
     /// The marks of a scope, each with its exception.
     pub(super) fn of_scope(&self, scope: ScopeId) -> impl Iterator<Item = (&Element, Option<ScopeId>)> {
-        let stripe = &self.stripes[scope.slot().index()];
-        stripe[first_of(stripe, scope)..]
-            .iter()
-            .take_while(move |element| element.scope == scope)
+        let Stripe { prefixes, elements } = &self.stripes[scope.slot().index()];
+        let prefix = prefix_of(scope);
+        let first = first_of(prefixes, prefix);
+        let same = prefixes[first..].iter().take_while(move |other| **other == prefix);
+        same.zip(&elements[first..])
+            .map(|(_, element)| element)
+            .filter(move |element| element.scope == scope)
             .map(|element| (element, self.except(element)))
     }
 
@@ -93,8 +104,8 @@ impl Table {
     fn seek(&self, key: &MarkKey) -> Result<Place, Place> {
         let index = key.scope.slot().index();
         let stripe = &self.stripes[index];
-        let mut at = first_of(stripe, key.scope);
-        while let Some(element) = stripe.get(at) {
+        let mut at = first_of(&stripe.prefixes, prefix_of(key.scope));
+        while let Some(element) = stripe.elements.get(at) {
             let place = Place { stripe: index, at };
             match (element.scope, self.except(element)).cmp(&(key.scope, key.except)) {
                 Ordering::Less => at += 1,
@@ -106,13 +117,13 @@ impl Table {
     }
 
     pub(super) fn terms(&self, place: Place) -> Terms {
-        self.terms_of(&self.stripes[place.stripe][place.at])
+        self.terms_of(&self.stripes[place.stripe].elements[place.at])
     }
 
     pub(super) fn terms_of(&self, element: &Element) -> Terms {
         Terms {
             kind: element.kind,
-            not_before: element.not_before,
+            not_before: element.not_before(),
             expires: u64::from(element.hour) * HOUR,
             until: Moment::from_nanos(u64::from(element.until) * SECOND),
             note: self.note_of(element),
@@ -139,26 +150,23 @@ impl Table {
         let except = key.except.map_or(0, |except| self.excepts.insert(except) + 1);
         let element = self.element(key.scope, except, terms);
         let stripe = &mut self.stripes[place.stripe];
-        if stripe.len() == stripe.capacity() {
-            // An eighth at a time: there are many stripes, and doubling would leave a third of the memory unused.
-            stripe.reserve_exact(stripe.len() / 8 + 1);
-        }
-        stripe.insert(place.at, element);
+        insert(&mut stripe.prefixes, place.at, prefix_of(key.scope));
+        insert(&mut stripe.elements, place.at, element);
         self.count += 1;
     }
 
     pub(super) fn replace(&mut self, place: Place, terms: &Terms) {
-        let old = self.stripes[place.stripe][place.at];
+        let old = self.stripes[place.stripe].elements[place.at];
         // The new note first: if it is the same, it must not leave in between.
         let new = self.element(old.scope, old.except, terms);
         self.notes.release(old.note);
-        self.stripes[place.stripe][place.at] = new;
+        self.stripes[place.stripe].elements[place.at] = new;
     }
 
     fn element(&mut self, scope: ScopeId, except: u32, terms: &Terms) -> Element {
         Element {
             scope,
-            not_before: terms.not_before,
+            not_before: narrow(terms.not_before),
             except,
             hour: narrow(terms.expires.div_ceil(HOUR)),
             until: narrow(terms.until.as_nanos().div_ceil(SECOND)),
@@ -168,15 +176,34 @@ impl Table {
         }
     }
 
-    /// Every mark of a channel, in the order of their keys.
+    pub(super) fn count_of(&self, channel: ChannelId) -> usize {
+        let stripes = &self.stripes[stripes_of(channel)];
+        stripes.iter().map(|stripe| stripe.elements.len()).sum()
+    }
+
+    /// Every mark of a channel, by stripe and there in the order of their keys.
     pub(super) fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = (MarkKey, &Element)> {
-        self.stripes[stripes_of(channel)].iter().flatten().map(|element| {
-            let key = MarkKey {
-                scope: element.scope,
-                except: self.except(element),
-            };
-            (key, element)
-        })
+        let stripes = &self.stripes[stripes_of(channel)];
+        let marks = stripes.iter().flat_map(|stripe| &stripe.elements);
+        marks.map(|element| (self.key(element), element))
+    }
+
+    /// Every mark behind a key, by stripe and there in the order of their keys.
+    pub(super) fn behind(&self, after: Option<MarkKey>) -> impl Iterator<Item = (MarkKey, &Element)> {
+        let (stripe, skipped) = after.map_or((0, 0), |key| match self.seek(&key) {
+            Ok(place) => (place.stripe, place.at + 1),
+            Err(place) => (place.stripe, place.at),
+        });
+        let stripes = &self.stripes[stripe..];
+        let marks = stripes.iter().flat_map(|stripe| &stripe.elements).skip(skipped);
+        marks.map(|element| (self.key(element), element))
+    }
+
+    fn key(&self, element: &Element) -> MarkKey {
+        MarkKey {
+            scope: element.scope,
+            except: self.except(element),
+        }
     }
 
     pub(super) fn mark(&self, key: MarkKey, element: &Element) -> Mark {
@@ -193,8 +220,8 @@ impl Table {
     /// Removes the marks of a channel for which `past` says so; it sees their key and terms.
     pub(super) fn collect(&mut self, channel: ChannelId, mut past: impl FnMut(&MarkKey, &Element) -> bool) {
         for stripe in &mut self.stripes[stripes_of(channel)] {
-            let before = stripe.len();
-            stripe.retain(|element| {
+            let before = stripe.elements.len();
+            stripe.elements.retain(|element| {
                 let except = element.except.checked_sub(1);
                 let key = MarkKey {
                     scope: element.scope,
@@ -209,15 +236,29 @@ impl Table {
                 }
                 !goes
             });
-            self.count -= before - stripe.len();
-            if stripe.capacity() > 2 * stripe.len() + 8 {
-                stripe.shrink_to(stripe.len() + stripe.len() / 8);
+            let left = stripe.elements.len();
+            if left < before {
+                self.count -= before - left;
+                stripe.elements.shrink_to(left + left / 8);
+                stripe.prefixes = stripe.elements.iter().map(|element| prefix_of(element.scope)).collect();
             }
         }
     }
 }
 
+fn insert<T>(items: &mut Vec<T>, at: usize, item: T) {
+    if items.len() == items.capacity() {
+        // An eighth at a time: there are many stripes, and doubling would leave a third of the memory unused.
+        items.reserve_exact(items.len() / 32 + 1);
+    }
+    items.insert(at, item);
+}
+
 impl Element {
+    pub(super) const fn not_before(&self) -> Unix {
+        self.not_before as u64
+    }
+
     pub(super) const fn expires(&self) -> Unix {
         self.hour as u64 * HOUR
     }
@@ -232,46 +273,37 @@ const fn stripes_of(channel: ChannelId) -> core::ops::Range<usize> {
     first..first + STRIPES
 }
 
-/// Times beyond the year 2106, and hours beyond 490,000 years, are kept as the greatest that fits.
+/// Times beyond the year 2106 (a mark that voids until then voids for ever), and hours beyond 490,000 years, are kept as the greatest that fits.
 fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// The first element of a scope, or where it would be.
-fn first_of(stripe: &[Element], scope: ScopeId) -> usize {
-    let (mut low, mut high) = (0, stripe.len());
-    let mut at = guess(scope, high);
-    let mut step = 4;
-    // From the guess outwards, until the place is between two bounds; then by halves.
-    while low < high {
-        if stripe.get(at).is_some_and(|element| element.scope < scope) {
-            low = at + 1;
-            at = (at + step).min(high);
-            if at == high || stripe[at].scope >= scope {
-                high = at;
-                break;
-            }
-        } else {
-            high = at;
-            at = at.saturating_sub(step).max(low);
-            if stripe.get(at).is_none_or(|element| element.scope < scope) {
-                low = at;
-                break;
-            }
-        }
-        step *= 2;
-    }
-    low + stripe[low..high].partition_point(|element| element.scope < scope)
+/// Four bytes of a name that order it inside its stripe, which is the upper six bits of the first two.
+fn prefix_of(scope: ScopeId) -> u32 {
+    let [a, b, c, d, e, f, ..] = scope.0;
+    let inside = u64::from(a & 3) << 34 | u64::from(b & 3) << 32 | u64::from(u32::from_be_bytes([c, d, e, f]));
+    (inside >> 4) as u32
 }
 
-/// Names are evenly spread inside a stripe: where among `len` of them this one should be.
-fn guess(scope: ScopeId, len: usize) -> usize {
-    let [a, b, c, d, e, f, ..] = scope.0;
-    // The stripe is the upper six bits of the first two bytes.
-    let inside = u64::from(a & 3) << 34
-        | u64::from(b & 3) << 32
-        | u64::from(u32::from_be_bytes([c, d, e, f]));
-    ((inside * len as u64) >> 36) as usize
+/// The first place that is not before a prefix.
+fn first_of(prefixes: &[u32], prefix: u32) -> usize {
+    let len = prefixes.len();
+    // Names are evenly spread: where among `len` of them this one should be.
+    let guess = ((u64::from(prefix) * len as u64) >> 32) as usize;
+    let (mut low, mut high, mut step) = (guess, guess, 8);
+    // From the guess outwards, until the place is between two bounds; then by halves.
+    while low > 0 && prefixes[low - 1] >= prefix {
+        high = low - 1;
+        low = low.saturating_sub(step);
+        step *= 2;
+    }
+    step = 8;
+    while high < len && prefixes[high] < prefix {
+        low = high + 1;
+        high = (high + step).min(len);
+        step *= 2;
+    }
+    low + prefixes[low..high].partition_point(|other| *other < prefix)
 }
 
 /// Values that keep their place.

@@ -112,6 +112,26 @@ fn a_mark_goes_only_when_both_clocks_agree() {
 }
 
 #[test]
+fn what_is_past_by_both_clocks_is_lacking_nowhere() {
+    let namer = namer();
+    let mut marks = Marks::new(10);
+    let mark = subject(&namer, 100, None);
+    marks.apply(NOW, mark.clone(), None, &namer);
+    assert!(marks.covers(&mark) && !marks.covers(&subject(&namer, 101, None)));
+    let channel = mark.key.scope.slot().channel;
+    let lacking = |boot, wall| {
+        let now = Now {
+            boot: NOW.boot.plus(Duration::from_secs(boot)),
+            wall: NOW.wall + wall,
+        };
+        marks.lacking_in(channel, &[], Buckets::NONE, now).len()
+    };
+    assert_eq!(lacking(0, 0), 1);
+    assert_eq!((lacking(9_000, 0), lacking(0, 9_000)), (1, 1), "one clock alone");
+    assert_eq!(lacking(9_000, 9_000), 0);
+}
+
+#[test]
 fn clocks_never_decide_order_a_wall_clock_that_is_days_ahead_does_not_shorten_a_marks_life() {
     let namer = namer();
     let mut marks = Marks::new(10);
@@ -252,7 +272,7 @@ proptest! {
         theirs.iter().for_each(|m| { b.apply(NOW, m.clone(), None, &namer); });
         for channel in ChannelId::all() {
             let of_b: Vec<_> = b.of_channel(channel).collect();
-            for mark in a.lacking_in(channel, &of_b, |_| false) {
+            for mark in a.lacking_in(channel, &of_b, Buckets::NONE, NOW) {
                 b.apply(NOW, mark, None, &namer);
             }
             for mark in of_b {
@@ -320,4 +340,122 @@ proptest! {
             }
         }
     }
+}
+
+/// Two hundred marks of two kinds, over many channels.
+fn many(namer: &Namer) -> Marks {
+    let mut marks = Marks::new(1000);
+    for n in 0..200_u32 {
+        let kind = if n % 2 == 0 {
+            ScopeKind::Subject
+        } else {
+            ScopeKind::Session
+        };
+        let mark = Mark {
+            key: MarkKey {
+                scope: namer.scope(kind, "iss", &n.to_be_bytes()),
+                except: (n % 3 == 0).then_some(ScopeId([7; 16])),
+            },
+            kind,
+            ..subject(namer, 100, None)
+        };
+        marks.apply(NOW, mark, None, namer);
+    }
+    marks
+}
+
+#[test]
+fn pages_give_every_mark_once_whatever_their_size() {
+    let namer = namer();
+    let marks = many(&namer);
+    let all: Vec<Mark> = ChannelId::all().flat_map(|channel| marks.of_channel(channel)).collect();
+    assert_eq!(all.len(), 200);
+    for (limit, look_at) in [(1, 1), (7, 100), (100, 3), (200, 200), (1000, 1000)] {
+        let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = marks.page(after, limit, look_at, |_| true);
+            assert!(page.marks.len() <= limit.min(look_at));
+            seen.extend(page.marks);
+            pages += 1;
+            assert!(pages <= 201, "it goes on for ever");
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, all, "{limit} {look_at}");
+    }
+    let sessions = marks.page(None, 1000, 1000, |kind| kind == ScopeKind::Session);
+    assert_eq!((sessions.marks.len(), sessions.next), (100, None));
+    // A cursor need not be a mark that is still there.
+    let mut gone = all[10].key;
+    gone.except = Some(ScopeId([8; 16]));
+    assert_eq!(marks.page(Some(gone), 1000, 1000, |_| true).marks, all[11..]);
+    assert_eq!(
+        marks.page(Some(all[199].key), 10, 10, |_| true),
+        Page::default(),
+        "nothing follows the last one"
+    );
+}
+
+#[test]
+fn the_marks_of_a_scope_are_those_with_and_without_an_exception() {
+    let namer = namer();
+    let mut marks = many(&namer);
+    let (plain, spared) = (subject(&namer, 90, None), subject(&namer, 100, Some(ScopeId([9; 16]))));
+    marks.apply(NOW, plain.clone(), None, &namer);
+    marks.apply(NOW, spared.clone(), None, &namer);
+    assert_eq!(marks.of_scope(plain.key.scope).collect::<Vec<_>>(), [plain, spared]);
+    assert_eq!(marks.of_scope(ScopeId([3; 16])).count(), 0);
+}
+
+#[test]
+fn several_marks_are_admitted_all_or_none() {
+    let namer = namer();
+    let key = |n: u8| MarkKey {
+        scope: namer.scope(ScopeKind::Subject, "iss", &[n]),
+        except: None,
+    };
+    let mut marks = Marks::new(3);
+    marks.apply(
+        NOW,
+        Mark {
+            key: key(0),
+            ..subject(&namer, 1, None)
+        },
+        None,
+        &namer,
+    );
+    let admits = |marks: &Marks, numbers: &[u8]| {
+        let keys: Vec<MarkKey> = numbers.iter().map(|n| key(*n)).collect();
+        marks.admit_all(&keys)
+    };
+    assert_eq!(admits(&marks, &[1, 2]), Ok(()));
+    assert_eq!(admits(&marks, &[1, 2, 1, 2, 0]), Ok(()), "each needs its room once");
+    assert_eq!(admits(&marks, &[1, 2, 3]), Err(Full { cap: 3 }));
+    for n in 1..5 {
+        marks.apply(
+            NOW,
+            Mark {
+                key: key(n),
+                ..subject(&namer, 1, None)
+            },
+            None,
+            &namer,
+        );
+    }
+    assert_eq!(
+        admits(&marks, &[0, 1, 4]),
+        Ok(()),
+        "what is held merges, beyond the cap too"
+    );
+    assert_eq!(admits(&marks, &[0, 9]), Err(Full { cap: 3 }));
+}
+
+#[test]
+fn every_kind_has_its_own_word() {
+    for kind in ScopeKind::ALL {
+        assert_eq!(ScopeKind::from_word(kind.as_str()), Some(kind));
+    }
+    assert_eq!(ScopeKind::from_word("Subject"), None);
 }

@@ -99,6 +99,11 @@ const BARE_ENTRY: &str = "
     2728292a2b2c2d2e2f3031010000018bcfe5680000000000000000012122232425262728292a2b2c2d2e2f3060616263
     6465666768696a6b6c6d6e6f00000000
 ";
+const BARE_STATEMENT_ENTRY: &str = "
+    013f02404142434445464748494a4b4c4d4e4f00000000000001020000018bcfe5680000000000000000022223242526
+    2728292a2b2c2d2e2f3031010000018bcfe5680000000000000000012122232425262728292a2b2c2d2e2f3060616263
+    6465666768696a6b6c6d6e6f000000067365616c6564
+";
 const MINT_ENTRY: &str = "
     013f03404142434445464748494a4b4c4d4e4f00000000000001020000018bcfe5680000000000000000022223242526
     2728292a2b2c2d2e2f303100000000000000000000000000000000000000000000000000000000000000000060616263
@@ -117,9 +122,15 @@ fn log_entries() {
         ),
         (
             BARE_ENTRY,
-            values::entry(Some(values::position(1)), Payload::Bare),
+            values::entry(Some(values::position(1)), Payload::Bare(Vec::new())),
             2,
             b"",
+        ),
+        (
+            BARE_STATEMENT_ENTRY,
+            values::entry(Some(values::position(1)), Payload::Bare(b"sealed".to_vec())),
+            2,
+            b"sealed",
         ),
         (MINT_ENTRY, values::entry(None, Payload::Mint), 3, b""),
     ];

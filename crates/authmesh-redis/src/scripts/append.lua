@@ -8,16 +8,32 @@ local function failed(reply)
   return type(reply) == 'table' and reply.err ~= nil
 end
 
--- The XOR of the digests of a whole table. The head holds it; this is for a log that has no head.
+-- The XOR of the digests of a whole table, and per bucket its digest and least hour; false for an empty one.
 local function root_of(buckets)
-  local root = ZEROS:sub(1, 16)
+  local root, sums = ZEROS:sub(1, 16), {}
   for i = 1, #buckets do
     local flat = redis.call('HGETALL', buckets[i])
+    local sum, least = ZEROS:sub(1, 16), nil
     for n = 1, #flat, 2 do
-      if #flat[n] == 41 and #flat[n + 1] >= 24 then root = xor(root, flat[n + 1]:sub(9, 24)) end
+      if #flat[n] == 41 and #flat[n + 1] >= 24 then
+        sum = xor(sum, flat[n + 1]:sub(9, 24))
+        if not least or less(flat[n]:sub(1, 8), least) then least = flat[n]:sub(1, 8) end
+      end
     end
+    root, sums[i] = xor(root, sum), least and sum .. least or false
   end
-  return root
+  return root, sums
+end
+
+-- Marks whose hour is before this one are past, by this server's clock and the caller's (in hours, decimal), and an hour
+-- more: what both say, since a clock that jumps ahead must not take what is still needed.
+local function past_before(hour)
+  local now = math.floor(tonumber(redis.call('TIME')[1]) / 3600)
+  return u64(math.max(math.min(now, tonumber(hour)) - 1, 0))
+end
+
+local function put_back(key, field, value)
+  if value then redis.pcall('HSET', key, field, value) else redis.pcall('HDEL', key, field) end
 end
 
 -- The ID of the next entry. Chosen here and not by XADD, since the entry's bytes hold it. Never less than what the stream
@@ -44,6 +60,15 @@ local function entry_of(channel, kind, identity, millis, sequence, nonce, head, 
   if head then previous = '\1' .. head:sub(28, 59) end
   return '\1' .. channel .. string.char(kind) .. identity .. u64(millis) .. u64(sequence) .. nonce .. previous
     .. root .. struct.pack('>I4', #payload) .. payload
+end
+
+-- One more, saturating.
+local function raised(generation)
+  for i = 8, 1, -1 do
+    local byte = generation:byte(i)
+    if byte < 255 then return generation:sub(1, i - 1) .. string.char(byte + 1) .. ZEROS:sub(1, 8 - i) end
+  end
+  return generation
 end
 
 local function append(log, cap, millis, sequence, bytes)

@@ -40,7 +40,7 @@ local function sound(id, e, channel)
   if #e < FIXED or e:sub(1, 2) ~= '\1' .. channel then return false end
   local kind, length = e:byte(3), #e - FIXED
   if length > 4096 or e:sub(109, 112) ~= struct.pack('>I4', length) then return false end
-  if not ((kind == 1 and length > 0) or ((kind == 2 or kind == 3) and length == 0)) then return false end
+  if not ((kind == 1 and length > 0) or kind == 2 or (kind == 3 and length == 0)) then return false end
   local linked = e:byte(60)
   if linked ~= 1 and not (linked == 0 and e:sub(61, 92) == ZEROS) then return false end
   local millis, sequence = split_id(id)

@@ -5,8 +5,8 @@ use authmesh_tests::conformance::{self, Abilities, Factory, Peer};
 
 use crate::server::{Server, new_cluster};
 
-const LOG_ENTRIES: usize = 256;
-const MEMBERS: usize = 96;
+pub(crate) const LOG_ENTRIES: usize = 256;
+pub(crate) const MEMBERS: usize = 96;
 
 /// One server; each cluster has names of its own on it.
 struct Redis(Server);

@@ -50,6 +50,9 @@ pub(crate) fn channel() -> ChannelId {
     ChannelId::new(0).unwrap()
 }
 
+/// The slot of [`channel`] in a Redis Cluster: that of the tag `14`.
+pub(crate) const SLOT: u16 = 115;
+
 /// The entry `n` of [`channel`].
 pub(crate) fn entry(n: u8) -> EntryName {
     let mut name = [n; 32];
@@ -62,8 +65,10 @@ fn commit(effect: Effect) -> Commit {
         channel: channel(),
         nonce: nonce(),
         birth: Incarnation(unique()),
+        now: 0,
         effect,
         statement: b"a sealed statement".to_vec(),
+        bare_done: false,
     }
 }
 
@@ -97,7 +102,7 @@ pub(crate) async fn head(adapter: &RedisAdapter) -> Option<Head> {
 
 /// The table of [`channel`], after a check that it is the one that the head tells of.
 pub(crate) async fn table(adapter: &RedisAdapter) -> Vec<StoredMark> {
-    let table = adapter.load(channel()).await.expect("the table can be loaded");
+    let table = adapter.load(channel(), None).await.expect("the table can be loaded");
     let root = table
         .marks
         .iter()

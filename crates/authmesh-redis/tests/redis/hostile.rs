@@ -8,7 +8,8 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
 use crate::fixture::{
-    LONG, channel, commits, dropping, entry, head, mark, marking, nonce, rings_again, subscribe, table, unique,
+    LONG, channel, commits, dropping, entry, eventually, head, mark, marking, nonce, rings_again, subscribe, table,
+    unique,
 };
 use crate::server::Server;
 
@@ -39,7 +40,7 @@ async fn a_log_of_another_type_is_refused_until_it_is_deleted() {
     is_refused(&adapter.commit(marking(&mark(2))).await);
     is_refused(&adapter.mint(channel(), None, Incarnation(unique()), nonce()).await);
     is_refused(&adapter.heads().await);
-    is_refused(&adapter.load(channel()).await);
+    is_refused(&adapter.load(channel(), None).await);
     let () = raw.del(LOG).await.unwrap();
     commits(&adapter, dropping(1)).await;
     assert_eq!(table(&adapter).await, [kept], "the refused mark was not merged");
@@ -53,7 +54,7 @@ async fn a_bucket_of_another_type_refuses_its_marks_and_nothing_else() {
     let () = raw.set(BUCKET, "foreign").await.unwrap();
     is_refused(&adapter.commit(marking(&mark(1))).await);
     assert_eq!(head(&adapter).await, Some(before.head), "nothing was appended");
-    is_refused(&adapter.load(channel()).await);
+    is_refused(&adapter.load(channel(), None).await);
     commits(&adapter, dropping(1)).await;
     let () = raw.del(BUCKET).await.unwrap();
     let mark = mark(1);
@@ -257,6 +258,38 @@ async fn credentials_are_checked_and_never_shown() {
     rings_again(&adapter, &mut subscribe(&adapter).await).await;
 }
 
+#[tokio::test]
+async fn a_password_that_is_rotated_is_read_again_from_its_file() {
+    let server = Server::with(&["--requirepass", "first-s3cret"]).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "first-s3cret\n").unwrap();
+    // The file goes before what is set.
+    let config = server.config().password(Secret::new("wrong")).password_file(&file);
+    let adapter = server.adapter(config).await;
+    commits(&adapter, dropping(1)).await;
+    let first = server.config().password(Secret::new("first-s3cret"));
+    let mut raw = server.raw_as("first-s3cret").await;
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", "second-s3cret"])
+        .exec_async(&mut raw)
+        .await
+        .unwrap();
+    let refused = RedisAdapter::connect(first).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Refused(_)), "{refused:?}");
+    std::fs::write(&file, "second-s3cret").unwrap();
+    let () = redis::cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal"])
+        .exec_async(&mut raw)
+        .await
+        .unwrap_or_default();
+    eventually("the new password is used", async || {
+        adapter.commit(dropping(2)).await.is_ok()
+    })
+    .await;
+    rings_again(&adapter, &mut subscribe(&adapter).await).await;
+}
+
 /// Trap 25: an error half-way leaves nothing behind that a later commit or load would stumble over.
 #[tokio::test]
 async fn what_a_permission_lacks_is_named_and_half_a_commit_is_taken_back() {
@@ -313,6 +346,60 @@ async fn what_a_permission_lacks_is_named_and_half_a_commit_is_taken_back() {
         "{answer:?}"
     );
     assert!(!format!("{answer:?}").contains("s3cret"));
+}
+
+/// The permissions that the documentation of the crate lists, and no more.
+const PERMISSIONS: &str = include_str!("../../src/lib.rs");
+
+#[tokio::test]
+async fn the_permissions_that_are_listed_are_enough() {
+    let (_, listed) = PERMISSIONS.split_once("//! ```text\n").unwrap();
+    let (listed, _) = listed.split_once("//! ```").unwrap();
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
+    let mut acl = redis::cmd("ACL");
+    acl.arg("SETUSER").arg("least").arg("on").arg(">s3cret").arg("-@all");
+    for rule in listed.split_whitespace().filter(|word| *word != "//!") {
+        // 7.0 does not know this one; the library goes on without.
+        if rule != "+client|setinfo" {
+            acl.arg(rule);
+        }
+    }
+    acl.exec_async(&mut raw).await.unwrap();
+    let config = server.config().username("least").password(Secret::new("s3cret"));
+    let adapter = server.adapter(config).await;
+    let kept = mark(1);
+    commits(&adapter, marking(&kept)).await;
+    let mut bells = subscribe(&adapter).await;
+    rings_again(&adapter, &mut bells).await;
+    assert_eq!(table(&adapter).await, [kept]);
+    let holder = nonce();
+    let taken = adapter.lease(entry(1), holder, None, LONG).await.unwrap();
+    assert!(matches!(taken, LeaseOutcome::Taken(..)));
+    assert!(adapter.renew(entry(1), holder, LONG).await.unwrap());
+    assert!(adapter.store(entry(1), holder, b"v".to_vec(), LONG).await.unwrap());
+    adapter.release(entry(1), holder).await.unwrap();
+    assert!(Store::read(&*adapter, entry(1)).await.unwrap().value.is_some());
+    adapter
+        .insert_if_absent(entry(2), b"v".to_vec(), None, LONG)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        adapter.increment(entry(1), 1, LONG).await.unwrap();
+    }
+    adapter.announce(b"m".to_vec(), b"r".to_vec()).await.unwrap();
+    assert_eq!(adapter.list().await.unwrap().len(), 1);
+    adapter.forget(b"m".to_vec()).await.unwrap();
+    let head = head(&adapter).await.unwrap();
+    Log::read(&*adapter, channel(), head.position, 10).await.unwrap();
+    let minted = adapter
+        .mint(channel(), Some(head.incarnation), Incarnation(unique()), nonce())
+        .await;
+    assert_eq!(minted, Ok(true));
+    assert!(
+        adapter.load(channel(), None).await.is_ok(),
+        "with a generation that was raised"
+    );
 }
 
 #[tokio::test]

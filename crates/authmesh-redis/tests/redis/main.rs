@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
 mod conformance;
 mod faults;
 mod fixture;
 mod hostile;
 mod nodes;
 mod server;
+mod survey;

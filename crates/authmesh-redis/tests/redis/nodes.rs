@@ -16,13 +16,13 @@ use serde_json::json;
 use crate::fixture::eventually;
 use crate::server::Server;
 
-const ISSUER: &str = "https://issuer.test";
+pub(crate) const ISSUER: &str = "https://issuer.test";
 
 /// An issuer with one key, which goes by the machine's clock.
-struct Issuer(Ed25519KeyPair);
+pub(crate) struct Issuer(Ed25519KeyPair);
 
 impl Issuer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Ed25519KeyPair::generate().unwrap())
     }
 
@@ -32,7 +32,7 @@ impl Issuer {
         Arc::new(FixedKeys::new(document.to_string()))
     }
 
-    fn token(&self, subject: &str) -> String {
+    pub(crate) fn token(&self, subject: &str) -> String {
         let now = authmesh::clock::SystemClock.now().wall;
         let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "k"});
         let claims = json!({"iss": ISSUER, "aud": "api", "sub": subject, "iat": now, "exp": now + 600});
@@ -43,7 +43,7 @@ impl Issuer {
     }
 }
 
-async fn node(name: &str, adapter: RedisAdapter, issuer: &Issuer) -> AuthMesh {
+pub(crate) async fn node(name: &str, adapter: RedisAdapter, issuer: &Issuer) -> AuthMesh {
     // Repair as often as the tests look; the lease is the real one.
     let follower = FollowerConfig {
         watermark_period: Duration::from_millis(100),
@@ -66,11 +66,11 @@ async fn nodes(server: &Server, issuer: &Issuer) -> [AuthMesh; 2] {
     [node("a", adapter(), issuer).await, node("b", adapter(), issuer).await]
 }
 
-async fn accepts(mesh: &AuthMesh, token: &str) -> bool {
+pub(crate) async fn accepts(mesh: &AuthMesh, token: &str) -> bool {
     mesh.verifier().sensitive().verify(token).await.is_ok()
 }
 
-async fn refuses(mesh: &AuthMesh, token: &str) -> bool {
+pub(crate) async fn refuses(mesh: &AuthMesh, token: &str) -> bool {
     let verdict = mesh.verifier().verify(token).await;
     matches!(verdict, Err(VerifyError::Revoked(_)))
 }

@@ -80,7 +80,17 @@ impl Server {
 
     /// A connection of the test's own.
     pub(crate) async fn raw(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).unwrap();
+        self.raw_at(self.url()).await
+    }
+
+    /// The same, with a password.
+    pub(crate) async fn raw_as(&self, password: &str) -> redis::aio::MultiplexedConnection {
+        self.raw_at(format!("redis://:{password}@{}", self.port.address()))
+            .await
+    }
+
+    async fn raw_at(&self, url: String) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(url).unwrap();
         client
             .get_multiplexed_async_connection()
             .await

@@ -116,6 +116,12 @@ impl Admin {
         self.runtime.block_on(self.send(request))
     }
 
+    /// `GET`. The path may carry a query.
+    pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let request = self.request(Method::GET, path)?;
+        self.runtime.block_on(self.send(request))
+    }
+
     /// Several `GET`s at the same time.
     pub(super) fn get_all(&self, paths: [&str; 3]) -> Result<[Answer; 3], Failure> {
         let [a, b, c] = paths.map(|path| self.request(Method::GET, path));

@@ -9,7 +9,7 @@ use super::io::{Exit, Failure, Io};
 use crate::config::{Config, Loaded, default_file};
 
 /// Names the file where no argument does.
-const FILE_VARIABLE: &str = "AUTHMESH_CONFIG";
+pub(super) const FILE_VARIABLE: &str = "AUTHMESH_CONFIG";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 no problems; 1 problems; 2 wrong usage, or the file could not be read.

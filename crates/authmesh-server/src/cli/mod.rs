@@ -5,8 +5,12 @@
 //! | `serve` | ended in good order | - | did not start, or failed |
 //! | `token verify`, `token explain` | accepted | refused | could not tell |
 //! | `revoke` | committed | refused | unconfirmed, or the node could not be asked |
+//! | `marks list` | listed | - | the node could not be asked |
+//! | `marks explain` | marks stand against it | none does, or refused | the node could not be asked |
 //! | `status` | all is well | the node is degraded or blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
+//! | `doctor` | nothing failed | something did | something could not be checked |
+//! | `keyring` | done; every key in Redis is in the file | one is not | not done, or Redis could not be asked |
 //!
 //! Wrong usage is 2 everywhere. Rules of the whole module:
 //! - A token and a credential never come from an argument: the process list shows arguments to everybody.
@@ -17,11 +21,15 @@
 mod args;
 mod client;
 mod config;
+mod doctor;
 mod io;
 mod jwks;
+mod keyring;
+mod marks;
 mod revoke;
 mod rules;
 mod status;
+mod target;
 mod text;
 mod token;
 mod usage;
@@ -70,10 +78,17 @@ enum Tool {
     #[command(subcommand)]
     Token(token::TokenCommand),
     Revoke(revoke::RevokeArgs),
+    /// List what is revoked, or ask what stands against somebody.
+    #[command(subcommand)]
+    Marks(marks::MarksCommand),
     Status(status::StatusArgs),
     /// Check, print or write a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    Doctor(doctor::DoctorArgs),
+    /// Make and change the key ring file that the nodes of a cluster share.
+    #[command(subcommand)]
+    Keyring(keyring::KeyringCommand),
 }
 
 /// Parses the command line and does what it says.
@@ -93,8 +108,11 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
     let ended = match tool {
         Tool::Token(command) => token::run(&command, io),
         Tool::Revoke(args) => revoke::run(&args, io),
+        Tool::Marks(command) => marks::run(&command, io),
         Tool::Status(args) => status::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
+        Tool::Doctor(args) => doctor::run(&args, io),
+        Tool::Keyring(command) => keyring::run(&command, io),
     };
     io.finish(ended)
 }

@@ -1,6 +1,7 @@
 //! `authmesh revoke`: voids tokens on every node.
 
-use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use authmesh::proto::time::Unix;
 use clap::Args;
@@ -9,20 +10,22 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::args::only_stdin;
-use super::client::{Admin, ClientArgs};
-use super::io::{Exit, Failure, Io};
-use super::text::{clock, plain, row};
+use super::client::{Admin, Answer, ClientArgs};
+use super::io::{Exit, Failure, Io, MAX_INPUT_BYTES, read};
+use super::target::{Target, TargetArgs, token_from};
+use super::text::{clock, count, plain, row};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 committed; 1 refused, or you did not confirm; 2 unconfirmed, wrong usage, or the node could not be asked. After
 2 it is safe to run the same command again.
 
-Revoking a client or a whole issuer asks before it does so; --yes skips the question. The credential is read from
-AUTHMESH_ADMIN_TOKEN or --token-file.
+Revoking a client, a signing key or a whole issuer says how far it reaches and asks before it does so; --yes skips the
+question. Several values are revoked all or none. The credential is read from AUTHMESH_ADMIN_TOKEN or --token-file.
 
 Examples:
   authmesh revoke --subject alice --why \"password changed\"
   authmesh revoke --subject alice --except-session 08a5019c --why \"signed out elsewhere\"
+  authmesh revoke --subject alice --subject bob --why \"left the company\"
   authmesh revoke --token - --why \"found in a log\" < token.txt
   authmesh revoke --whole-issuer --issuer https://login.example.com --why \"key stolen\"";
 
@@ -31,7 +34,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(super) struct RevokeArgs {
     #[command(flatten)]
-    scope: Scope,
+    target: TargetArgs,
     /// Issuer that the tokens are from [default: the only issuer of the node]
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new(), conflicts_with = "token")]
     issuer: Option<String>,
@@ -42,6 +45,9 @@ pub(super) struct RevokeArgs {
     #[arg(long, value_name = "SID", value_parser = NonEmptyStringValueParser::new(),
           conflicts_with_all = ["session", "jti", "token"])]
     except_session: Option<String>,
+    /// Spare the one token that this file holds, where tokens carry no `sid`; it must be valid
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["except_session", "jti", "token"])]
+    except_token_file: Option<PathBuf>,
     /// Do not ask; needed where standard input is no terminal
     #[arg(long)]
     yes: bool,
@@ -49,68 +55,61 @@ pub(super) struct RevokeArgs {
     client: ClientArgs,
 }
 
-/// What is revoked.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct Scope {
-    /// Every token of this subject (`sub`)
-    #[arg(long, value_name = "SUB", value_parser = NonEmptyStringValueParser::new())]
-    subject: Option<String>,
-    /// Every token of this session (`sid`)
-    #[arg(long, value_name = "SID", value_parser = NonEmptyStringValueParser::new())]
-    session: Option<String>,
-    /// The token with this ID (`jti`)
-    #[arg(long, value_name = "JTI", value_parser = NonEmptyStringValueParser::new())]
-    jti: Option<String>,
-    /// Every token of this client (`client_id`, else `azp`)
-    #[arg(long, value_name = "CLIENT", value_parser = NonEmptyStringValueParser::new())]
-    client: Option<String>,
-    /// Every token of the issuer
-    #[arg(long)]
-    whole_issuer: bool,
-    /// `-`: the one token on standard input
-    #[arg(long, value_name = "-")]
-    token: Option<OsString>,
-}
-
 pub(super) fn run(args: &RevokeArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    if let Some(given) = &args.scope.token {
+    if let Some(given) = &args.target.token {
         only_stdin(given)?;
     }
+    let targets = args.target.all()?;
+    let spared = args.except_token_file.as_deref().map(token_in).transpose()?;
     let admin = Admin::new(&args.client, io)?;
-    if let Some(question) = args.question()
+    if let Some(wide) = targets.iter().find(|target| target.is_wide())
         && !args.yes
+        && !io.interactive
     {
-        if !io.interactive {
-            return Err(Failure::said(format!(
-                "{question} Nothing was revoked: add --yes, since standard input is no terminal to ask at"
-            )));
+        return Err(Failure::said(format!(
+            "{} Nothing was revoked: add --yes, since standard input is no terminal to ask at",
+            args.reach(wide)
+        )));
+    }
+
+    let mut bodies: Vec<Map<String, Value>> = targets.iter().map(|target| args.body(target)).collect();
+    let mut secret = spared.unwrap_or_default();
+    if !secret.is_empty() {
+        for body in &mut bodies {
+            body.insert("except_token".into(), secret.clone().into());
         }
-        if !io.confirm(&question)? {
-            io.note("nothing was revoked")?;
-            return Ok(Exit::No);
+    }
+    if args.target.token.is_some() {
+        match token_from(io)? {
+            Ok(token) => {
+                secret.clone_from(&token);
+                let mut body = args.words();
+                body.insert("token".into(), token.into());
+                bodies.push(body);
+            }
+            Err(reason) => {
+                writeln!(io.stdout, "refused")?;
+                row(io.stdout, "reason", reason)?;
+                return Ok(Exit::No);
+            }
         }
     }
 
-    let mut body = args.body();
-    let mut secret = String::new();
-    if args.scope.token.is_some() {
-        let text = io
-            .read_token()?
-            .ok()
-            .and_then(|token| token.as_text().map(str::to_owned));
-        let Some(text) = text.filter(|text| !text.is_empty()) else {
-            writeln!(io.stdout, "refused")?;
-            row(io.stdout, "reason", "standard input holds no token")?;
-            return Ok(Exit::No);
-        };
-        secret.clone_from(&text);
-        body.insert("token".into(), text.into());
-    }
-
-    let answer = admin.post("v1/revocations", &Value::Object(body))?;
+    let Some(answer) = args.send(&admin, io, &targets, &mut bodies)? else {
+        io.note("nothing was revoked")?;
+        return Ok(Exit::No);
+    };
     match answer.status {
-        200 => answer.read::<Receipt>()?.print(io),
+        200 if bodies.len() == 1 => answer.read::<Receipt>()?.print(io, None),
+        200 => {
+            let mut exit = Exit::Yes;
+            for (receipt, target) in answer.read::<Receipts>()?.receipts.iter().zip(&targets) {
+                if receipt.print(io, Some(target))? != Exit::Yes {
+                    exit = Exit::Unknown;
+                }
+            }
+            Ok(exit)
+        }
         _ if answer.is_refusal() => {
             writeln!(io.stdout, "refused: nothing was revoked")?;
             row(io.stdout, "reason", &answer.problem(&[&secret]))?;
@@ -120,43 +119,119 @@ pub(super) fn run(args: &RevokeArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
     }
 }
 
+/// A token that stands in a file. Never names the file: somebody may have given the token itself.
+fn token_in(path: &Path) -> Result<String, Failure> {
+    let bytes = File::open(path)
+        .and_then(|file| read(file, MAX_INPUT_BYTES + 1))
+        .map_err(|error| {
+            Failure::said(format!(
+                "--except-token-file: the file cannot be read: {}. Name a file that holds the token to spare",
+                plain(&error.to_string())
+            ))
+        })?;
+    let text = std::str::from_utf8(bytes.trim_ascii()).unwrap_or_default();
+    if text.is_empty() || !text.is_ascii() || bytes.len() as u64 > MAX_INPUT_BYTES {
+        return Err(Failure::said(format!(
+            "--except-token-file: the file must hold one token and nothing else, at most {MAX_INPUT_BYTES} bytes"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+/// What a node says when something has to be confirmed.
+#[derive(Deserialize)]
+struct Unconfirmed {
+    confirm: String,
+    verdicts: u64,
+    #[serde(default)]
+    at: usize,
+}
+
 impl RevokeArgs {
-    /// What to ask before tokens of many people are voided.
-    fn question(&self) -> Option<String> {
+    /// Sends the revocation, and asks for each part that the node wants confirmed. `None`: the person said no.
+    fn send(
+        &self,
+        admin: &Admin,
+        io: &mut Io<'_>,
+        targets: &[Target<'_>],
+        bodies: &mut [Map<String, Value>],
+    ) -> Result<Option<Answer>, Failure> {
+        if self.yes {
+            for (body, target) in bodies.iter_mut().zip(targets) {
+                let name = target.name(self.issuer.as_deref()).filter(|_| target.is_wide());
+                if let Some(name) = name {
+                    body.insert("confirm".into(), name.into());
+                }
+            }
+        }
+        let mut asked = 0;
+        loop {
+            let request = match &*bodies {
+                [one] => Value::Object(one.clone()),
+                several => Value::Array(several.iter().cloned().map(Value::Object).collect()),
+            };
+            let answer = admin.post("v1/revocations", &request)?;
+            // A node that wants more confirmations than there are targets is not content with any.
+            if answer.status != 409 || asked >= bodies.len() {
+                return Ok(Some(answer));
+            }
+            let Ok(wanted) = answer.read::<Unconfirmed>() else {
+                return Ok(Some(answer));
+            };
+            let (Some(body), Some(target)) = (bodies.get_mut(wanted.at), targets.get(wanted.at)) else {
+                return Ok(Some(answer));
+            };
+            asked += 1;
+            let question = format!(
+                "{} The node that is asked holds {} of it in its memory; others hold more.",
+                self.reach(target),
+                count(wanted.verdicts, "verdict", "verdicts"),
+            );
+            if !self.yes && !io.confirm(&question)? {
+                return Ok(None);
+            }
+            body.insert("confirm".into(), wanted.confirm.into());
+        }
+    }
+
+    /// What becomes void, where that concerns many people.
+    fn reach(&self, target: &Target<'_>) -> String {
         let issuer = match &self.issuer {
             Some(issuer) => format!("the issuer {}", plain(issuer)),
             None => "the node's issuer".to_owned(),
         };
-        if self.scope.whole_issuer {
-            return Some(format!(
-                "This voids every token of {issuer}, on every node: everybody has to sign in again."
-            ));
+        if target.what == "whole_issuer" {
+            return format!("This voids every token of {issuer}, on every node: everybody has to sign in again.");
         }
-        let client = plain(self.scope.client.as_deref()?);
-        Some(format!(
-            "This voids every token of the client {client} from {issuer}, on every node."
-        ))
+        format!(
+            "This voids every token of the {} from {issuer}, on every node.",
+            target.words()
+        )
     }
 
-    fn body(&self) -> Map<String, Value> {
-        let scope = &self.scope;
-        let mut body: Map<String, Value> = [
-            ("subject", &scope.subject),
-            ("session", &scope.session),
-            ("jti", &scope.jti),
-            ("client", &scope.client),
+    fn body(&self, target: &Target<'_>) -> Map<String, Value> {
+        let mut body = self.words();
+        body.extend(target.body());
+        body
+    }
+
+    /// What is the same for every target.
+    fn words(&self) -> Map<String, Value> {
+        [
             ("issuer", &self.issuer),
             ("why", &self.why),
             ("except_session", &self.except_session),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?.into())))
-        .collect();
-        if scope.whole_issuer {
-            body.insert("whole_issuer".into(), true.into());
-        }
-        body
+        .collect()
     }
+}
+
+/// The answer to a batch.
+#[derive(Deserialize)]
+struct Receipts {
+    receipts: Vec<Receipt>,
 }
 
 /// The answer of `POST /v1/revocations`.
@@ -178,8 +253,8 @@ enum State {
 }
 
 impl Receipt {
-    fn print(&self, io: &mut Io<'_>) -> Result<Exit, Failure> {
-        let scope = plain(&self.scope);
+    fn print(&self, io: &mut Io<'_>, of: Option<&Target<'_>>) -> Result<Exit, Failure> {
+        let scope = of.map_or_else(|| plain(&self.scope), Target::words);
         let (head, state) = match (self.state, self.single_copy) {
             (State::Committed, false) => ("revoked", "committed"),
             (State::Committed, true) => (

@@ -34,8 +34,11 @@ pub(super) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let admin = Admin::new(&args.client, io)?;
     let [stats, health, members] = admin.get_all(["v1/stats", "v1/health", "v1/members"])?;
-    for answer in [&stats, &members] {
-        succeeded(answer)?;
+    succeeded(&stats)?;
+    // While Redis is away a node does not know its members, and everything else of its state is asked for all the more.
+    let unknown = (members.status == 503).then(|| members.problem(&[]));
+    if unknown.is_none() {
+        succeeded(&members)?;
     }
     // A node that is not well may say so by its status code, too.
     if health.status != 503 {
@@ -46,11 +49,18 @@ pub(super) fn run(args: &StatusArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
         let all = json!({
             "stats": stats.read::<Value>()?,
             "health": health.read::<Value>()?,
-            "members": members.read::<Value>()?.get("members"),
+            "members": match &unknown {
+                Some(_) => None,
+                None => members.read::<Value>()?.get("members").cloned(),
+            },
         });
         writeln!(io.stdout, "{all}")?;
     } else {
-        print(io.stdout, &stats.read()?, &state, &members.read()?)?;
+        let members = match unknown {
+            Some(why) => Err(why),
+            None => Ok(members.read()?),
+        };
+        print(io.stdout, &stats.read()?, &state, members.as_ref())?;
     }
     Ok(if state.status == "ok" { Exit::Yes } else { Exit::No })
 }
@@ -92,7 +102,8 @@ struct Stats {
 struct Counts {
     hits: u64,
     verified: u64,
-    blind: u64,
+    blind_hits: u64,
+    blind_verified: u64,
     refused: u64,
     revoked: u64,
     could_not_ask: u64,
@@ -144,21 +155,27 @@ struct Member {
     this: bool,
 }
 
-fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: &Members) -> io::Result<()> {
+/// `members`: what is known of them, or why nothing is.
+fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: Result<&Members, &String>) -> io::Result<()> {
     let coherence = match (health.coherent, health.blind_for_seconds) {
         (true, _) => "coherent".to_owned(),
         (false, Some(seconds)) => format!("blind for {}", span(seconds)),
         (false, None) => "blind since its start".to_owned(),
     };
-    let live = members.members.iter().filter(|member| member.live).count();
+    let known = members.map_or_else(
+        |_| "members unknown".to_owned(),
+        |Members { members }| {
+            let live = members.iter().filter(|member| member.live).count();
+            format!("{live} of {} live", count(members.len() as u64, "node", "nodes"))
+        },
+    );
     let trusted = health.issuers.iter().filter(|issuer| issuer.trusted).count();
     writeln!(
         out,
-        "node {}   {}, {coherence}, {}   {live} of {} live   issuers {trusted} of {} ok",
+        "node {}   {}, {coherence}, {}   {known}   issuers {trusted} of {} ok",
         plain(&stats.node),
         plain(&health.status),
         if health.ready { "ready" } else { "not ready" },
-        count(members.members.len() as u64, "node", "nodes"),
         health.issuers.len(),
     )?;
     let counts = &stats.counts;
@@ -168,7 +185,7 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: &Members)
         thousands(counts.verified),
         thousands(counts.refused),
         thousands(counts.revoked),
-        thousands(counts.blind),
+        thousands(counts.blind_hits.saturating_add(counts.blind_verified)),
         thousands(counts.could_not_ask),
     );
     let memory = format!(
@@ -192,9 +209,13 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: &Members)
         row(out, "outbox", &format!("{waiting} for its commit"))?;
     }
 
-    if !members.members.is_empty() {
-        writeln!(out)?;
-        members_table(&members.members).print(out)?;
+    match members {
+        Ok(Members { members }) if !members.is_empty() => {
+            writeln!(out)?;
+            members_table(members).print(out)?;
+        }
+        Ok(_) => {}
+        Err(why) => row(out, "members", why)?,
     }
     if !health.issuers.is_empty() {
         writeln!(out)?;

@@ -6,7 +6,7 @@ use super::problem::Problem;
 use super::resolve::Resolved;
 use super::secret::Secret;
 use super::typed::{
-    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, Log, Route, Server,
+    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, Log, Redis, Route, Server,
 };
 use super::value::{FromValue, Value};
 
@@ -46,6 +46,7 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
             listen: values.take("admin.listen")?,
             token: admin_token,
         },
+        redis: redis(&mut values)?,
         cache: Cache {
             verdict_bytes: values.take("cache.verdict_bytes")?,
             entry_bytes: values.take("cache.entry_bytes")?,
@@ -65,12 +66,33 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
         danger: Danger {
             any_audience: values.take("danger.any_audience")?,
             allow_http: values.take("danger.allow_http")?,
+            any_eviction_policy: values.take("danger.any_eviction_policy")?,
         },
     };
     match values.0.into_keys().next() {
         None => Ok(config),
         Some(unused) => Err(Problem::defect(&unused)),
     }
+}
+
+/// `None` where no URL is set: `checks` has seen that nothing else is set then.
+fn redis(values: &mut Values) -> Result<Option<Redis>, Problem> {
+    let urls: Option<Vec<String>> = values.take("redis.url")?;
+    let redis = Redis {
+        username: values.take("redis.username")?,
+        password_file: values.take("redis.password_file")?,
+        ca_file: values.take("redis.ca_file")?,
+        client_certificate: Option::zip(
+            values.take("redis.client_cert_file")?,
+            values.take("redis.client_key_file")?,
+        ),
+        prefix: values.take("redis.prefix")?,
+        connect_timeout: values.take("redis.connect_timeout")?,
+        response_timeout: values.take("redis.response_timeout")?,
+        log_entries: values.take("redis.log_entries")?,
+        urls: urls.unwrap_or_default(),
+    };
+    Ok(Some(redis).filter(|redis| !redis.urls.is_empty()))
 }
 
 fn issuer(values: &mut Values, index: usize) -> Result<Issuer, Problem> {

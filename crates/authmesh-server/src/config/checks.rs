@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::problem::Report;
+use super::redis;
 use super::resolve::Resolved;
 use super::routes;
 use super::schema;
@@ -19,6 +20,7 @@ pub(super) fn run(settings: &Resolved, problems: &mut Report, warnings: &mut Rep
     listeners(settings, token.is_some(), problems, warnings);
     headers(settings, problems);
     issuers(settings, problems);
+    redis::check(settings, problems, warnings);
     routes::check(settings, problems, warnings);
     dangers(settings, warnings);
     token

@@ -7,8 +7,9 @@ use super::problem::{Location, Report, shown};
 use super::resolve::AllGiven;
 use super::rules;
 use super::schema::{self, Group};
+use super::sections::GROUPS;
 use super::suggest;
-use super::table::{GROUPS, SETTINGS};
+use super::table::SETTINGS;
 
 const PREFIX: &str = "AUTHMESH_";
 

@@ -18,11 +18,13 @@ mod file;
 mod kind;
 mod print;
 mod problem;
+mod redis;
 mod resolve;
 mod routes;
 mod rules;
 mod schema;
 mod secret;
+mod sections;
 mod source;
 mod suggest;
 mod table;
@@ -40,7 +42,7 @@ pub use resolve::{Effective, Source};
 pub use secret::Secret;
 pub use typed::{
     Access, Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, Level, Log, LogFormat,
-    Route, Server, WhenBlind,
+    Redis, Route, Server, WhenBlind,
 };
 
 use std::path::Path;
@@ -66,6 +68,12 @@ impl Loaded {
     pub fn print(&self) -> String {
         print::effective(&self.effective)
     }
+}
+
+/// Checks the URL of a Redis by the rule of `redis.url`. The error goes on after the name of what holds it, and does not
+/// repeat it.
+pub(crate) fn redis_url(url: &str) -> Result<(), String> {
+    redis::url(url)
 }
 
 impl Config {

@@ -4,7 +4,8 @@ use super::kind::Kind;
 use super::problem::Location;
 use super::resolve::{Effective, Source};
 use super::schema::{Fallback, Setting};
-use super::table::{GROUPS, SECTIONS, SETTINGS};
+use super::sections::{GROUPS, SECTIONS};
+use super::table::SETTINGS;
 
 /// The widest column at which the sources are lined up.
 const MAX_ALIGN: usize = 56;

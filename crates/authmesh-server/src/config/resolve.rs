@@ -9,8 +9,9 @@ use super::env::Environment;
 use super::kind::{Given, Kind};
 use super::problem::{Location, Report};
 use super::schema::{self, Fallback, Setting, Surroundings};
+use super::sections::GROUPS;
 use super::source::{self, Document};
-use super::table::{GROUPS, SETTINGS};
+use super::table::SETTINGS;
 use super::value::Value;
 
 /// What file and environment give, by the paths of settings with numbers (`issuers[3].url`). No `Debug`: a

@@ -14,7 +14,7 @@ pub(super) const ALGORITHMS: [&str; 9] = [
 ];
 
 /// The greatest length of a URL, in bytes.
-const MAX_URL_BYTES: usize = 2048;
+pub(super) const MAX_URL_BYTES: usize = 2048;
 
 pub(super) fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
@@ -28,7 +28,7 @@ fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn length(text: &str, max: usize) -> Verdict {
+pub(super) fn length(text: &str, max: usize) -> Verdict {
     if text.is_empty() {
         return Err("is empty".into());
     }

@@ -1,7 +1,8 @@
 //! The shape of the table of settings, and questions to it.
 
 use super::kind::Kind;
-use super::table::{GROUPS, SETTINGS};
+use super::sections::GROUPS;
+use super::table::SETTINGS;
 
 /// One setting.
 #[derive(Debug)]
@@ -142,11 +143,8 @@ pub(super) fn names_in(section: &str) -> Vec<&'static str> {
 /// The sentence for a section that belongs to a later version, by the first part of a path in any case.
 pub(super) fn not_yet(first: &str) -> Option<&'static str> {
     match first.to_ascii_lowercase().as_str() {
-        "redis" => {
-            Some("cannot be set: this version of authmesh has no Redis yet. Remove it; each node keeps its own cache.")
-        }
         "gossip" => {
-            Some("cannot be set: this version of authmesh has no gossip yet. Remove it; each node keeps its own cache.")
+            Some("cannot be set: this version of authmesh has no gossip yet. Remove it; Redis makes nodes one cluster.")
         }
         _ => None,
     }

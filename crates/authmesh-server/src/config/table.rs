@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::kind::Kind;
+use super::redis;
 use super::rules;
 use super::schema::Fallback::{Computed, Is, Required, Unset};
-use super::schema::{Group, Section, Setting};
+use super::schema::Setting;
 use super::typed::{Access, Level, LogFormat};
 
 const KIB: u64 = 1 << 10;
@@ -39,73 +40,6 @@ const fn words(what: &'static str, min: usize, max: usize, rule: fn(&str) -> rul
     Kind::Words { what, min, max, rule }
 }
 
-/// Sections that may stand several times.
-pub(super) static GROUPS: &[Group] = &[
-    Group {
-        name: "issuers",
-        min: 1,
-        max: 512,
-        advice: "is missing: without an issuer no token can be accepted. Add a section [[issuers]] with url and \
-                 audience, or set AUTHMESH_ISSUERS_0_URL and AUTHMESH_ISSUERS_0_AUDIENCE.",
-    },
-    Group {
-        name: "routes",
-        min: 0,
-        max: 256,
-        advice: "",
-    },
-];
-
-/// Sections, in the order of the file.
-pub(super) static SECTIONS: &[Section] = &[
-    Section {
-        path: "cluster",
-        doc: "Who this node is.",
-    },
-    Section {
-        path: "server",
-        doc: "The listener that proxies ask (forward auth), with health and metrics.",
-    },
-    Section {
-        path: "server.headers",
-        doc: "Names of the identity headers of an answer. All of them are always sent, empty where the token has no \
-              such claim, so that a client cannot smuggle its own through the proxy. \"\" turns one off.",
-    },
-    Section {
-        path: "admin",
-        doc: "The admin API: revocation, statistics, health. It is off where no credential is set. The credential comes \
-              from token_file or from AUTHMESH_ADMIN_TOKEN, never from this file.",
-    },
-    Section {
-        path: "cache",
-        doc: "Sizes and ages of what is kept in memory.",
-    },
-    Section {
-        path: "issuers[]",
-        doc: "Whose tokens are accepted: one section for each issuer. In variables, issuers are numbered from 0.",
-    },
-    Section {
-        path: "issuers[].keys",
-        doc: "How long the issuer's keys are trusted.",
-    },
-    Section {
-        path: "issuers[].http",
-        doc: "How the issuer is asked.",
-    },
-    Section {
-        path: "routes[]",
-        doc: "What paths demand. The first section that matches wins; where none matches, a valid token is enough.",
-    },
-    Section {
-        path: "log",
-        doc: "Logging.",
-    },
-    Section {
-        path: "danger",
-        doc: "Options that weaken a rule. Leave them alone in production.",
-    },
-];
-
 /// Every setting, in the order of the file. Settings of one section stand together.
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {
@@ -136,8 +70,9 @@ pub(super) static SETTINGS: &[Setting] = &[
         fallback: Unset {
             example: "/run/secrets/authmesh-keyring",
         },
-        doc: "File with the keys that seal what leaves the process. Without it a ring is made at start and forgotten at \
-              the end, which is fine while nothing is shared between nodes.",
+        doc: "File with the keys that seal what leaves the process, the same on every node: `authmesh keyring generate` \
+              makes one. It is read again when it changes, and on SIGHUP. Without it a ring is made at start and \
+              forgotten at the end, which is fine while nothing is shared between nodes.",
     },
     Setting {
         path: "server.listen",
@@ -238,6 +173,84 @@ pub(super) static SETTINGS: &[Setting] = &[
         kind: Kind::Secret,
         fallback: Unset { example: "" },
         doc: "The admin credential itself. It wins over token_file.",
+    },
+    Setting {
+        path: "redis.url",
+        kind: words("URLs", 0, 16, redis::url),
+        fallback: Unset {
+            example: "rediss://redis.example.com:6379",
+        },
+        doc: "Where Redis is: redis://HOST:PORT, or rediss://HOST:PORT for TLS. Of a Redis Cluster name several nodes; the \
+              others are found through them. Version 7.0 at least, or Valkey 7.2.",
+    },
+    Setting {
+        path: "redis.username",
+        kind: word("a user name", redis::username),
+        fallback: Unset { example: "authmesh" },
+        doc: "The ACL user. Without it, Redis' user \"default\".",
+    },
+    Setting {
+        path: "redis.password_file",
+        kind: Kind::File,
+        fallback: Unset {
+            example: "/run/secrets/authmesh-redis-password",
+        },
+        doc: "File with the password and nothing else, at most 4,096 bytes. It is read at each new connection, so that a \
+              password can be changed. A line break at its end is ignored.",
+    },
+    Setting {
+        path: "redis.ca_file",
+        kind: Kind::File,
+        fallback: Unset {
+            example: "/etc/ssl/redis-ca.pem",
+        },
+        doc: "PEM file with the root certificates that may sign Redis' own, instead of those of this machine.",
+    },
+    Setting {
+        path: "redis.client_cert_file",
+        kind: Kind::File,
+        fallback: Unset {
+            example: "/run/secrets/authmesh-redis.crt",
+        },
+        doc: "PEM file with the certificate that this node shows to Redis (mutual TLS). Goes with client_key_file.",
+    },
+    Setting {
+        path: "redis.client_key_file",
+        kind: Kind::File,
+        fallback: Unset {
+            example: "/run/secrets/authmesh-redis.key",
+        },
+        doc: "PEM file with the private key of client_cert_file.",
+    },
+    Setting {
+        path: "redis.prefix",
+        kind: word(
+            "a name of 1 to 64 letters, digits, \".\", \"_\" and \"-\"",
+            rules::node_name,
+        ),
+        fallback: Is("authmesh"),
+        doc: "What every key in Redis begins with; the same on every node. Clusters with other names may share it.",
+    },
+    Setting {
+        path: "redis.connect_timeout",
+        kind: millis(10, 60_000),
+        fallback: Is("1s"),
+        doc: "Limit for a connection to Redis, TLS and the check of the server included.",
+    },
+    Setting {
+        path: "redis.response_timeout",
+        kind: millis(10, 60_000),
+        fallback: Is("1s"),
+        doc: "Limit for an answer of Redis.",
+    },
+    Setting {
+        path: "redis.log_entries",
+        kind: Kind::Count {
+            min: 128,
+            max: 1_000_000,
+        },
+        fallback: Is("4096"),
+        doc: "Entries that each of the 64 logs keeps. A node that was away for longer loads all revocations anew.",
     },
     Setting {
         path: "cache.verdict_bytes",
@@ -454,5 +467,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         kind: ON_OFF,
         fallback: Is("false"),
         doc: "Issuers and key sets may be asked over plain HTTP. Whoever sits on the wire can then forge tokens.",
+    },
+    Setting {
+        path: "danger.any_eviction_policy",
+        kind: ON_OFF,
+        fallback: Is("false"),
+        doc: "A Redis may be used whose maxmemory-policy evicts any key. It may then forget a revocation, and a node that \
+              starts later never hears of it.",
     },
 ];

@@ -19,6 +19,8 @@ pub struct Config {
     pub server: Server,
     /// The admin API.
     pub admin: Admin,
+    /// The Redis that makes nodes one cluster. Default: none; the node stands alone.
+    pub redis: Option<Redis>,
     /// Sizes and ages of what is kept in memory.
     pub cache: Cache,
     /// Whose tokens are accepted: 1 to 512, with different URLs.
@@ -88,6 +90,29 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The credential, from `AUTHMESH_ADMIN_TOKEN` or from the file in `admin.token_file`. Without it the admin API is off.
     pub token: Option<Secret>,
+}
+
+/// Redis. Where it is set, so is [`Cluster::key_ring_file`].
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// `redis://` or `rediss://` URLs without credentials: 1 to 16, all with the same scheme.
+    pub urls: Vec<String>,
+    /// The ACL user. Default: none, which means `default`.
+    pub username: Option<String>,
+    /// File of the password. Default: none.
+    pub password_file: Option<PathBuf>,
+    /// PEM file of the root certificates that are trusted instead of the machine's. Default: none.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the certificate and of the private key for mutual TLS. Default: none.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// What every key begins with: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-`. Default: `authmesh`.
+    pub prefix: String,
+    /// Limit for a connection, 10 ms to 60 s. Default: 1 s.
+    pub connect_timeout: Duration,
+    /// Limit for an answer, 10 ms to 60 s. Default: 1 s.
+    pub response_timeout: Duration,
+    /// Entries of each log, 128 to 1,000,000. Default: 4,096.
+    pub log_entries: usize,
 }
 
 /// Sizes and ages of what is kept in memory.
@@ -193,6 +218,8 @@ pub struct Danger {
     pub any_audience: bool,
     /// Issuers and key sets may be asked over plain HTTP. Default: false.
     pub allow_http: bool,
+    /// Redis may evict revocations. Default: false.
+    pub any_eviction_policy: bool,
 }
 
 /// What a node that is not coherent does with a request.

@@ -110,6 +110,16 @@ impl FromValue for Option<Duration> {
     }
 }
 
+impl FromValue for Option<Vec<String>> {
+    fn from_value(value: Option<Value>) -> Option<Self> {
+        match value {
+            None => Some(None),
+            Some(Value::List(value)) => Some(Some(value)),
+            Some(_) => None,
+        }
+    }
+}
+
 impl FromValue for Option<PathBuf> {
     fn from_value(value: Option<Value>) -> Option<Self> {
         match value {

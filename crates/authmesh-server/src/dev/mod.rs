@@ -1,6 +1,7 @@
 //! Development mode: a whole small world in one process, on loopback.
 
 pub mod issuer;
+mod redis;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use authmesh_oidc::{HttpClient, HttpKeySource};
 use tokio::net::TcpListener;
 
 use self::issuer::DevIssuer;
+use self::redis::{CLUSTER, DevRedis};
 use crate::config::Secret;
 use crate::serve::{ForwardSettings, Limits, Metrics, RunningNode, ServeError, bind, stop_signal};
 
@@ -21,8 +23,13 @@ const ADMIN: u16 = 100;
 /// The issuer's port lies so far above the first port.
 const ISSUER: u16 = 200;
 
-/// Runs `serve --dev` until it is stopped.
-pub async fn run(nodes: u16, port_base: u16) -> Result<(), ServeError> {
+/// Runs `serve --dev` until it is stopped. With `redis`, the URL of one, the nodes share that instead of a cluster in
+/// memory.
+pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>) -> Result<(), ServeError> {
+    let redis = match redis {
+        Some(url) => Some(DevRedis::connect(url).await?),
+        None => None,
+    };
     let port = |offset: u16| {
         if port_base == 0 {
             return Ok(0);
@@ -55,12 +62,14 @@ pub async fn run(nodes: u16, port_base: u16) -> Result<(), ServeError> {
         let admin = bind_port(port(ADMIN + index)?).await?;
         let (forward_url, admin_url) = (url_of(&forward)?, url_of(&admin)?);
         let metrics = Metrics::new()?;
-        let mesh = AuthMesh::builder()
-            .name(&name)
-            .cluster("dev")
+        let builder = AuthMesh::builder().name(&name).cluster(CLUSTER);
+        let builder = match &redis {
+            Some(redis) => builder.join(redis.adapter()?),
+            None => builder.join(Arc::clone(&cluster)),
+        };
+        let mesh = builder
             .address(forward_url.trim_start_matches("http://"))
             .key_ring(ring.clone())
-            .join(Arc::clone(&cluster))
             .issuer(
                 &issuer_url,
                 Arc::new(key_source(&issuer_url)?),
@@ -83,7 +92,7 @@ pub async fn run(nodes: u16, port_base: u16) -> Result<(), ServeError> {
         ));
         rows.push((name, forward_url, admin_url));
     }
-    print!("{}", greeting(&rows, &issuer_url, &credential));
+    print!("{}", greeting(&rows, &issuer_url, &credential, redis.as_ref()));
 
     stop_signal().await;
     let stats: Vec<_> = running.iter().map(|node| node.mesh.stats()).collect();
@@ -104,6 +113,9 @@ pub async fn run(nodes: u16, port_base: u16) -> Result<(), ServeError> {
         hits + verified + refused,
         (hits + verified).saturating_sub(fetches)
     );
+    if let Some(redis) = &redis {
+        print!("{}", redis.farewell());
+    }
     Ok(())
 }
 
@@ -146,9 +158,13 @@ fn ring() -> Result<KeyRing, ServeError> {
 }
 
 /// What development mode prints: where everything is, and commands that work as they stand.
-fn greeting(rows: &[(String, String, String)], issuer: &str, credential: &str) -> String {
+fn greeting(rows: &[(String, String, String)], issuer: &str, credential: &str, redis: Option<&DevRedis>) -> String {
+    let shared = match redis {
+        Some(redis) => format!("{} (prefix {})", redis.url, redis.prefix),
+        None => "in-memory L2".to_owned(),
+    };
     let mut text = format!(
-        "authmesh {}  development mode: {} node{} in one process, in-memory L2, throw-away keys. Not for production.\n\n  \
+        "authmesh {}  development mode: {} node{} in one process, {shared}, throw-away keys. Not for production.\n\n  \
          {:<7}{:<29}{}\n",
         env!("CARGO_PKG_VERSION"),
         rows.len(),

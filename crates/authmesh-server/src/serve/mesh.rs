@@ -5,14 +5,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh::jose::{Algorithm, AlgorithmSet};
-use authmesh::{AuthMesh, KeyPolicy, Policy, Rules};
+use authmesh::{AuthMesh, KeyPolicy, KeyRing, Policy, Rules};
 use authmesh_oidc::{HttpClient, HttpKeySource};
+use authmesh_redis::RedisAdapter;
 
-use super::{Metrics, ServeError, keyring};
+use super::{Metrics, ServeError};
 use crate::config::{Config, Issuer};
+use crate::keyring::{self, RingFile};
+use crate::redis;
+
+/// The key ring that the configuration names.
+pub(super) fn key_ring(config: &Config) -> Result<Option<KeyRing>, ServeError> {
+    let Some(path) = &config.cluster.key_ring_file else {
+        return Ok(None);
+    };
+    if keyring::is_open_to_others(path) {
+        tracing::warn!(
+            "key ring {}: others than its owner may read it; `chmod 600` it, or mount the secret with mode 0400",
+            path.display()
+        );
+    }
+    let ring = RingFile::read(path).map_err(ServeError::new)?.ring();
+    ring.map(Some).map_err(ServeError::new)
+}
 
 /// Starts the node that a configuration describes.
-pub(super) async fn start(config: &Config, address: SocketAddr, metrics: &Metrics) -> Result<AuthMesh, ServeError> {
+///
+/// Redis need not be there: the node starts blind then, and answers once it has its marks.
+pub(super) async fn start(
+    config: &Config,
+    address: SocketAddr,
+    ring: Option<&KeyRing>,
+    metrics: &Metrics,
+) -> Result<AuthMesh, ServeError> {
     let mut builder = AuthMesh::builder()
         .name(&config.cluster.node)
         .cluster(&config.cluster.name)
@@ -25,8 +50,11 @@ pub(super) async fn start(config: &Config, address: SocketAddr, metrics: &Metric
             ..Policy::default()
         })
         .meter(metrics.meter());
-    if let Some(path) = &config.cluster.key_ring_file {
-        builder = builder.key_ring(keyring::read(path)?);
+    if let Some(ring) = ring {
+        builder = builder.key_ring(ring.clone());
+    }
+    if let Some(settings) = redis::settings(config).map_err(ServeError::new)? {
+        builder = builder.join(Arc::new(RedisAdapter::lazy(settings).map_err(ServeError::new)?));
     }
     for issuer in &config.issuers {
         let source = key_source(issuer, config.danger.allow_http)?;
@@ -44,7 +72,8 @@ pub(super) async fn start(config: &Config, address: SocketAddr, metrics: &Metric
     Ok(mesh)
 }
 
-fn key_source(issuer: &Issuer, allow_http: bool) -> Result<HttpKeySource, ServeError> {
+/// Where an issuer's keys come from.
+pub(crate) fn key_source(issuer: &Issuer, allow_http: bool) -> Result<HttpKeySource, ServeError> {
     let refuse = |error: &dyn std::fmt::Display| ServeError::new(format!("issuer {}: {error}", issuer.url));
     let mut http = HttpClient::builder()
         .connect_timeout(issuer.http.connect_timeout)

@@ -2,10 +2,10 @@
 
 mod admin;
 mod forward;
-mod keyring;
 mod listener;
 mod mesh;
 mod original;
+mod rotation;
 mod routes;
 mod telemetry;
 #[cfg(test)]
@@ -26,6 +26,7 @@ use crate::config::{self, Config, Secret};
 use crate::dev;
 
 pub use forward::Settings as ForwardSettings;
+pub(crate) use mesh::key_source;
 pub use telemetry::Metrics;
 
 /// Runs a node: forward auth, admin API, metrics.
@@ -33,6 +34,7 @@ pub use telemetry::Metrics;
 #[command(after_help = "\
 Examples:
   authmesh serve --dev --nodes 3              a small world on loopback, with commands to paste
+  authmesh serve --dev --redis redis://127.0.0.1:6379     the same over a real Redis
   authmesh serve --config authmesh.toml       the real thing; `authmesh config default` prints a file to begin with
 
 Exit codes: 0 stopped in good order, 2 not started: what is wrong stands on standard error.")]
@@ -50,6 +52,10 @@ pub struct ServeArgs {
     /// free ports.
     #[arg(long, value_name = "PORT", default_value_t = 8400, requires = "dev")]
     pub port_base: u16,
+    /// A Redis without a password for the nodes to share (development mode only), such as redis://127.0.0.1:6379. Each run
+    /// has keys of its own there. Default: a cluster in memory.
+    #[arg(long, value_name = "URL", requires = "dev")]
+    pub redis: Option<String>,
 }
 
 /// Why a server did not start, in one sentence.
@@ -76,7 +82,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let served = runtime.block_on(async {
         if args.dev {
             telemetry::log_for_dev();
-            return dev::run(args.nodes, args.port_base).await;
+            return dev::run(args.nodes, args.port_base, args.redis.as_deref()).await;
         }
         let loaded = Config::load(args.config.as_deref(), config::process_environment()).map_err(ServeError::new)?;
         telemetry::log(&loaded.config.log);
@@ -108,7 +114,12 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         }
         (None, _) => None,
     };
-    let mesh = mesh::start(&config, address, &metrics).await?;
+    let ring = mesh::key_ring(&config)?;
+    let mesh = mesh::start(&config, address, ring.as_ref(), &metrics).await?;
+    let rotation = CancellationToken::new();
+    if let Some((path, ring)) = config.cluster.key_ring_file.clone().zip(ring) {
+        tokio::spawn(rotation::follow(mesh.clone(), path, ring, rotation.clone()));
+    }
     let settings = ForwardSettings::from_config(&config, &mesh)?;
     let node = RunningNode::start(
         mesh,
@@ -125,10 +136,11 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     );
     tracing::info!(
         %address, admin = ?node.admin, cluster = %config.cluster.name, node = %config.cluster.node,
-        issuers = config.issuers.len(), "authmesh {} is serving", env!("CARGO_PKG_VERSION")
+        issuers = config.issuers.len(), redis = config.redis.is_some(), "authmesh {} is serving", env!("CARGO_PKG_VERSION")
     );
     stop_signal().await;
     tracing::info!("stopping: open requests may end");
+    rotation.cancel();
     node.stop().await;
     Ok(())
 }

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! The listeners' apps, asked without a socket.
 
+mod marks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -390,13 +392,16 @@ async fn metrics_show_what_happened() {
     let text = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
     for line in [
-        "authmesh_verify_total{node=\"n1\",outcome=\"verified\"} 1",
-        "authmesh_verify_total{node=\"n1\",outcome=\"hit\"} 2",
+        "authmesh_verify_total{level=\"source\",node=\"n1\",outcome=\"verified\"} 1",
+        "authmesh_verify_total{level=\"l1\",node=\"n1\",outcome=\"hit\"} 2",
         "authmesh_verify_total{node=\"n1\",outcome=\"revoked\"} 1",
         "authmesh_statements_total{direction=\"made\",node=\"n1\"} 1",
         "authmesh_keys_fetches_total{node=\"n1\",result=\"ok\"} 1",
         "authmesh_marks{node=\"n1\"} 1",
         "authmesh_coherent{node=\"n1\"} 1",
+        "authmesh_blind_seconds{node=\"n1\"} 0",
+        "authmesh_keys_generation{issuer=\"http://127.0.0.1:1\",node=\"n1\"} 1",
+        "authmesh_keys_age_seconds{issuer=\"http://127.0.0.1:1\",node=\"n1\"} ",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

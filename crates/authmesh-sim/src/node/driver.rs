@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use authmesh_proto::commit::{self, Attempt};
 use authmesh_proto::follower::{Action, Input, OpenedEntry, OpenedPayload, Slice};
 use authmesh_proto::ident::{CHANNELS, ChannelId, Incarnation, Nonce};
+use authmesh_proto::marks::Buckets;
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Now;
 
@@ -98,7 +99,7 @@ impl Node {
                 let Table {
                     head, marks: theirs, ..
                 } = table;
-                let lacking = self.marks.lacking_in(channel, &theirs, |_| false);
+                let lacking = self.marks.lacking_in(channel, &theirs, Buckets::NONE, now);
                 for mark in theirs {
                     self.apply_mark(now, mark, head.map(|head| (head.incarnation, head.position)));
                 }
@@ -131,7 +132,10 @@ impl Node {
                 };
                 self.recommit(now, channel, rest, all && committed);
             }
-            (Job::Mint(channel), _) => self.step(now, Some(Input::Minted(channel))),
+            (Job::Mint(channel), answer) => {
+                let won = matches!(answer, Some(Answer::Minted(true)));
+                self.step(now, Some(Input::Minted(channel, won)));
+            }
             (Job::Look { .. } | Job::Lease { .. } | Job::Forget, _) => {}
         }
     }
@@ -178,12 +182,10 @@ impl Node {
 
     fn open(&mut self, entry: &Entry) -> OpenedEntry {
         let payload = match &entry.payload {
-            Payload::Statement { statement, whole } => {
-                if !whole {
-                    self.announced.insert(entry.head.position.nonce);
-                }
-                OpenedPayload::Statement(statement.clone())
-            }
+            Payload::Statement { statement, whole } => match whole {
+                true => OpenedPayload::Statement(statement.clone()),
+                false => OpenedPayload::Bare(statement.clone()),
+            },
             Payload::Mint => OpenedPayload::Nothing,
         };
         let mut head = entry.head;
@@ -207,16 +209,17 @@ impl Node {
             Some(input) => self.follower.handle(now.boot, input),
             None => self.follower.tick(now.boot),
         }
-        let (mut later, mut passed) = (Vec::new(), Vec::new());
+        let (mut later, mut passed, mut unmerged) = (Vec::new(), Vec::new(), None);
         while let Some(action) = self.follower.poll() {
             match action {
                 Action::Apply(statement, incarnation, position) => {
                     self.apply(now, &statement, Some((incarnation, position)));
+                    let whole = unmerged.take() != Some(statement.name);
                     if statement.name.origin == self.origin {
-                        let whole = !self.announced.contains(&position.nonce);
                         passed.push((statement.name, whole));
                     }
                 }
+                Action::Unmerged(name) => unmerged = Some(name),
                 Action::BumpChannel(channel) => {
                     if !self.rules.off(Control::NoBump) {
                         self.fence.bump_channel(channel);
@@ -278,7 +281,7 @@ impl Node {
                 self.start(Job::Mint(channel), op, PORT_TIMEOUT);
             }
             Action::Tell(event) => self.out.push(Out::Tell(event)),
-            Action::Apply(..) | Action::BumpChannel(_) => {}
+            Action::Apply(..) | Action::Unmerged(_) | Action::BumpChannel(_) => {}
         }
     }
 }

@@ -6,7 +6,7 @@
 mod cache;
 mod driver;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use authmesh_proto::commit::{CommitConfig, Commits, Unpositioned, Voids};
@@ -157,8 +157,6 @@ pub struct Node {
     unpositioned: Unpositioned,
     counters: [u64; CHANNELS],
     lacking: BTreeMap<ChannelId, Vec<Mark>>,
-    /// Entries that were announced without their effect.
-    announced: BTreeSet<Nonce>,
     coherent_until: Moment,
     /// A control: when the reads were answered that were asked at these moments.
     answered_at: BTreeMap<Moment, Moment>,
@@ -196,7 +194,6 @@ impl Node {
             unpositioned: Unpositioned::default(),
             counters: [0; CHANNELS],
             lacking: BTreeMap::new(),
-            announced: BTreeSet::new(),
             coherent_until: Moment::ORIGIN,
             answered_at: BTreeMap::new(),
             next_collect: now.boot.plus(COLLECT_PERIOD),

@@ -282,7 +282,7 @@ impl State {
     ) -> (Answer, Vec<Effect>) {
         let previous = self.head();
         if previous.map(|head| head.incarnation) != expected {
-            return (Answer::Done, Vec::new());
+            return (Answer::Minted(false), Vec::new());
         }
         let entry = Entry {
             channel,
@@ -298,7 +298,7 @@ impl State {
             },
             payload: Payload::Mint,
         };
-        (Answer::Done, vec![Effect::Append(Rc::new(entry))])
+        (Answer::Minted(true), vec![Effect::Append(Rc::new(entry))])
     }
 
     fn lease(

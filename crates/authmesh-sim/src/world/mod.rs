@@ -433,7 +433,7 @@ impl World {
             Told::Suspect(channel) | Told::Adopted(channel) | Told::Reloaded(channel) | Told::LostWrites(channel) => {
                 channel
             }
-            Told::Refused(channel, _) => channel,
+            Told::Refused(channel, _) | Told::Damaged(channel) => channel,
         };
         if matches!(told, Told::LostWrites(_)) {
             self.tally.losses_found += 1;

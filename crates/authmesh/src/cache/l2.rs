@@ -72,6 +72,11 @@ impl Shared {
     /// it opens, it has not expired, and no tag of it was voided since it was filled.
     async fn read_record(&self, name: &EntryName) -> Look<(Record, Duration, Vec<u8>)> {
         let node = &self.node;
+        // Asked before the read is sent, and again when it is answered: the answer may be from before a drop that gets its
+        // position in between, and the head beside it proves nothing about that.
+        if node.awaits_position(Voids::Entry(*name)) {
+            return Look::Nothing;
+        }
         let asked = node.now().boot;
         let Some(StoreRead {
             head: Some(head),
@@ -99,7 +104,7 @@ impl Shared {
         if (stored.incarnation, stored.generation) != place {
             return Look::Nothing;
         }
-        let record = match Record::open(&node.codec.sealer, name, place, expires, &sealed) {
+        let record = match Record::open(&node.codec.sealer(), name, place, expires, &sealed) {
             Ok(record) => record,
             Err(error) => {
                 node.counters.unopened.add();
@@ -116,13 +121,13 @@ impl Shared {
             return Look::Nothing;
         }
         let left = Duration::from_secs(expires.saturating_sub(node.now().wall)).min(self.space.lifetime);
-        let marks = node.marks();
-        let allowed = record.tags.iter().all(|tag| marks.tag_allows(tag.tag, tag.applied));
-        drop(marks);
-        if allowed && !left.is_zero() && tags().any(|tag| tag == self.whole) {
-            Look::Counts((record, left, value))
-        } else {
-            Look::Void(value)
+        if left.is_zero() || !tags().any(|tag| tag == self.whole) {
+            return Look::Void(value);
+        }
+        match node.tags_count(&record.tags) {
+            Some(true) => Look::Counts((record, left, value)),
+            Some(false) => Look::Void(value),
+            None => Look::Nothing,
         }
     }
 
@@ -213,7 +218,7 @@ impl Shared {
         // Whole seconds, rounded down: never longer than asked.
         let expires = now.saturating_add(filled.lifetime.as_secs());
         record
-            .seal(&self.node.codec.sealer, name, place, expires, self.node.codec.nonce())
+            .seal(&self.node.codec.sealer(), name, place, expires, self.node.codec.nonce())
             .encode()
     }
 }

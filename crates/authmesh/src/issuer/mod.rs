@@ -42,6 +42,8 @@ pub(crate) struct Issuer {
     /// Wakes the background task when its time-out may have moved.
     moved: Notify,
     clock: Mutex<IssuerClock>,
+    /// The node that it belongs to. A verdict finds its node by it.
+    home: Weak<Node>,
 }
 
 /// A key set, and which of this node's sets of the issuer it is.
@@ -89,7 +91,7 @@ pub struct IssuerStatus {
 }
 
 impl Issuer {
-    pub(crate) fn new(url: &str, source: Arc<dyn KeySource>, policy: KeyPolicy, now: Moment) -> Self {
+    pub(crate) fn new(url: &str, source: Arc<dyn KeySource>, policy: KeyPolicy, now: Moment, home: Weak<Node>) -> Self {
         Self {
             url: url.into(),
             source,
@@ -103,6 +105,7 @@ impl Issuer {
             trouble: Mutex::new(None),
             moved: Notify::new(),
             clock: Mutex::new(IssuerClock::default()),
+            home,
         }
     }
 
@@ -116,7 +119,27 @@ impl Issuer {
     }
 
     pub(crate) fn is_trusted(&self, now: Moment) -> bool {
-        now.as_nanos() < self.trusted_until.load(Ordering::Acquire)
+        now < self.trusted_until()
+    }
+
+    /// The current set, trusted or not.
+    pub(crate) fn held(&self) -> Option<Arc<Keys>> {
+        self.current.load_full()
+    }
+
+    /// Until when the current set is trusted.
+    pub(crate) fn trusted_until(&self) -> Moment {
+        Moment::from_nanos(self.trusted_until.load(Ordering::Acquire))
+    }
+
+    /// Hears of every fetch that ended, after its set and its times are in place.
+    pub(crate) fn fetches(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
+    }
+
+    /// The node, unless it is gone.
+    pub(crate) fn home(&self) -> Option<Arc<Node>> {
+        self.home.upgrade()
     }
 
     pub(crate) fn generation(&self) -> u64 {

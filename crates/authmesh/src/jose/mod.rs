@@ -30,7 +30,7 @@
 //! ```
 
 mod algorithm;
-mod base64url;
+pub(crate) mod base64url;
 mod error;
 mod header;
 mod jwk;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry, Payload};
+use authmesh_proto::marks::{BUCKETS, Buckets, Digests};
 use authmesh_proto::record::{Content, Stored};
 use authmesh_proto::time::Moment;
 
@@ -12,6 +13,10 @@ use crate::ports::{Effect, LeaseOutcome, LogSlice, MarkTable, StoredMark};
 
 /// Hour and field of a mark: what may stand once in the table.
 type MarkId = (u64, [u8; 33]);
+
+const fn bucket(hour: u64) -> usize {
+    (hour % BUCKETS as u64) as usize
+}
 
 #[derive(Clone)]
 enum Undo {
@@ -36,13 +41,19 @@ impl Channel {
         self.log.back().map(|entry| entry.head)
     }
 
-    pub(super) fn take_effect(&mut self, effect: Effect) {
+    /// `past_before`: marks of earlier hours are past, by all clocks that count.
+    pub(super) fn take_effect(&mut self, effect: Effect, past_before: u64) {
         let undo = match effect {
             Effect::Drop(name) => match self.values.remove(&name) {
                 Some((value, until)) => Undo::Value(name, value, until),
                 None => Undo::Nothing,
             },
-            Effect::Mark(mark) => self.merge(mark),
+            Effect::Mark(mark) => {
+                let hour = mark.hour;
+                let undo = self.merge(mark);
+                self.collect(hour, past_before);
+                undo
+            }
         };
         self.undo.push_back(undo);
     }
@@ -88,6 +99,8 @@ impl Channel {
         cap: usize,
     ) -> LogEntry {
         let previous = self.head();
+        let digests = self.marks.values().map(|mark| mark.digest);
+        self.root = digests.fold(Digest::EMPTY, Digest::toggled);
         let head = Head {
             incarnation,
             generation: previous.map_or(0, |head| head.generation + 1),
@@ -145,11 +158,51 @@ impl Channel {
         }
     }
 
-    pub(super) fn table(&self) -> MarkTable {
+    pub(super) fn table(&self, known: Option<&Digests>) -> MarkTable {
+        let mut digests = [Digest::EMPTY; BUCKETS];
+        for mark in self.marks.values() {
+            let digest = &mut digests[bucket(mark.hour)];
+            *digest = digest.toggled(mark.digest);
+        }
+        let mut same = Buckets::NONE;
+        for (at, known) in known.into_iter().flatten().enumerate() {
+            if *known == digests[at] {
+                same.add(at);
+            }
+        }
+        let marks = self.marks.values().filter(|mark| !same.contains(bucket(mark.hour)));
         MarkTable {
             head: self.head(),
-            marks: self.marks.values().cloned().collect(),
+            marks: marks.cloned().collect(),
+            same,
+            bare: Vec::new(),
         }
+    }
+
+    pub(super) fn purge(&mut self, elements: &[StoredMark]) {
+        for element in elements {
+            let id = (element.hour, element.field);
+            if self.marks.get(&id) == Some(element) {
+                self.marks.remove(&id);
+            }
+        }
+    }
+
+    /// Puts an element into the table without telling the head.
+    pub(super) fn plant(&mut self, element: StoredMark) {
+        self.marks.insert((element.hour, element.field), element);
+    }
+
+    /// Removes what is past from the bucket of an hour.
+    fn collect(&mut self, hour: u64, past_before: u64) {
+        let root = &mut self.root;
+        self.marks.retain(|(of, _), mark| {
+            let past = bucket(*of) == bucket(hour) && *of < past_before;
+            if past {
+                *root = root.toggled(mark.digest);
+            }
+            !past
+        });
     }
 
     pub(super) fn value(&self, name: &EntryName, now: Moment) -> Option<&Vec<u8>> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry, MAX_PAYLOAD, Payload};
+use authmesh_proto::marks::Digests;
 use authmesh_proto::time::Moment;
 use tokio::sync::{broadcast, watch};
 use tokio_stream::StreamExt as _;
@@ -25,7 +26,7 @@ use self::channel::Channel;
 use crate::clock::SystemClock;
 use crate::ports::{
     BoxFuture, Bus, BusEvent, BusStream, Clock, Commit, Committed, LeaseOutcome, Log, LogSlice, MarkTable, MemberEntry,
-    Members, PortError, Store, StoreRead,
+    Members, PortError, Store, StoreRead, StoredMark,
 };
 
 pub use fixed::FixedKeys;
@@ -138,6 +139,16 @@ impl Cluster {
             .insert(name, (bytes, until));
     }
 
+    /// Puts an element into a channel's table of marks, as whoever can write to Redis could.
+    pub fn plant(&self, channel: ChannelId, element: StoredMark) {
+        self.state().channels[channel.index()].plant(element);
+    }
+
+    /// Removes elements from a channel's table of marks, as whoever can write to Redis could.
+    pub fn uproot(&self, channel: ChannelId, elements: &[StoredMark]) {
+        self.state().channels[channel.index()].purge(elements);
+    }
+
     /// Appends raw bytes as a statement to a channel's log, as whoever can write to Redis could.
     pub fn forge(&self, channel: ChannelId, statement: Vec<u8>) {
         let mut state = self.state();
@@ -189,7 +200,8 @@ impl Cluster {
         let mut state = self.up()?;
         let id = state.next_id();
         let channel = &mut state.channels[commit.channel.index()];
-        channel.take_effect(commit.effect);
+        let hour = self.0.clock.now().wall.min(commit.now) / 3600;
+        channel.take_effect(commit.effect, hour.saturating_sub(1));
         let entry = channel.append(
             commit.channel,
             Position {
@@ -272,8 +284,11 @@ impl Log for Cluster {
         )
     }
 
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
-        ready(self.up().map(|state| state.channels[channel.index()].table()))
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+        ready(
+            self.up()
+                .map(|state| state.channels[channel.index()].table(known.as_ref())),
+        )
     }
 
     fn mint(
@@ -293,6 +308,13 @@ impl Log for Cluster {
             self.ring(&entry);
             true
         }))
+    }
+
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>> {
+        ready(
+            self.up()
+                .map(|mut state| state.channels[channel.index()].purge(&elements)),
+        )
     }
 }
 

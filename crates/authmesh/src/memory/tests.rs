@@ -21,8 +21,10 @@ fn drop_of(name: EntryName, nonce: u8) -> Commit {
         channel: name.slot().channel,
         nonce: Nonce([nonce; 16]),
         birth: Incarnation([7; 16]),
+        now: 0,
         effect: Effect::Drop(name),
         statement: vec![1],
+        bare_done: false,
     }
 }
 
@@ -81,11 +83,11 @@ async fn a_lost_mark_leaves_the_table_and_its_root_as_they_were() {
         ..drop_of(name(0), digest)
     };
     cluster.commit(mark(1, 1)).await.unwrap();
-    let before = cluster.load(channel).await.unwrap();
+    let before = cluster.load(channel, None).await.unwrap();
     cluster.commit(mark(2, 2)).await.unwrap();
-    assert_ne!(cluster.load(channel).await.unwrap().marks, before.marks);
+    assert_ne!(cluster.load(channel, None).await.unwrap().marks, before.marks);
     cluster.lose_newest(channel, 1);
-    let after = cluster.load(channel).await.unwrap();
+    let after = cluster.load(channel, None).await.unwrap();
     assert_eq!((after.marks, after.head), (before.marks, before.head));
     // The root that the next entry carries is that of the marks.
     let committed = cluster.commit(drop_of(name(1), 3)).await.unwrap();

@@ -1,27 +1,27 @@
 //! The driver: the one loop that moves bytes between the ports and the pure machines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::commit::{self, Attempt, CommitConfig, Commits};
 use authmesh_proto::follower::{Action, Event, Input};
-use authmesh_proto::ident::{ChannelId, StatementName};
+use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::log::LogEntry;
-use authmesh_proto::statement::{Body, Mark};
+use authmesh_proto::statement::Body;
 use authmesh_proto::time::Moment;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
 use super::Node;
-use super::jobs::{self, Finished};
+use super::jobs::{self, Finished, Loaded, Mending};
 use super::outbox::{Done, Said, SaidReceiver};
 use crate::ports::{BusEvent, BusStream};
 
-/// How often marks that are past are collected.
-const COLLECT_PERIOD: Duration = Duration::from_secs(60);
+/// How often marks that are past are collected: one channel at a time, so that nobody waits long for the map.
+const COLLECT_PERIOD: Duration = Duration::from_secs(1);
 /// The longest sleep between two looks at the clock; the node's clock need not be the runtime's.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 /// How long shutdown waits for statements that are not committed yet.
@@ -40,15 +40,29 @@ pub(crate) struct Driver {
     jobs: JoinSet<Finished>,
     /// What a job stands for, should it end without an answer (an adapter panicked).
     if_lost: HashMap<Id, Finished>,
-    /// Marks that the log of a channel lacks, found by its last load.
-    lacking: BTreeMap<ChannelId, Vec<Mark>>,
+    /// What a channel lacks, found by its last load.
+    lacking: BTreeMap<ChannelId, Mending>,
+    /// Channels whose table was found damaged: what it says of its digests is not believed.
+    distrusted: BTreeSet<ChannelId>,
     bells: Option<BusStream>,
     next_collect: Moment,
+    /// How many channels were collected.
+    collected: usize,
+    audit_period: Duration,
+    next_audit: Moment,
+    /// How many channels were audited; each node begins with another one.
+    audited: usize,
+    /// A channel was soiled.
+    soiled: Arc<Notify>,
 }
 
 impl Driver {
     pub(crate) fn new(node: Arc<Node>, said: SaidReceiver) -> Self {
         let next_collect = node.now().boot.plus(COLLECT_PERIOD);
+        let audit_period = node.follower().config().audit_period;
+        let next_audit = node.now().boot.plus(audit_period);
+        let audited = usize::from(node.origin.as_bytes()[0]);
+        let node_soiled = node.outbox.soiled();
         Self {
             node,
             said,
@@ -58,8 +72,14 @@ impl Driver {
             jobs: JoinSet::new(),
             if_lost: HashMap::new(),
             lacking: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
             bells: None,
             next_collect,
+            collected: 0,
+            audit_period,
+            next_audit,
+            audited,
+            soiled: node_soiled,
         }
     }
 
@@ -80,6 +100,7 @@ impl Driver {
                     ending = Some(Instant::now() + DRAIN);
                 }
                 Some(said) = self.said.recv() => self.on_said(said),
+                () = self.soiled.notified() => self.step(None),
                 Some(finished) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => {
                     let finished = match finished {
                         Ok((id, finished)) => {
@@ -101,7 +122,12 @@ impl Driver {
 
     fn until_next(&self) -> Duration {
         let now = self.node.now().boot;
-        let next = self.node.follower().poll_timeout().min(self.next_collect);
+        let next = self
+            .node
+            .follower()
+            .poll_timeout()
+            .min(self.next_collect)
+            .min(self.next_audit);
         let commits = self.commits.poll_timeout().since(self.elapsed());
         next.since(now).min(commits).min(LONGEST_SLEEP)
     }
@@ -126,12 +152,38 @@ impl Driver {
 
     fn tick(&mut self) {
         let now = self.node.now();
+        let late = now.boot.since(self.next_collect).as_secs();
         if now.boot >= self.next_collect {
             self.next_collect = now.boot.plus(COLLECT_PERIOD);
-            self.node.marks_mut().collect(now, &self.node.codec.namer);
+            // After a sleep all at once.
+            for _ in 0..=late.min(CHANNELS as u64) {
+                if let Some(channel) = ChannelId::all().nth(self.collected % CHANNELS) {
+                    self.collected = self.collected.wrapping_add(1);
+                    let namer = &self.node.codec.namer;
+                    self.node.marks_mut().collect_channel(channel, now, namer);
+                }
+            }
+        }
+        if now.boot >= self.next_audit {
+            self.next_audit = now.boot.plus(self.audit_period);
+            self.audit();
         }
         self.step(None);
         self.commit_step(None);
+    }
+
+    fn audit(&mut self) {
+        let Some(channel) = ChannelId::all().nth(self.audited % CHANNELS) else {
+            return;
+        };
+        let turn = self.audited / CHANNELS;
+        self.audited = self.audited.wrapping_add(1);
+        // A channel under repair loads its table anyway.
+        if self.node.follower().settled(channel).is_some() {
+            let node = Arc::clone(&self.node);
+            let lost = Finished::Audited(channel, None);
+            self.spawn(lost, async move { jobs::audit(&node, channel, turn).await });
+        }
     }
 
     fn on_bus(&mut self, event: Option<BusEvent>) {
@@ -169,10 +221,10 @@ impl Driver {
         }
         while let Some(action) = self.commits.poll() {
             match action {
-                commit::Action::Commit { statement, .. } => {
+                commit::Action::Commit { statement, announced } => {
                     let (name, node) = (statement.name, Arc::clone(&self.node));
-                    self.spawn(Finished::Committed(name, None), async move {
-                        Finished::Committed(name, jobs::commit(&node, &statement).await)
+                    self.spawn(Finished::Committed(name, jobs::Commit::Failed), async move {
+                        Finished::Committed(name, jobs::commit(&node, &statement, announced).await)
                     });
                 }
                 commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
@@ -209,19 +261,12 @@ impl Driver {
             }
             Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
             Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
-            Finished::Loaded(channel, asked, Some((head, theirs))) => {
-                let lacking = self.node.marks().lacking_in(channel, &theirs, |_| false);
-                for mark in theirs {
-                    // A tag in the table has no position of its own; the head that it was loaded with is not older.
-                    let position = head.map(|head| (head.incarnation, head.position));
-                    self.node.apply_mark(mark, position);
-                }
-                self.lacking.insert(channel, lacking);
-                self.step(Some(Input::Loaded(channel, asked, Some(head))));
-            }
+            Finished::Loaded(channel, asked, Some(loaded)) => self.on_loaded(channel, asked, loaded),
+            Finished::Audited(channel, loaded) => self.on_audited(channel, loaded),
+            Finished::Mended => {}
             Finished::Committed(name, committed) => {
                 let attempt = match committed {
-                    Some(committed) => {
+                    jobs::Commit::Done(committed) => {
                         // The answer is as good as the bell, and earlier.
                         let opened = self.node.codec.open_entry(committed.entry);
                         self.step(Some(Input::Bell(opened)));
@@ -229,10 +274,77 @@ impl Driver {
                             replicas: committed.replicas,
                         }
                     }
-                    None => Attempt::Failed,
+                    jobs::Commit::Bare => Attempt::Announced,
+                    jobs::Commit::Failed => Attempt::Failed,
                 };
                 self.commit_step(Some(commit::Input::Answered(name, attempt)));
             }
+        }
+    }
+
+    fn on_loaded(&mut self, channel: ChannelId, asked: Moment, loaded: Loaded) {
+        let Loaded {
+            head,
+            marks,
+            same,
+            bare,
+            garbage,
+            whole,
+        } = loaded;
+        for (mark, incarnation, position) in bare {
+            self.node.apply_mark(mark, Some((incarnation, position)));
+        }
+        let lacking = self.node.marks().lacking_in(channel, &marks, same, self.node.now());
+        // A tag in the table has no position of its own; the head that it was loaded with is not older.
+        let position = head.map(|head| (head.incarnation, head.position));
+        for mark in marks {
+            self.node.apply_mark(mark, position);
+        }
+        self.lacking.insert(channel, Mending { lacking, garbage });
+        if whole {
+            self.distrusted.remove(&channel);
+        } else {
+            self.distrusted.insert(channel);
+            self.step(Some(Input::Damaged(channel, head)));
+            return;
+        }
+        if let Some(position) = position {
+            self.node.marks_mut().position_tags(channel, position, same);
+        }
+        self.step(Some(Input::Loaded(channel, asked, Some(head))));
+    }
+
+    /// The table of a settled channel was compared with what this node holds.
+    fn on_audited(&mut self, channel: ChannelId, loaded: Option<Loaded>) {
+        let Some(loaded) = loaded else { return };
+        if !loaded.whole {
+            // Nobody may have applied anything wrong, but whoever comes next can load nothing.
+            self.distrusted.insert(channel);
+            self.node.follower().soil(channel);
+            self.step(None);
+            return;
+        }
+        let position = loaded.head.map(|head| (head.incarnation, head.position));
+        let lacking = self
+            .node
+            .marks()
+            .lacking_in(channel, &loaded.marks, loaded.same, self.node.now());
+        for mark in loaded.marks {
+            let known = self.node.marks().covers(&mark);
+            if !known {
+                self.node.apply_mark(mark, position);
+            }
+        }
+        let mending = Mending {
+            lacking,
+            garbage: loaded.garbage,
+        };
+        if !mending.is_empty() {
+            let node = Arc::clone(&self.node);
+            self.spawn(Finished::Mended, async move {
+                jobs::mend(&node, channel, mending).await;
+                Finished::Mended
+            });
         }
     }
 
@@ -240,7 +352,7 @@ impl Driver {
     fn step(&mut self, input: Option<Input>) {
         let node = Arc::clone(&self.node);
         let now = node.now().boot;
-        let (mut later, mut passed) = (Vec::new(), Vec::new());
+        let (mut later, mut passed, mut unmerged) = (Vec::new(), Vec::new(), None);
         {
             // Held until everything is applied: nobody sees the watermark ahead of the fence.
             let mut follower = node.follower();
@@ -255,19 +367,21 @@ impl Driver {
                         if let Body::Drop(name) = &statement.body {
                             node.l1.entries.invalidate(name);
                         }
+                        let whole = unmerged.take() != Some(statement.name);
                         if statement.name.origin == node.origin {
-                            passed.push(statement.name);
+                            passed.push((statement.name, whole));
                         }
                         node.counters.statements_applied.add();
                     }
+                    Action::Unmerged(name) => unmerged = Some(name),
                     Action::BumpChannel(channel) => node.fence.bump_channel(channel),
                     other => later.push(other),
                 }
             }
             node.publish_lease(follower.coherent_until());
         }
-        for name in passed {
-            self.commit_step(Some(commit::Input::Passed { name, whole: true }));
+        for (name, whole) in passed {
+            self.commit_step(Some(commit::Input::Passed { name, whole }));
         }
         for action in later {
             self.carry_out(action);
@@ -288,23 +402,24 @@ impl Driver {
             }
             Action::Load(channel) => {
                 let lost = Finished::Loaded(channel, asked, None);
-                self.spawn(lost, async move { jobs::load(&node, channel, asked).await });
+                let trusted = !self.distrusted.contains(&channel);
+                self.spawn(lost, async move { jobs::load(&node, channel, asked, trusted).await });
             }
             Action::Recommit(channel) => {
-                let lacking = self.lacking.remove(&channel).unwrap_or_default();
-                if lacking.is_empty() {
+                let mending = self.lacking.remove(&channel).unwrap_or_default();
+                if mending.is_empty() {
                     self.step(Some(Input::Recommitted(channel, true)));
                 } else {
                     let lost = Finished::Input(Input::Recommitted(channel, false));
-                    self.spawn(lost, async move { jobs::recommit(&node, channel, lacking).await });
+                    self.spawn(lost, async move { jobs::recommit(&node, channel, mending).await });
                 }
             }
             Action::Mint(channel, expected) => {
-                let lost = Finished::Input(Input::Minted(channel));
+                let lost = Finished::Input(Input::Minted(channel, false));
                 self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
             }
             Action::Tell(event) => self.tell(event),
-            Action::Apply(..) | Action::BumpChannel(_) => {}
+            Action::Apply(..) | Action::Unmerged(_) | Action::BumpChannel(_) => {}
         }
     }
 
@@ -324,6 +439,10 @@ impl Driver {
                 counters.lost_writes.add();
                 tracing::warn!(%channel, "the log lost writes that this node had applied; committing marks again");
             }
+            Event::Damaged(channel) => tracing::error!(
+                target: "authmesh::audit", %channel,
+                "the table of marks contradicts its log; this node puts back what it holds"
+            ),
             Event::Refused(channel, why) => {
                 counters.unopened.add();
                 tracing::error!(

@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
-use authmesh_proto::follower::{Input, Slice};
+use authmesh_proto::crypto::OpenError;
+use authmesh_proto::follower::{Input, OpenedPayload, Refused, Slice};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position, StatementName};
 use authmesh_proto::log::Head;
+use authmesh_proto::marks::{BUCKETS, Buckets, Digests};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Moment;
 
 use super::Node;
-use crate::ports::{BoxFuture, BusStream, Commit, Committed, Effect, PortError};
+use super::codec::Unopened;
+use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, PortError, StoredMark};
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many marks an audit reads at once.
+const SMALL_TABLE: usize = 2000;
 /// Log entries read at once.
 const READ_LIMIT: usize = 512;
 
@@ -20,8 +25,19 @@ const READ_LIMIT: usize = 512;
 pub(super) enum Finished {
     Input(Input),
     Subscribed(Option<BusStream>),
-    Loaded(ChannelId, Moment, Option<(Option<Head>, Vec<Mark>)>),
-    Committed(StatementName, Option<Committed>),
+    Loaded(ChannelId, Moment, Option<Loaded>),
+    Audited(ChannelId, Option<Loaded>),
+    Mended,
+    Committed(StatementName, Commit),
+}
+
+/// How an attempt to commit ended.
+pub(super) enum Commit {
+    Done(Committed),
+    /// It stands in the log, but not in the table.
+    Bare,
+    /// Or nobody knows.
+    Failed,
 }
 
 async fn bounded<T>(what: &'static str, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
@@ -61,63 +77,186 @@ pub(super) async fn read(node: &Node, channel: ChannelId, asked: Moment, from: P
     Finished::Input(Input::Slice(channel, asked, slice))
 }
 
-/// Loads a channel's marks. They count only whole: every one opens, and together they have the root digest of the head.
-pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment) -> Finished {
-    let whole = async {
-        let table = bounded("load", node.ports.log.load(channel)).await?;
-        let mut root = Digest::EMPTY;
-        let mut marks = Vec::with_capacity(table.marks.len());
-        for stored in &table.marks {
-            let Some(mark) = node.codec.open_mark(channel, stored) else {
-                node.counters.unopened.add();
-                tracing::error!(target: "authmesh::audit", %channel, "a mark did not open; the load does not count");
-                return None;
-            };
-            root = root.toggled(stored.digest);
-            marks.push(mark);
-        }
-        let expected = table.head.map_or(Digest::EMPTY, |head| head.root);
-        if root != expected {
-            tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; the load does not count");
-            return None;
-        }
-        Some((table.head, marks))
-    };
-    Finished::Loaded(channel, asked, whole.await)
+/// The marks of a channel that this node did not have, or not surely; and what they were loaded with.
+pub(super) struct Loaded {
+    pub(super) head: Option<Head>,
+    pub(super) marks: Vec<Mark>,
+    /// The buckets in which the table holds what this node holds.
+    pub(super) same: Buckets,
+    /// Those that stand in the log only, perhaps.
+    pub(super) bare: Vec<(Mark, Incarnation, Position)>,
+    /// Elements that nobody with the keys can have written.
+    pub(super) garbage: Vec<StoredMark>,
+    /// Whether the marks together have the root digest of the head, and every bare statement opens. If not, some are
+    /// missing.
+    pub(super) whole: bool,
 }
 
-pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committed> {
+/// Loads a channel's marks; from a table that is trusted not the buckets whose digests are this node's own.
+pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment, trusted: bool) -> Finished {
+    let known = trusted.then(|| node.marks().digests(channel));
+    Finished::Loaded(channel, asked, load_table(node, channel, known).await)
+}
+
+/// Compares a channel's table with this node's marks: the whole of a small one, of a large one what the digests of its
+/// buckets tell, and one bucket itself. Those digests are Redis' own words, and say nothing of what was altered behind them.
+pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finished {
+    let known = {
+        let marks = node.marks();
+        (marks.count_of(channel) > SMALL_TABLE).then(|| {
+            let mut known = marks.digests(channel);
+            let bucket = &mut known[turn % BUCKETS];
+            // Not what it is, so that it comes whole.
+            *bucket = bucket.toggled(Digest([0xff; 16]));
+            known
+        })
+    };
+    Finished::Audited(channel, load_table(node, channel, known).await)
+}
+
+async fn load_table(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Loaded> {
+    let loaded = load_with(node, channel, known).await?;
+    if loaded.whole || known.is_none() {
+        return Some(loaded);
+    }
+    // The table may have another idea of its buckets than of its root.
+    load_with(node, channel, None).await
+}
+
+/// `None`: the table could not be read, or holds what only others can open.
+async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Loaded> {
+    let table = bounded("load", node.ports.log.load(channel, known)).await?;
+    let mut root = Digest::EMPTY;
+    for (bucket, digest) in known.into_iter().flatten().enumerate() {
+        if table.same.contains(bucket) {
+            root = root.toggled(digest);
+        }
+    }
+    let (mut marks, mut garbage) = (Vec::with_capacity(table.marks.len()), Vec::new());
+    for stored in table.marks {
+        match node.codec.open_mark(channel, &stored) {
+            Ok(mark) => {
+                root = root.toggled(stored.digest);
+                marks.push(mark);
+            }
+            Err(Unopened::Foreign) => {
+                node.counters.unopened.add();
+                tracing::error!(
+                    target: "authmesh::audit", %channel,
+                    "a mark is sealed under a key, or in a version, that this node does not have; the load does not count"
+                );
+                return None;
+            }
+            Err(Unopened::Garbage) => garbage.push(stored),
+        }
+    }
+    if !garbage.is_empty() {
+        node.counters.unopened.add();
+        tracing::error!(
+            target: "authmesh::audit", %channel, elements = garbage.len(),
+            "the table of marks holds what nobody with the keys wrote; it counts for nothing"
+        );
+    }
+    let mut whole = root == table.head.map_or(Digest::EMPTY, |head| head.root);
+    let mut bare = Vec::new();
+    for entry in table.bare {
+        let (incarnation, position) = (entry.head.incarnation, entry.head.position);
+        match node.codec.open_entry(entry).payload {
+            OpenedPayload::Bare(statement) => {
+                if let Body::Mark(mark) = statement.body {
+                    bare.push((mark, incarnation, position));
+                }
+            }
+            OpenedPayload::Refused(Refused::Sealed(OpenError::Truncated | OpenError::Kind(_) | OpenError::Forged)) => {
+                node.counters.unopened.add();
+                whole = false;
+            }
+            _ => {
+                node.counters.unopened.add();
+                tracing::error!(
+                    target: "authmesh::audit", %channel,
+                    "a statement that the table lacks is sealed under a key, or of a version, that this node does not have; \
+                     the load does not count"
+                );
+                return None;
+            }
+        }
+    }
+    if !whole && known.is_none() {
+        tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; it does not count");
+    }
+    Some(Loaded {
+        head: table.head,
+        marks,
+        same: table.same,
+        bare,
+        garbage,
+        whole,
+    })
+}
+
+/// `announced`: it stands in the log already.
+pub(super) async fn commit(node: &Node, statement: &Statement, announced: bool) -> Commit {
     let effect = match &statement.body {
         Body::Drop(name) => Effect::Drop(*name),
         Body::Mark(mark) => Effect::Mark(node.codec.seal_mark(mark)),
     };
-    let commit = Commit {
+    let call = node.ports.log.commit(ports::Commit {
         channel: statement.name.channel,
         nonce: Nonce(node.random()),
         birth: Incarnation(node.random()),
+        now: node.now().wall,
         effect,
         statement: node.codec.seal_statement(statement),
+        bare_done: announced,
+    });
+    let call = async move {
+        match call.await {
+            Ok(committed) => Ok(Commit::Done(committed)),
+            Err(PortError::Partly(_)) => Ok(Commit::Bare),
+            Err(error) => Err(error),
+        }
     };
-    bounded("commit", node.ports.log.commit(commit)).await
+    bounded("commit", Box::pin(call)).await.unwrap_or(Commit::Failed)
 }
 
-/// Commits marks that a log lacks, as statements of this node.
-pub(super) async fn recommit(node: &Node, channel: ChannelId, lacking: Vec<Mark>) -> Finished {
+/// What a channel's table lacks, and what it should not hold.
+#[derive(Default)]
+pub(super) struct Mending {
+    pub(super) lacking: Vec<Mark>,
+    pub(super) garbage: Vec<StoredMark>,
+}
+
+impl Mending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lacking.is_empty() && self.garbage.is_empty()
+    }
+}
+
+/// Removes garbage, then commits marks that a log lacks, as statements of this node. Whether all of it was done.
+pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> bool {
+    let Mending { lacking, garbage } = mending;
     let mut all = true;
+    if !garbage.is_empty() {
+        all = bounded("purge", node.ports.log.purge(channel, garbage)).await.is_some();
+    }
     for mark in lacking {
         let statement = Statement {
             name: node.next_name(channel),
             body: Body::Mark(mark),
         };
-        all &= commit(node, &statement).await.is_some();
+        all &= matches!(commit(node, &statement, false).await, Commit::Done(_));
     }
-    Finished::Input(Input::Recommitted(channel, all))
+    all
+}
+
+pub(super) async fn recommit(node: &Node, channel: ChannelId, mending: Mending) -> Finished {
+    Finished::Input(Input::Recommitted(channel, mend(node, channel, mending).await))
 }
 
 pub(super) async fn mint(node: &Node, channel: ChannelId, expected: Option<Incarnation>) -> Finished {
     let (incarnation, nonce) = (Incarnation(node.random()), Nonce(node.random()));
     let call = node.ports.log.mint(channel, expected, incarnation, nonce);
-    // Whether this node or another one won is found by reading the log again.
-    let _ = bounded("mint", call).await;
-    Finished::Input(Input::Minted(channel))
+    let won = bounded("mint", call).await.unwrap_or(false);
+    Finished::Input(Input::Minted(channel, won))
 }

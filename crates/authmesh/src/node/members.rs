@@ -71,7 +71,7 @@ impl Node {
                 statement_kinds: statement::KINDS.to_vec(),
                 sequence,
             };
-            let sealed = self.codec.sealer.seal(
+            let sealed = self.codec.sealer().seal(
                 Kind::Member,
                 &Context::new().name(&self.origin.0),
                 self.codec.nonce(),
@@ -98,7 +98,7 @@ impl Node {
         let mut members = Vec::with_capacity(entries.len());
         for entry in &entries {
             let context = Context::new().name(&entry.id);
-            let record = self.codec.sealer.open(Kind::Member, &context, &entry.sealed).ok();
+            let record = self.codec.sealer().open(Kind::Member, &context, &entry.sealed).ok();
             let Some(record) = record.and_then(|bytes| wire::decode::<MemberRecord>(&bytes).ok()) else {
                 self.counters.unopened.add();
                 continue;

@@ -8,18 +8,20 @@ mod driver;
 mod jobs;
 mod members;
 mod outbox;
+mod wakes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use authmesh_proto::commit::{Unpositioned, Voids};
-use authmesh_proto::crypto::{Namer, ScopeKind, Sealer};
+use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::follower::{Follower, FollowerConfig};
 use authmesh_proto::freshness::{Fence, MarkEpoch};
 use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position};
 use authmesh_proto::log::Head;
 use authmesh_proto::marks::Marks;
+use authmesh_proto::record::TagPosition;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::{Moment, Now};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,7 @@ pub(crate) use driver::Driver;
 pub use members::Member;
 use outbox::Outbox;
 pub(crate) use outbox::{Done, SayError};
+use wakes::Wakes;
 
 /// The outside of a node.
 #[derive(Debug, Clone)]
@@ -67,6 +70,10 @@ pub(crate) struct Node {
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) max_skew: Duration,
+    /// Wakes those who wait for the end of a verdict.
+    pub(crate) wakes: Arc<Wakes>,
+    /// When the node began.
+    pub(crate) born: Moment,
 }
 
 /// What a node is made of.
@@ -74,8 +81,7 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) ports: Ports,
-    pub(crate) namer: Namer,
-    pub(crate) sealer: Sealer,
+    pub(crate) codec: Codec,
     pub(crate) follower: FollowerConfig,
     pub(crate) mark_cap: usize,
     pub(crate) l1: crate::l1::Stores,
@@ -113,7 +119,7 @@ impl Node {
             name: parts.name,
             address: parts.address,
             origin: Origin(origin),
-            codec: Codec::new(parts.namer, parts.sealer, Arc::clone(&parts.ports.entropy)),
+            codec: parts.codec,
             ports: parts.ports,
             fence: Fence::new(),
             epoch: MarkEpoch::new(),
@@ -128,6 +134,8 @@ impl Node {
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             max_skew: parts.max_skew,
+            wakes: Arc::new(Wakes::new(parts.alone)),
+            born: now.boot,
         };
         (Arc::new(node), said)
     }
@@ -161,6 +169,17 @@ impl Node {
     fn publish_lease(&self, until: Moment) {
         if self.coherent_until.load(Ordering::Acquire) != u64::MAX {
             self.coherent_until.store(until.as_nanos(), Ordering::Release);
+            self.wakes.coherent(self.coherence().is_coherent());
+        }
+    }
+
+    /// How long the node has been blind: zero while it is coherent, since its start when it never was.
+    pub(crate) fn blind_for(&self) -> Duration {
+        let now = self.now().boot;
+        match self.coherence_at(now) {
+            Coherence::Coherent => Duration::ZERO,
+            Coherence::Blind(since) => since,
+            Coherence::NeverYet => now.since(self.born),
         }
     }
 
@@ -186,13 +205,14 @@ impl Node {
 
     pub(crate) fn apply_mark(&self, mark: Mark, position: Option<(Incarnation, Position)>) {
         let is_tag = mark.kind == ScopeKind::Tag;
-        let slot = mark.key.scope.slot();
+        let scope = mark.key.scope;
         let now = self.now();
         let changed = self.marks_mut().apply(now, mark, position, &self.codec.namer);
         if is_tag {
-            self.fence.bump(slot);
+            self.fence.bump(scope.slot());
         } else if changed {
             self.epoch.bump();
+            self.wakes.mark(scope);
         }
     }
 
@@ -212,6 +232,25 @@ impl Node {
         let follower = self.follower();
         let settled = follower.settled(channel).is_some();
         settled && follower.proves(channel, head, asked) && !self.awaits_position(Voids::Entry(*name))
+    }
+
+    /// Whether no tag of a record was voided since its filler read the source. `None`: this node cannot tell.
+    ///
+    /// Of a tag about which it knows a statement, the filler's position must be one that this node has applied itself: after
+    /// a failover, positions of the branch that was lost look like those of the branch that goes on.
+    pub(crate) fn tags_count(&self, tags: &[TagPosition]) -> Option<bool> {
+        let follower = self.follower();
+        let marks = self.marks();
+        let mut all = true;
+        for TagPosition { tag, applied } in tags {
+            if marks.tag_is_stated(*tag) {
+                let channel = tag.slot().channel;
+                follower.settled(channel)?;
+                all &= applied.is_some_and(|(_, position)| follower.knows(channel, &position));
+            }
+            all &= marks.tag_allows(*tag, *applied);
+        }
+        Some(all)
     }
 
     /// What this node has applied of a channel.

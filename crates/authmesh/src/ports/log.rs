@@ -4,6 +4,8 @@ use std::fmt;
 
 use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry};
+use authmesh_proto::marks::{Buckets, Digests};
+use authmesh_proto::time::Unix;
 
 use super::{BoxFuture, PortError};
 
@@ -17,11 +19,17 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// Commits a statement: merges the mark into the table or deletes the L2 entry (or fill lease), **then** appends to the
     /// log, **then** rings the bell.
     ///
+    /// A mark that is merged takes the past of its bucket with it: elements that expired more than an hour ago, by the clock
+    /// of the log **and** by [`Commit::now`].
+    ///
     /// Where the channel has no log yet, the entry is its first, with the incarnation [`Commit::birth`].
     ///
     /// # Errors
     /// [`PortError`], whose variant says whether the commit may have happened. Committing again is harmless: statements
     /// are idempotent. Use a new nonce.
+    ///
+    /// Where the slot is migrating, table or L2 entry may be out of reach. A bare entry takes the statement into the log
+    /// then, and raises the L2 generation. That is the whole of a drop; of a mark it is [`PortError::Partly`].
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, PortError>>;
 
     /// The heads of all 64 channels, in order; `None` for a channel without a log.
@@ -36,14 +44,16 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// When the log could not be read.
     fn read(&self, channel: ChannelId, from: Position, limit: usize) -> BoxFuture<'_, Result<LogSlice, PortError>>;
 
-    /// The head and all marks of a channel, as they stood at one instant.
+    /// The head and the marks of a channel, as they stood at one instant. Buckets whose digest is the `known` one are left
+    /// out, and named in [`MarkTable::same`]; `None` leaves nothing out.
     ///
     /// # Errors
     /// When they could not be read whole.
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>>;
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>>;
 
     /// Appends an entry with a new incarnation, if the log's incarnation still is `expected` (`None`: if there is no log).
-    /// Returns whether it was appended. Rings the bell if so. The log is never truncated.
+    /// Returns whether it was appended. Rings the bell if so. The log is never truncated. The root digest of the entry is made
+    /// anew from the table as it is.
     ///
     /// # Errors
     /// [`PortError`], whose variant says whether it may have happened.
@@ -54,6 +64,13 @@ pub trait Log: fmt::Debug + Send + Sync {
         incarnation: Incarnation,
         nonce: Nonce,
     ) -> BoxFuture<'_, Result<bool, PortError>>;
+
+    /// Removes elements from a channel's table, those that still are exactly these: nobody with the keys can have written
+    /// them. The head keeps its root; mint afterwards.
+    ///
+    /// # Errors
+    /// [`PortError`]; some of them may be gone.
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>>;
 }
 
 /// One commit.
@@ -65,10 +82,14 @@ pub struct Commit {
     pub nonce: Nonce,
     /// Incarnation of the log, should this be its first entry. Random.
     pub birth: Incarnation,
+    /// Wall clock of the caller. Decides nothing alone.
+    pub now: Unix,
     /// What happens before the entry is appended.
     pub effect: Effect,
     /// The sealed statement, at most [`MAX_PAYLOAD`](authmesh_proto::log::MAX_PAYLOAD) bytes.
     pub statement: Vec<u8>,
+    /// An earlier attempt was answered with [`PortError::Partly`]: no second bare entry is appended.
+    pub bare_done: bool,
 }
 
 /// What a commit changes beside the log.
@@ -83,7 +104,8 @@ pub enum Effect {
 /// A mark as the table holds it. The table cannot read it; rank and digest let it merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMark {
-    /// The hour in which the mark expires, in hours since the Unix epoch. The bucket is this number modulo 32.
+    /// The hour in which the mark expires, in hours since the Unix epoch. The bucket is this number modulo
+    /// [`BUCKETS`](authmesh_proto::marks::BUCKETS).
     pub hour: u64,
     /// Scope and exception: the field in the bucket.
     pub field: [u8; 33],
@@ -120,6 +142,11 @@ pub struct LogSlice {
 pub struct MarkTable {
     /// The head at that instant.
     pub head: Option<Head>,
-    /// Every mark of the channel.
+    /// Every mark of the channel, but for those of [`MarkTable::same`].
     pub marks: Vec<StoredMark>,
+    /// The buckets whose digests are those that the caller knew.
+    pub same: Buckets,
+    /// The bare entries of the log that carry a statement, as far as they are young enough to matter: their marks may not
+    /// be in the table yet, and are not in its digest then.
+    pub bare: Vec<LogEntry>,
 }

@@ -49,6 +49,10 @@ pub enum PortError {
     /// The peer refused. Nothing was changed.
     #[error("refused: {0}")]
     Refused(String),
+    /// A mark stands in the log, by a bare entry, but not in the table: its slot is migrating. Every follower has it, and a
+    /// node that loads the table finds it in [`MarkTable::bare`]. Commit again, with [`Commit::bare_done`].
+    #[error("only in the log: {0}")]
+    Partly(String),
     /// The peer has no room. Nothing was changed.
     #[error("full: {0}")]
     Full(String),

@@ -19,6 +19,12 @@ pub struct Explanation {
     pub reason: String,
     /// How the answer was reached, of an accepted token.
     pub outcome: Option<&'static str>,
+    /// From how far away it came, of an accepted token.
+    pub level: Option<&'static str>,
+    /// Seconds since the signature was verified, of an accepted token.
+    pub age_seconds: Option<u64>,
+    /// Seconds that the node has been blind; `None` while it is coherent, or when it never was.
+    pub blind_for_seconds: Option<u64>,
     /// Its issuer, as the token names it, if that is one of the policy's.
     pub issuer: Option<ExplainedIssuer>,
     /// Its key.
@@ -111,11 +117,20 @@ impl Verifier {
                 (decision, Some(error.code()), error.to_string(), None)
             }
         };
+        let accepted = answer.as_ref().ok();
+        let blind_for = match &answer {
+            Ok(answer) => answer.blind_for,
+            Err(VerifyError::Blind { blind_for }) => *blind_for,
+            Err(_) => None,
+        };
         let mut explanation = Explanation {
             decision,
             code,
             reason,
             outcome,
+            level: accepted.map(|answer| answer.level.as_str()),
+            age_seconds: accepted.map(|answer| answer.age.as_secs()),
+            blind_for_seconds: blind_for.map(|since| since.as_secs()),
             issuer: None,
             key: None,
             time: None,

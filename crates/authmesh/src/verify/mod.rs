@@ -27,7 +27,7 @@ use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
 use crate::l1::{Digester, TokenDigest, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
-use crate::verdict::{Answer, Outcome, Verdict};
+use crate::verdict::{Answer, Level, Outcome, Verdict};
 
 pub use explain::{Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation};
 
@@ -187,7 +187,7 @@ impl Verifier {
         if age >= self.max_age || now.wall < entry.from {
             return Ok(None);
         }
-        if now.wall >= entry.until {
+        if now.wall >= entry.verdict.until {
             return Err(VerifyError::Expired {
                 ago: Duration::from_secs(now.wall.saturating_sub(entry.verdict.expires_at)),
             });
@@ -202,7 +202,7 @@ impl Verifier {
         // The epoch is loaded first: a mark that is applied during the check leaves an older stamp behind.
         let epoch = node.epoch.load();
         if entry.mark_epoch.load(Ordering::Acquire) != epoch {
-            self.check_marks(&entry.scopes)?;
+            self.check_marks(&entry.verdict.marked_by)?;
             entry.mark_epoch.store(epoch, Ordering::Release);
         }
         let blind_for = self.admit(now)?;
@@ -213,8 +213,10 @@ impl Verifier {
             } else {
                 Outcome::Hit
             },
+            level: Level::L1,
             age,
             blind_for,
+            when_blind: self.when_blind,
         }))
     }
 
@@ -286,7 +288,7 @@ impl Verifier {
             issuer.saw_issued_at(iat);
         }
         let verdict = Arc::new(Verdict {
-            issuer: Arc::clone(&issuer.url),
+            issuer: Arc::clone(issuer),
             subject: checked.subject,
             audiences: checked.audiences,
             client: checked.client,
@@ -295,6 +297,8 @@ impl Verifier {
             scopes: checked.scopes,
             issued_at: checked.issued_at,
             expires_at: checked.expires_at,
+            until: checked.until,
+            marked_by: scopes,
             claims: jws.payload().into(),
             key: identity,
             key_generation: keys.generation,
@@ -303,12 +307,10 @@ impl Verifier {
             verdict: Arc::clone(&verdict),
             issuer: Arc::clone(issuer),
             stamps,
-            scopes,
             mark_epoch: AtomicU64::new(epoch),
             key_generation: AtomicU64::new(keys.generation),
             verified_at: asked.boot,
             from: checked.from,
-            until: checked.until,
         };
         // Insertion is harmless whatever happened meanwhile: the stamps are from before.
         node.l1.verdicts.insert(self.digest(token), Arc::new(entry));
@@ -320,8 +322,10 @@ impl Verifier {
             } else {
                 Outcome::Verified
             },
+            level: Level::Source,
             age: Duration::ZERO,
             blind_for,
+            when_blind: self.when_blind,
         })
     }
 
@@ -345,10 +349,11 @@ impl Verifier {
     fn count(&self, answer: &Result<Answer, VerifyError>) {
         let counters = &self.shared.node.counters;
         match answer {
-            Ok(answer) => match answer.outcome {
-                Outcome::Hit => counters.hits.add(),
-                Outcome::Blind => counters.blind.add(),
-                _ => counters.verified.add(),
+            Ok(answer) => match (answer.blind_for.is_some(), answer.level) {
+                (false, Level::L1) => counters.hits.add(),
+                (false, _) => counters.verified.add(),
+                (true, Level::L1) => counters.blind_hits.add(),
+                (true, _) => counters.blind_verified.add(),
             },
             Err(VerifyError::Revoked(_)) => counters.revoked.add(),
             Err(VerifyError::CouldNotAsk { .. }) => counters.could_not_ask.add(),

@@ -2,12 +2,13 @@
 
 use std::future::IntoFuture as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use authmesh::memory::Cluster;
-use authmesh::{Policy, RevokeError, Subject, VerifyError};
+use authmesh::{Namespace, Policy, RevokeError, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{TestIssuer, Wire, builder, eventually, node_through, poll_once};
+use crate::support::{HookedClock, TestIssuer, Wire, builder, eventually, node, node_through, poll_once};
 
 #[tokio::test]
 async fn marks_are_refused_at_the_cap_and_never_evicted() {
@@ -39,6 +40,41 @@ async fn marks_are_refused_at_the_cap_and_never_evicted() {
         let token = issuer.token(json!({"sub": format!("user-{n}")}));
         assert_eq!(mesh.verifier().verify(&token).await.is_err(), n < CAP, "user-{n}");
     }
+}
+
+/// Two callers do not both take the last room: the second one asks while the first one's mark is being applied.
+#[tokio::test]
+async fn marks_are_refused_at_the_cap_also_while_the_last_one_is_being_made() {
+    let clock = HookedClock::new();
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::at(Arc::clone(&clock) as _));
+    let mesh = builder("a", &issuer)
+        .mark_cap(1)
+        .join(Arc::new(cluster))
+        .start()
+        .await
+        .unwrap();
+    let (ended, second) = std::sync::mpsc::channel();
+    let (other, bob) = (mesh.clone(), Subject::new(issuer.url(), "bob"));
+    let runtime = tokio::runtime::Handle::current();
+    // The first look gives the mark its times, the second one applies it.
+    clock.arm(2, move || {
+        let (begun, begins) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            begun.send(()).unwrap();
+            ended.send(runtime.block_on(async { other.revoke(bob).await })).unwrap();
+        });
+        begins.recv().unwrap();
+        // Room for the other thread to take what it must not have. It is waiting, so this always runs out.
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    let first = mesh.revoke(Subject::new(issuer.url(), "alice")).await;
+    assert!(first.is_ok() && !clock.is_armed());
+    let second = tokio::task::spawn_blocking(move || second.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(second.unwrap_err(), RevokeError::Full { cap: 1 });
+    assert_eq!(mesh.stats().marks, 1);
 }
 
 #[tokio::test]
@@ -114,4 +150,48 @@ async fn statements_are_refused_while_too_many_wait_for_their_commit() {
     wire.commits().open();
     eventually("all are committed", || async { mesh.stats().outbox == 0 }).await;
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
+}
+
+/// A drop needs no room: without it, its whole channel is voided on every node, by a mint.
+#[tokio::test]
+async fn a_drop_for_which_there_is_no_room_voids_its_channel_everywhere() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let a = node_through("a", &wire, &issuer).await;
+    let b = node("b", &cluster, &issuer).await;
+    let space = || Namespace::new("records");
+    let (on_a, on_b) = (a.cache::<String>(space()).unwrap(), b.cache::<String>(space()).unwrap());
+    let fill = async |cache: &authmesh::Cache<String>, value: &'static str| {
+        let loaded = cache
+            .get_or_load("key", move || async move { Ok::<_, ()>(value.to_owned()) })
+            .await;
+        loaded.unwrap().to_string()
+    };
+    assert_eq!(fill(&on_b, "old").await, "old");
+    eventually("L2 has it", || async { on_a.get("key").await.is_some() }).await;
+
+    wire.commits().close();
+    let mut waiting = 0;
+    while poll_once(a.revoke(Subject::new(issuer.url(), "alice")).into_future())
+        .await
+        .is_none()
+    {
+        waiting += 1;
+    }
+    assert_eq!(waiting, 8192);
+    // Accepted, in force here, and not confirmed in time.
+    assert_eq!(on_a.remove("key").await, Ok(false));
+    assert_eq!(a.stats().counts.soiled, 1);
+    assert_eq!(a.stats().outbox, 8192, "it took no room");
+    eventually("it is void on the other node", || async {
+        on_b.get("key").await.is_none()
+    })
+    .await;
+    eventually("and both share L2 again", || async {
+        assert_eq!(fill(&on_b, "new").await, "new");
+        on_a.get("key").await.is_some_and(|value| *value == "new")
+    })
+    .await;
+    wire.commits().open();
+    eventually("the marks went their way", || async { a.stats().outbox == 0 }).await;
 }

@@ -6,12 +6,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod an_ended_verdict_is_told;
 mod an_outage_is_never_a_verdict;
 mod bounded_blindness;
 mod bounded_everything;
 mod clocks_never_decide_order;
 mod garbage_cannot_push_out_truth;
 mod graceful_shutdown;
+mod key_rotation;
+mod marks_are_accounted_for;
 mod marks_survive;
 mod no_lost_statement_is_silent;
 mod no_stale_fill;

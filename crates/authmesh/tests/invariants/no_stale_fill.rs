@@ -242,3 +242,40 @@ async fn the_lease_of_a_fill_is_destroyed_by_a_drop() {
     })
     .await;
 }
+
+/// Found by the model check: a read of L2 that is sent while a drop waits for its position, and answered when it has one,
+/// brings the value and the head from before it.
+#[tokio::test]
+async fn a_read_of_l2_that_a_drop_overtakes_brings_nothing() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let (a, b) = (
+        node_through("a", &wire, &issuer).await,
+        node("b", &cluster, &issuer).await,
+    );
+    fill_l2(&b).await;
+    wire.commits().close();
+    let on_a = cache(&a);
+    let removing = tokio::spawn({
+        let on_a = on_a.clone();
+        async move { on_a.remove(KEY).await }
+    });
+    soon("the drop is on its way", wire.commits().holds(1)).await;
+    wire.answers().close();
+    let reading = tokio::spawn(async move { on_a.get(KEY).await });
+    let held = wire.answers().holds(1);
+    let asked = async {
+        while !reading.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Whether the caller asks L2 at all is not the point.
+    tokio::select! {
+        () = held => {}
+        () = soon("the caller has its answer", asked) => {}
+    }
+    wire.commits().open();
+    assert_eq!(soon("the drop is committed", removing).await.unwrap(), Ok(true));
+    wire.answers().open();
+    assert_eq!(soon("the caller", reading).await.unwrap(), None);
+}

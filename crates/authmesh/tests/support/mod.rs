@@ -1,5 +1,6 @@
 //! What the invariant tests are made of: an issuer that signs anything, nodes of one in-memory cluster, ports with faults.
 
+mod hooked;
 mod issuer;
 mod sources;
 mod wire;
@@ -20,6 +21,7 @@ use authmesh::proto::time::{Moment, Now, Unix};
 use authmesh::{AuthMesh, Builder, KeyRing, Load};
 use tokio::sync::oneshot;
 
+pub(crate) use hooked::HookedClock;
 pub(crate) use issuer::{TestIssuer, twin};
 pub(crate) use sources::{BlockedKeys, DatedKeys};
 pub(crate) use wire::{Bells, Wire};
@@ -69,6 +71,7 @@ pub(crate) fn quick() -> FollowerConfig {
         repair_period: Duration::from_millis(5),
         retry_period: Duration::from_millis(20),
         mint_period: Duration::from_millis(200),
+        audit_period: Duration::from_millis(20),
         ..FollowerConfig::default()
     }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use authmesh::memory::Cluster;
 use authmesh::ports::{
     BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, LeaseOutcome, Log, LogSlice, MarkTable,
-    MemberEntry, Members, PortError, Store, StoreRead,
+    MemberEntry, Members, PortError, Store, StoreRead, StoredMark,
 };
 use authmesh::proto::ident::{ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh::proto::log::Head;
+use authmesh::proto::marks::Digests;
 use futures_core::Stream;
 use tokio::sync::watch;
 
@@ -48,6 +49,7 @@ pub(crate) struct Wire {
     commits: Gate,
     loads: Gate,
     inserts: Gate,
+    answers: Gate,
     heads_read: watch::Sender<u64>,
 }
 
@@ -105,6 +107,7 @@ impl Wire {
             commits: Gate::new(),
             loads: Gate::new(),
             inserts: Gate::new(),
+            answers: Gate::new(),
             heads_read: watch::Sender::new(0),
         })
     }
@@ -138,6 +141,11 @@ impl Wire {
     /// Loads of marks, on their way to the cluster.
     pub(crate) fn loads(&self) -> &Gate {
         &self.loads
+    }
+
+    /// Answers of L2 reads, on their way back.
+    pub(crate) fn answers(&self) -> &Gate {
+        &self.answers
     }
 
     /// Everything that passed towards the cluster.
@@ -204,11 +212,18 @@ impl Log for Wire {
         })
     }
 
-    fn load(&self, channel: ChannelId) -> BoxFuture<'_, Result<MarkTable, PortError>> {
+    fn load(&self, channel: ChannelId, known: Option<Digests>) -> BoxFuture<'_, Result<MarkTable, PortError>> {
         Box::pin(async move {
             self.loads.pass().await;
             self.up()?;
-            self.cluster.load(channel).await
+            self.cluster.load(channel, known).await
+        })
+    }
+
+    fn purge(&self, channel: ChannelId, elements: Vec<StoredMark>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.up()?;
+            self.cluster.purge(channel, elements).await
         })
     }
 
@@ -293,7 +308,9 @@ impl Store for Wire {
     fn read(&self, name: EntryName) -> BoxFuture<'_, Result<StoreRead, PortError>> {
         Box::pin(async move {
             self.up()?;
-            Store::read(&self.cluster, name).await
+            let answer = Store::read(&self.cluster, name).await;
+            self.answers.pass().await;
+            answer
         })
     }
 

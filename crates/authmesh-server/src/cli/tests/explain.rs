@@ -52,6 +52,16 @@ fn the_decision_is_the_exit_code() {
         ),
         (json!({ "decision": "accepted" }), Exit::Yes, "accepted\n"),
         (
+            json!({ "decision": "accepted", "outcome": "blind", "level": "l1", "age_seconds": 12, "blind_for_seconds": 90 }),
+            Exit::Yes,
+            "accepted: blind\n\x20 how      from l1, verified 12 s ago, while the node was blind for 1 min\n",
+        ),
+        (
+            json!({ "decision": "accepted", "outcome": "verified", "level": "source\n", "age_seconds": 0, "blind_for_seconds": null }),
+            Exit::Yes,
+            "accepted: verified\n\x20 how      from source?, verified 0 s ago\n",
+        ),
+        (
             json!({ "decision": "refused", "code": "expired" }),
             Exit::No,
             "refused: expired\n",

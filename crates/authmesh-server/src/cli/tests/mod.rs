@@ -4,6 +4,8 @@
 mod config;
 mod explain;
 mod forge;
+mod keyring;
+mod marks;
 mod revoke;
 mod status;
 mod stub;

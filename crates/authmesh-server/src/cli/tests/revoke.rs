@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::forge::{claims, token};
+use super::forge::{claims, file, token};
 use super::stub::Stub;
 use super::{CREDENTIAL, NOW, authmesh};
 use crate::cli::io::Exit;
@@ -62,10 +62,15 @@ fn the_body_says_what_was_asked_for() {
         (&["--subject", "alice"][..], json!({ "subject": "alice" })),
         (&["--session", "s1", "--yes"], json!({ "session": "s1" })),
         (&["--jti", "j1"], json!({ "jti": "j1" })),
-        (&["--client", "c1", "--yes"], json!({ "client": "c1" })),
+        (&["--client", "c1", "--yes"], json!({ "client": "c1", "confirm": "c1" })),
+        (&["--kid", "k1", "--yes"], json!({ "kid": "k1", "confirm": "k1" })),
+        (
+            &["--thumbprint", "t1", "--yes", "--issuer", "https://a"],
+            json!({ "thumbprint": "t1", "issuer": "https://a", "confirm": "t1" }),
+        ),
         (
             &["--whole-issuer", "--issuer", "https://a", "--why", "stolen", "--yes"],
-            json!({ "whole_issuer": true, "issuer": "https://a", "why": "stolen" }),
+            json!({ "whole_issuer": true, "issuer": "https://a", "why": "stolen", "confirm": "https://a" }),
         ),
         (
             &["--subject", "alice", "--except-session", "s1", "--why", "\"quoted\""],
@@ -102,34 +107,171 @@ fn a_token_comes_from_standard_input() {
     assert_eq!(stub.seen().len(), 1);
 }
 
+/// A node that wants to hear `name` before it revokes.
+fn cautious(name: &str, changes: Value) -> Stub {
+    let mut problem =
+        json!({ "type": "x", "title": "Conflict", "detail": "confirm", "confirm": name, "verdicts": 1_204 });
+    for (name, value) in changes.as_object().unwrap() {
+        problem[name] = value.clone();
+    }
+    Stub::start(&[
+        (PATH, 409, problem.to_string()),
+        ("/v1/revocations+confirm", 200, receipt(json!({}))),
+    ])
+}
+
 #[test]
-fn wide_revocations_ask_first() {
-    for args in [
-        &["--client", "c1"][..],
-        &["--whole-issuer"],
-        &["--whole-issuer", "--issuer", "https://a"],
+fn wide_revocations_say_how_far_they_reach_and_ask_first() {
+    for (args, name) in [
+        (&["--client", "c1"][..], "c1"),
+        (&["--kid", "k1"], "k1"),
+        (&["--thumbprint", "t1"], "t1"),
+        (&["--whole-issuer"], "https://a"),
+        (&["--whole-issuer", "--issuer", "https://a"], "https://a"),
     ] {
-        let stub = node(json!({}));
+        let stub = cautious(name, json!({}));
         let revoke = || authmesh(&[&["revoke"], args].concat()).at(&stub.url);
 
         revoke().stdin("yes\n").run().fails("add --yes");
+        assert_eq!(stub.seen(), [], "{args:?}: nobody was there to ask");
         for answer in ["", "\n", "y\n", "no\n", "yes please\n", "YES\n", &"yes".repeat(1_000)] {
             let ran = revoke().typed(answer).run();
             ran.says(Exit::No, "");
             assert!(ran.stderr.contains("nothing was revoked"), "{answer:?}: {ran:?}");
         }
-        assert_eq!(stub.seen(), [], "{args:?}");
+        assert!(
+            stub.seen().iter().all(|seen| seen.body.get("confirm").is_none()),
+            "{args:?}"
+        );
 
         for answer in ["yes\n", "yes", "  yes \r\n"] {
             let ran = revoke().typed(answer).run();
             assert_eq!(ran.exit, Exit::Yes, "{ran:?}");
-            assert!(
-                ran.stderr.contains("on every node") && ran.stderr.contains("Type yes"),
-                "{ran:?}"
-            );
+            for words in ["on every node", "1,204 verdicts", "Type yes"] {
+                assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+            }
         }
-        assert_eq!(stub.seen().len(), 3);
+        let confirmed: Vec<Value> = stub
+            .seen()
+            .into_iter()
+            .filter_map(|seen| seen.body.get("confirm").cloned())
+            .collect();
+        assert_eq!(confirmed, vec![json!(name); 3]);
+
+        // Whoever says yes beforehand is not asked, also where only the node knows the name.
+        let ran = authmesh(&[&["revoke", "--yes"], args].concat()).at(&stub.url).run();
+        assert_eq!((ran.exit, ran.stderr.as_str()), (Exit::Yes, ""), "{ran:?}");
     }
+}
+
+#[test]
+fn a_node_that_is_never_content_with_a_confirmation_is_a_refusal() {
+    let problem = json!({ "type": "x", "title": "Conflict", "detail": "again", "confirm": "c1", "verdicts": 1 });
+    let stub = Stub::start(&[(PATH, 409, problem.to_string())]);
+    let ran = authmesh(&["revoke", "--client", "c1"])
+        .typed("yes\nyes\nyes\nyes\nyes\n")
+        .at(&stub.url)
+        .run();
+    assert_eq!(ran.exit, Exit::No, "{ran:?}");
+    assert!(ran.stdout.starts_with("refused: nothing was revoked\n"), "{ran:?}");
+    // The place in the batch that a node names need not be there.
+    let stub = cautious("c1", json!({ "at": 7 }));
+    let ran = authmesh(&["revoke", "--client", "c1"])
+        .typed("yes\n")
+        .at(&stub.url)
+        .run();
+    assert_eq!(ran.exit, Exit::No, "{ran:?}");
+}
+
+#[test]
+fn several_values_are_one_batch() {
+    let receipts = |second: &str| {
+        format!(
+            r#"{{"receipts":[{},{}]}}"#,
+            receipt(json!({})),
+            receipt(json!({ "state": second }))
+        )
+    };
+    let args = ["revoke", "--subject", "alice", "--subject", "b\nob", "--why", "left"];
+    let stub = Stub::start(&[(PATH, 200, receipts("committed"))]);
+    let ran = authmesh(&args).at(&stub.url).run();
+    assert_eq!(ran.exit, Exit::Yes, "{ran:?}");
+    assert!(
+        ran.stdout.contains("revoked: subject alice\n") && ran.stdout.contains("revoked: subject b?ob\n"),
+        "{ran:?}"
+    );
+    assert_eq!(
+        stub.only().body,
+        json!([{ "subject": "alice", "why": "left" }, { "subject": "b\nob", "why": "left" }])
+    );
+
+    let stub = Stub::start(&[(PATH, 200, receipts("unconfirmed"))]);
+    let ran = authmesh(&args).at(&stub.url).run();
+    assert_eq!(ran.exit, Exit::Unknown, "one is not proven: {ran:?}");
+
+    let stub = Stub::start(&[(
+        PATH,
+        200,
+        format!(r#"{{"receipts":[{0},{0}]}}"#, receipt(json!({ "scope": "client" }))),
+    )]);
+    let ran = authmesh(&["revoke", "--client", "a", "--client", "b", "--yes"])
+        .at(&stub.url)
+        .run();
+    assert_eq!(ran.exit, Exit::Yes, "{ran:?}");
+    assert_eq!(
+        stub.only().body,
+        json!([{ "client": "a", "confirm": "a" }, { "client": "b", "confirm": "b" }])
+    );
+    let many: Vec<String> = (0..1001)
+        .flat_map(|n| ["--subject".to_owned(), n.to_string()])
+        .collect();
+    let many: Vec<&str> = std::iter::once("revoke")
+        .chain(many.iter().map(String::as_str))
+        .collect();
+    authmesh(&many).at(&stub.url).run().fails("more than 1000 values");
+}
+
+#[test]
+fn a_spared_token_comes_from_a_file_and_is_never_repeated() {
+    let token = token(&claims());
+    let (_folder, spared) = file("spared", format!("{token}\n"));
+    let revoke = |url: &str, file: &str| {
+        authmesh(&["revoke", "--subject", "alice", "--except-token-file", file])
+            .at(url)
+            .run()
+    };
+    let stub = node(json!({}));
+    let ran = revoke(&stub.url, &spared);
+    assert_eq!(ran.exit, Exit::Yes, "{ran:?}");
+    assert_eq!(stub.only().body, json!({ "subject": "alice", "except_token": token }));
+    ran.hides(&token);
+
+    let problem = json!({ "type": "x", "title": "Refused", "detail": format!("{token} is expired") }).to_string();
+    let stub = Stub::start(&[(PATH, 422, problem)]);
+    let ran = revoke(&stub.url, &spared);
+    assert_eq!(ran.exit, Exit::No);
+    ran.hides(&token);
+
+    let stub = node(json!({}));
+    for content in ["", " \n", "t\u{f6}ken"] {
+        let (_folder, wrong) = file("wrong", content);
+        revoke(&stub.url, &wrong).fails("must hold one token");
+    }
+    // Somebody may take the option for the token itself.
+    revoke(&stub.url, &token).fails("cannot be read").hides(&token);
+    authmesh(&[
+        "revoke",
+        "--subject",
+        "a",
+        "--except-token-file",
+        "f",
+        "--except-session",
+        "s",
+    ])
+    .at(&stub.url)
+    .run()
+    .fails("cannot be used with");
+    assert_eq!(stub.seen(), []);
 }
 
 #[test]

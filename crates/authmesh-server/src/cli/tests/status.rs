@@ -9,7 +9,7 @@ use crate::cli::io::Exit;
 fn stats() -> Value {
     json!({
         "node": "orders-5d", "version": "0.4.1", "uptime_seconds": 7_300,
-        "counts": { "hits": 98_700, "verified": 1_204, "blind": 3, "refused": 12, "revoked": 1, "could_not_ask": 0, "more": 1 },
+        "counts": { "hits": 98_700, "verified": 1_204, "blind_hits": 2, "blind_verified": 1, "refused": 12, "revoked": 1, "could_not_ask": 0, "more": 1 },
         "hit_rate": 0.987, "verdicts": 1_000, "verdict_bytes": 1_572_864, "entries": 0, "entry_bytes": 0, "marks": 1,
         "outbox": 0,
     })
@@ -39,6 +39,27 @@ fn node(stats: (u16, &Value), health: (u16, &Value), members: (u16, &Value)) -> 
         ("/v1/health", health.0, health.1.to_string()),
         ("/v1/members", members.0, members.1.to_string()),
     ])
+}
+
+#[test]
+fn a_node_that_cannot_ask_for_its_members_still_tells_how_it_is() {
+    let away = json!({ "title": "store", "detail": "Redis at 127.0.0.1:1 cannot be reached" });
+    let mut blind = health();
+    blind["status"] = json!("blind");
+    blind["coherent"] = json!(false);
+    blind["blind_for_seconds"] = json!(7);
+    let stub = node((200, &stats()), (200, &blind), (503, &away));
+    let ran = authmesh(&["status"]).at(&stub.url).run();
+    assert_eq!(ran.exit, Exit::No, "{ran:?}");
+    assert!(
+        ran.stdout.contains("blind for 7 s") && ran.stdout.contains("members unknown"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.contains("Redis at 127.0.0.1:1 cannot be reached"), "{ran:?}");
+    let stub = node((200, &stats()), (200, &blind), (503, &away));
+    let ran = authmesh(&["status", "--json"]).at(&stub.url).run();
+    let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.exit, &shown["members"]), (Exit::No, &Value::Null), "{ran:?}");
 }
 
 #[test]

@@ -96,7 +96,11 @@ async fn answer(request: Request, answers: &[(String, u16, String)], noted: &Mut
         bearer: header(AUTHORIZATION).unwrap_or_default(),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     });
-    match answers.iter().find(|(path, ..)| path == parts.uri.path()) {
+    // An answer for `PATH+confirm` is for requests that confirm something.
+    let confirms = body.windows(10).any(|part| part == b"\"confirm\":");
+    let confirmed = format!("{}+confirm", parts.uri.path());
+    let special = answers.iter().find(|(path, ..)| confirms && *path == confirmed);
+    match special.or_else(|| answers.iter().find(|(path, ..)| path == parts.uri.path())) {
         Some((_, status, body)) if (300..400).contains(status) => {
             (StatusCode::from_u16(*status).unwrap(), [(LOCATION, body.clone())]).into_response()
         }

@@ -16,13 +16,15 @@ fn the_definition_of_the_commands_is_sound() {
 fn help_and_version_are_answers() {
     let help = authmesh(&["--help"]).run();
     assert_eq!(help.exit, Exit::Yes);
-    for word in ["serve", "token", "revoke", "status", "config", "Examples:"] {
+    for word in ["serve", "token", "revoke", "marks", "status", "config", "Examples:"] {
         assert!(help.stdout.contains(word), "{word}: {help:?}");
     }
     for command in [
         &["token", "verify"][..],
         &["token", "explain"],
         &["revoke"],
+        &["marks", "list"],
+        &["marks", "explain"],
         &["status"],
         &["config", "check"],
         &["config", "print"],
@@ -60,6 +62,13 @@ fn wrong_usage_is_2() {
         &["revoke"],
         &["revoke", "--subject", "a", "--session", "b"],
         &["revoke", "--subject", ""],
+        &["revoke", "--kid", "a", "--thumbprint", "b"],
+        &["marks"],
+        &["marks", "list", "--kind", "user"],
+        &["marks", "list", "--limit", "0"],
+        &["marks", "list", "--limit", "100001"],
+        &["marks", "explain"],
+        &["marks", "explain", "--subject", "a", "--kid", "b"],
         &["revoke", "--token", "-", "--issuer", "https://a"],
         &["revoke", "--jti", "a", "--except-session", "b"],
         &["config"],
@@ -89,6 +98,7 @@ fn a_token_in_an_argument_is_refused_and_not_repeated() {
         &["token", &token],
         &["revoke", "--token", &token],
         &["revoke", &with_value],
+        &["marks", "explain", "--token", &token],
         &["revoke", &token],
         &["status", &token],
         &["config", "check", "a", &token],

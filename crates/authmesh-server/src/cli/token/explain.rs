@@ -85,6 +85,9 @@ struct Explanation {
     #[serde(default)]
     reason: String,
     outcome: Option<String>,
+    level: Option<String>,
+    age_seconds: Option<u64>,
+    blind_for_seconds: Option<u64>,
     issuer: Option<Issuer>,
     key: Option<Key>,
     time: Option<Time>,
@@ -143,6 +146,9 @@ impl Explanation {
         }
         // The node's clock: that is the one it decided by.
         let now = self.time.as_ref().map_or(io.now, |time| time.now);
+        if let Some(how) = self.how() {
+            row(io.stdout, "how", &how)?;
+        }
         if let Some(issuer) = &self.issuer {
             row(io.stdout, "issuer", &issuer.words())?;
         }
@@ -158,6 +164,16 @@ impl Explanation {
             row(io.stdout, "reason", &plain(&self.reason))?;
         }
         Ok(exit)
+    }
+
+    /// How the answer was reached: `from l1, verified 12 s ago, while the node was blind for 5 s`.
+    fn how(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        parts.extend(self.level.as_ref().map(|level| format!("from {}", plain(level))));
+        parts.extend(self.age_seconds.map(|age| format!("verified {} ago", span(age))));
+        let blind = self.blind_for_seconds;
+        parts.extend(blind.map(|seconds| format!("while the node was blind for {}", span(seconds))));
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::super::kind::Kind;
 use super::super::problem::{Location, Report};
 use super::super::schema::{self, Fallback};
-use super::super::table::{GROUPS, SECTIONS, SETTINGS};
+use super::super::sections::{GROUPS, SECTIONS};
+use super::super::table::SETTINGS;
 use super::super::{Access, Level, LogFormat, Source, WhenBlind, default_file};
 use super::*;
 
@@ -121,7 +122,8 @@ fn the_defaults_are_those_of_the_documentation() {
     assert!(route.methods.is_empty() && route.scopes.is_empty() && route.any_scope.is_empty());
     assert!(route.audience.is_empty() && route.host.is_none() && route.max_age.is_none());
     assert_eq!((config.log.level, config.log.format), (Level::Info, LogFormat::Text));
-    assert!(!config.danger.any_audience && !config.danger.allow_http);
+    assert!(!config.danger.any_audience && !config.danger.allow_http && !config.danger.any_eviction_policy);
+    assert!(config.redis.is_none(), "a node stands alone");
 }
 
 #[test]
@@ -185,15 +187,21 @@ fn every_line_of_the_default_file_may_be_uncommented() {
 
     let text: String = text
         .lines()
-        .filter(|line| !line.contains("_file = "))
+        .map(|line| match line.starts_with("key_ring_file = ") {
+            true => "key_ring_file = \"ring\"",
+            false => line,
+        })
+        .filter(|line| !line.contains("_file = \"/"))
         .map(|line| format!("{line}\n"))
         .collect();
     // The example of a route asks for an audience list of its own, which is empty by default.
     let loaded = Setup::new(text)
+        .with("ring", "")
         .load(&[])
         .unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(loaded.config.routes[0].path, "/admin");
     assert_eq!(loaded.config.server.cookie.as_deref(), Some("auth_token"));
+    assert!(loaded.config.redis.is_some());
 }
 
 #[test]

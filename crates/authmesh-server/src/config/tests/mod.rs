@@ -6,6 +6,7 @@ mod defaults;
 mod environment;
 mod files;
 mod problems;
+mod redis;
 mod routes;
 
 use std::path::PathBuf;

@@ -97,10 +97,6 @@ fn unknown_keys_get_a_suggestion() {
 #[test]
 fn sections_of_later_versions_say_so() {
     one(
-        "[redis]\nurl = \"x\"\n",
-        "authmesh.toml:4: redis cannot be set: this version of authmesh has no Redis yet",
-    );
-    one(
         "[gossip]\n",
         "authmesh.toml:4: gossip cannot be set: this version of authmesh has no gossip yet",
     );

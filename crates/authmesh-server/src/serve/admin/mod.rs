@@ -1,29 +1,33 @@
 //! The admin API: JSON in, JSON out, problem details (RFC 9457) for errors, behind a bearer credential.
 
-mod problem;
+pub(super) mod problem;
 mod requests;
 
 use std::sync::Arc;
 
-use authmesh::{AuthMesh, RevokeError};
+use authmesh::proto::crypto::ScopeKind;
+use authmesh::{AuthMesh, MarkPage, MarkQuery, RevokeError};
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http::HeaderValue;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use self::problem::Problem;
-use self::requests::{Explain, Invalidate, Refresh, Revoke};
+use self::requests::{Explain, ExplainMarks, Invalidate, ListMarks, Refresh, Revoke};
 use super::Limits;
 use crate::config::Secret;
 
-/// The longest body: a token and a few words.
+/// The most revocations in one request.
+const MAX_BATCH: usize = 1000;
+/// The longest body: a batch, or a token and a few words.
 const BODY_LIMIT: usize = 2 << 20;
 
 #[derive(Debug, Clone)]
@@ -44,14 +48,16 @@ pub(super) fn router(mesh: AuthMesh, credential: Arc<Secret>, limits: Limits) ->
         .route("/v1/health", get(health))
         .route("/v1/members", get(members))
         .route("/v1/revocations", post(revoke))
+        .route("/v1/marks", get(list_marks))
+        .route("/v1/marks/explain", post(explain_marks))
         .route("/v1/invalidations", post(invalidate))
         .route("/v1/clear", post(clear))
         .route("/v1/keys/refresh", post(refresh))
         .route("/v1/explain", post(explain))
         .route("/openapi.json", get(openapi))
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path") })
+        .fallback(|| async { Problem::new(problem::NOT_FOUND, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the path does not take this method")
+            Problem::new(problem::METHOD_NOT_ALLOWED, "the path does not take this method")
         })
         // Around everything, unknown paths included: without the credential nothing is told.
         .layer(middleware::from_fn_with_state(app.clone(), guard))
@@ -63,17 +69,13 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     let mut response = if is_authorized(&app.credential, &request) {
         match tokio::time::timeout(app.limits.request, next.run(request)).await {
             Ok(response) => response,
-            Err(_) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "timed-out",
-                "the request took too long; what it began goes on",
-            )
-            .into_response(),
+            Err(_) => {
+                Problem::new(problem::TIMED_OUT, "the request took too long; what it began goes on").into_response()
+            }
         }
     } else {
         let mut response = Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "admin-credential",
+            problem::ADMIN_CREDENTIAL,
             "the admin API wants its own credential: Authorization: Bearer <the admin token>",
         )
         .into_response();
@@ -103,19 +105,22 @@ fn is_authorized(credential: &Secret, request: &Request) -> bool {
 
 /// Reads a JSON body, whatever its label says: `curl -d` labels everything as a form.
 async fn body<T: for<'de> Deserialize<'de>>(body: Body) -> Result<T, Problem> {
-    let bytes = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(|_| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body",
-            "the body was cut off or is longer than 2 MiB",
-        )
-    })?;
-    let bytes = if bytes.is_empty() {
+    parse(&bytes(body).await?)
+}
+
+async fn bytes(body: Body) -> Result<Bytes, Problem> {
+    let bytes = axum::body::to_bytes(body, BODY_LIMIT)
+        .await
+        .map_err(|_| Problem::new(problem::BODY_TOO_LARGE, "the body was cut off or is longer than 2 MiB"))?;
+    Ok(if bytes.is_empty() {
         Bytes::from_static(b"{}")
     } else {
         bytes
-    };
-    serde_json::from_slice(&bytes).map_err(|error| {
+    })
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
         // serde_json quotes what it read only for unknown names, which are not secret; values are left out.
         let what = match error.classify() {
             serde_json::error::Category::Data if error.to_string().starts_with("unknown field") => error.to_string(),
@@ -125,7 +130,7 @@ async fn body<T: for<'de> Deserialize<'de>>(body: Body) -> Result<T, Problem> {
                 error.column()
             ),
         };
-        Problem::new(StatusCode::BAD_REQUEST, "body", what)
+        Problem::new(problem::BODY, what)
     })
 }
 
@@ -142,24 +147,63 @@ async fn members(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
         .mesh
         .members()
         .await
-        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()))?;
+        .map_err(|error| Problem::new(problem::STORE, error.to_string()))?;
     Ok(Json(json!({ "members": members })))
 }
 
-async fn revoke(State(app): State<App>, request: Body) -> Result<impl IntoResponse, Problem> {
-    let order: Revoke = body(request).await?;
-    let target = order.target(&app.mesh)?;
-    let mut revocation = app.mesh.revoke(target).by(order.by.unwrap_or_else(|| "admin".into()));
-    if let Some(why) = order.why {
-        revocation = revocation.why(why);
+/// One revocation, or a list of them.
+async fn revoke(State(app): State<App>, request: Body) -> Result<Json<Value>, Problem> {
+    let bytes = bytes(request).await?;
+    if bytes.trim_ascii_start().first() != Some(&b'[') {
+        let order = parse::<Revoke>(&bytes)?.order(&app.mesh).await?;
+        let mut receipts = app.mesh.revoke_all([order]).await.map_err(|alone| alone.error)?;
+        return Ok(Json(json!(receipts.pop())));
     }
-    if let Some(session) = order.except_session {
-        revocation = revocation.except_session(session);
+    let list: Vec<Revoke> = parse(&bytes)?;
+    if list.len() > MAX_BATCH {
+        return Err(Problem::new(
+            problem::REVOCATION,
+            format!("a batch has at most {MAX_BATCH} revocations; send several"),
+        ));
     }
-    if let Some(at) = order.not_before {
-        revocation = revocation.not_before(at);
+    let mut orders = Vec::with_capacity(list.len());
+    for (at, order) in list.into_iter().enumerate() {
+        orders.push(order.order(&app.mesh).await.map_err(|problem| problem.at(at))?);
     }
-    Ok(Json(revocation.await?))
+    let receipts = app.mesh.revoke_all(orders).await?;
+    Ok(Json(json!({ "receipts": receipts })))
+}
+
+async fn list_marks(
+    State(app): State<App>,
+    query: Result<Query<ListMarks>, QueryRejection>,
+) -> Result<Json<MarkPage>, Problem> {
+    let bad = |what: &str| Problem::new(problem::QUERY, what);
+    let Query(query) =
+        query.map_err(|_| bad("the query takes `kind`, `after` and `limit`, each once, and nothing else"))?;
+    if query.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
+        return Err(bad("`limit` is 1 to 1,000"));
+    }
+    let kind = query.kind.map(|kind| {
+        ScopeKind::from_word(&kind)
+            .ok_or_else(|| bad("`kind` is one of token, jti, session, subject, client, key, issuer, tag"))
+    });
+    let after = query.after.map(|after| {
+        after
+            .parse()
+            .map_err(|_| bad("`after` is the `next` of the page before"))
+    });
+    Ok(Json(app.mesh.marks(MarkQuery {
+        kind: kind.transpose()?,
+        after: after.transpose()?,
+        limit: query.limit.unwrap_or_default(),
+    })))
+}
+
+async fn explain_marks(State(app): State<App>, request: Body) -> Result<impl IntoResponse, Problem> {
+    let named = body::<ExplainMarks>(request).await?.named(&app.mesh)?;
+    let marks = app.mesh.explain_marks(named.target).await?;
+    Ok(Json(json!({ "marks": marks })))
 }
 
 async fn invalidate(State(app): State<App>, request: Body) -> Result<impl IntoResponse, Problem> {

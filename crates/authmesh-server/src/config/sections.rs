@@ -1,0 +1,75 @@
+//! The sections of the file, in its order.
+
+use super::schema::{Group, Section};
+
+/// Sections that may stand several times.
+pub(super) static GROUPS: &[Group] = &[
+    Group {
+        name: "issuers",
+        min: 1,
+        max: 512,
+        advice: "is missing: without an issuer no token can be accepted. Add a section [[issuers]] with url and \
+                 audience, or set AUTHMESH_ISSUERS_0_URL and AUTHMESH_ISSUERS_0_AUDIENCE.",
+    },
+    Group {
+        name: "routes",
+        min: 0,
+        max: 256,
+        advice: "",
+    },
+];
+
+/// Sections, in the order of the file.
+pub(super) static SECTIONS: &[Section] = &[
+    Section {
+        path: "cluster",
+        doc: "Who this node is.",
+    },
+    Section {
+        path: "server",
+        doc: "The listener that proxies ask (forward auth), with health and metrics.",
+    },
+    Section {
+        path: "server.headers",
+        doc: "Names of the identity headers of an answer. All of them are always sent, empty where the token has no \
+              such claim, so that a client cannot smuggle its own through the proxy. \"\" turns one off.",
+    },
+    Section {
+        path: "admin",
+        doc: "The admin API: revocation, statistics, health. It is off where no credential is set. The credential comes \
+              from token_file or from AUTHMESH_ADMIN_TOKEN, never from this file.",
+    },
+    Section {
+        path: "redis",
+        doc: "Redis, which makes nodes one cluster: a revocation through one is known to all, and an issuer is asked once for \
+              all. Without url each node stands alone. `authmesh doctor` checks a Redis.",
+    },
+    Section {
+        path: "cache",
+        doc: "Sizes and ages of what is kept in memory.",
+    },
+    Section {
+        path: "issuers[]",
+        doc: "Whose tokens are accepted: one section for each issuer. In variables, issuers are numbered from 0.",
+    },
+    Section {
+        path: "issuers[].keys",
+        doc: "How long the issuer's keys are trusted.",
+    },
+    Section {
+        path: "issuers[].http",
+        doc: "How the issuer is asked.",
+    },
+    Section {
+        path: "routes[]",
+        doc: "What paths demand. The first section that matches wins; where none matches, a valid token is enough.",
+    },
+    Section {
+        path: "log",
+        doc: "Logging.",
+    },
+    Section {
+        path: "danger",
+        doc: "Options that weaken a rule. Leave them alone in production.",
+    },
+];
