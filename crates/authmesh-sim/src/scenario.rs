@@ -93,7 +93,7 @@ pub struct Scenario {
     /// Of 1,000 chances to write, so many are taken. Where little is written, what is stale stays stale for long.
     pub writes: u64,
     /// Whether a statement is announced in the log while its slot moves. Default: no, it is refused and committed later. A mark
-    /// whose origin dies between the two never comes into the table: nodes that join later do not have it.
+    /// whose origin dies between the two comes into the table only when a node that heard it loads again.
     pub announces: bool,
     /// Whether a deposed primary takes writes while it lasts. Default: no. A drop that is committed there *after* nodes have
     /// minted on the new primary is lost without a trace: whoever adopts commits marks again, and not drops.

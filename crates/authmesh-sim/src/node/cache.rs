@@ -143,8 +143,9 @@ impl Node {
                     flight.applied = ChannelId::all().map(|id| self.applied_in(id)).collect();
                     // Asked before the read is sent, and again when it is answered: the answer may be from before a drop that
                     // gets its position in between.
-                    let waits =
-                        self.unpositioned.holds(&Voids::Entry(name)) && !self.rules.off(Control::L2OlderThanDrop);
+                    let waits = self.unpositioned.holds(&Voids::Entry(name))
+                        && !self.rules.off(Control::L2OlderThanDrop)
+                        && !self.rules.off(Control::EarlyDropsReadable);
                     let coherent = self.is_coherent(now);
                     if coherent && !waits {
                         let job = Job::Look {
