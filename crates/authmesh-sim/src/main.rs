@@ -14,7 +14,7 @@ use authmesh_sim::world::{Outcome, Tally};
 const HELP: &str = "\
 Runs seeds of the virtual-time cluster and checks the invariants after each step.
 
-Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes]
+Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes] [--announces]
 
   --seeds N      how many seeds to run (default: 200)
   --from SEED    the first seed (default: 0)
@@ -23,6 +23,7 @@ Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-
   --keep-going   do not stop at the first violation
   --without RULE    leave out a rule of the nodes, to see what happens: NoBump, NoFence, ...
   --deposed-writes  a deposed primary takes writes
+  --announces    statements are announced in the log while their slot moves
 
 Exit codes: 0 everything held, 1 something did not, 2 the arguments are wrong.";
 
@@ -37,6 +38,7 @@ struct Options {
     keep_going: bool,
     without: Option<Control>,
     deposed_writes: bool,
+    announces: bool,
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
@@ -48,6 +50,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
         keep_going: false,
         without: None,
         deposed_writes: false,
+        announces: false,
     };
     while let Some(argument) = arguments.next() {
         let mut number = |low: u64, high: u64| {
@@ -69,6 +72,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
                     Some(known.ok_or_else(|| format!("there is no rule {name:?}; there are {:?}", Control::ALL))?);
             }
             "--deposed-writes" => options.deposed_writes = true,
+            "--announces" => options.announces = true,
             other => return Err(format!("{other:?} is no option; see --help")),
         }
     }
@@ -81,6 +85,7 @@ fn run_one(seed: u64, options: &Options) -> Outcome {
         None => Scenario::of(seed),
     };
     scenario.deposed_writes = options.deposed_writes;
+    scenario.announces = options.announces;
     simulate(&scenario, Rules { off: options.without })
 }
 

@@ -25,9 +25,9 @@ pub enum Control {
     EarlyDropsReadable,
     /// An L2 record counts whatever its channel's head is.
     L2WithoutHead,
-    /// An L2 record counts although a statement came into force since the fence was captured.
-    L2OlderThanFence,
-    /// An L2 record counts although the channel of one of its tags is being repaired, or has another incarnation.
+    /// L2 is read although a drop of the key has no position yet when the read is sent.
+    L2OlderThanDrop,
+    /// An L2 record counts although the channel of one of its tags is being repaired, or its filler had another branch of it.
     TagsUnsettled,
     /// Deposed primaries are followed without end.
     DeposedFollowed,
@@ -52,7 +52,7 @@ impl Control {
         Self::NoEpoch,
         Self::EarlyDropsReadable,
         Self::L2WithoutHead,
-        Self::L2OlderThanFence,
+        Self::L2OlderThanDrop,
         Self::TagsUnsettled,
         Self::DeposedFollowed,
         Self::NoRetry,

@@ -92,6 +92,9 @@ pub struct Scenario {
     pub lossy: u64,
     /// Of 1,000 chances to write, so many are taken. Where little is written, what is stale stays stale for long.
     pub writes: u64,
+    /// Whether a statement is announced in the log while its slot moves. Default: no, it is refused and committed later. A mark
+    /// whose origin dies between the two comes into the table only when a node that heard it loads again.
+    pub announces: bool,
     /// Whether a deposed primary takes writes while it lasts. Default: no. A drop that is committed there *after* nodes have
     /// minted on the new primary is lost without a trace: whoever adopts commits marks again, and not drops.
     pub deposed_writes: bool,
@@ -142,6 +145,7 @@ impl Scenario {
             latency,
             lossy: *pick(&mut rng, &[0, 0, 5, 30]),
             writes: *pick(&mut rng, &[1000, 1000, 100, 20]),
+            announces: false,
             deposed_writes: false,
             pace: *pick(&mut rng, &[4 * MS, 10 * MS, 25 * MS]),
             drift: *pick(&mut rng, &[0, 50, MAX_DRIFT]),

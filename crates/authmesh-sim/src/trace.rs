@@ -107,10 +107,13 @@ impl Trace {
         let chosen: Vec<&Line> = lines
             .filter(|line| line.about.iter().any(|about| wanted.contains(about)))
             .collect();
-        chosen[chosen.len().saturating_sub(PRINTED)..]
+        let mut said: Vec<String> = chosen
             .iter()
             .map(|line| format!("{} {}", Seconds(line.at), line.text))
-            .collect()
+            .collect();
+        // Many callers of one flight are answered at once.
+        said.dedup();
+        said.split_off(said.len().saturating_sub(PRINTED))
     }
 }
 

@@ -141,7 +141,13 @@ impl Node {
                 Action::Look => {
                     flight.fence = self.fence.capture_all();
                     flight.applied = ChannelId::all().map(|id| self.applied_in(id)).collect();
-                    if self.is_coherent(now) {
+                    // Asked before the read is sent, and again when it is answered: the answer may be from before a drop that
+                    // gets its position in between.
+                    let waits = self.unpositioned.holds(&Voids::Entry(name))
+                        && !self.rules.off(Control::L2OlderThanDrop)
+                        && !self.rules.off(Control::EarlyDropsReadable);
+                    let coherent = self.is_coherent(now);
+                    if coherent && !waits {
                         let job = Job::Look {
                             flight: flight.id,
                             asked: now.boot,
@@ -152,7 +158,7 @@ impl Node {
                         let looked = Input::Looked {
                             look: fill::Look::Nothing,
                             captured: captured.map(|(incarnation, _)| incarnation),
-                            coherent: false,
+                            coherent,
                         };
                         flight.fill.handle(now.boot, looked);
                     }
@@ -283,20 +289,19 @@ impl Node {
         if record.tags.iter().any(|tag| waits(&Voids::Tag(tag.tag))) {
             return Look::Nothing;
         }
-        // A tag's channel must be as sure as the key's own: what was filled under another incarnation of it is void, and
-        // while it is repaired nobody knows which that is.
+        // Of a tag about which this node knows a statement, the filler's position must be one that it has applied itself.
         let sloppy = self.rules.off(Control::TagsUnsettled);
-        let unsure = |tag: &TagPosition| self.follower.settled(tag.tag.slot().channel).is_none();
-        if !sloppy && record.tags.iter().any(unsure) {
-            return Look::Nothing;
+        let mut allowed = true;
+        for TagPosition { tag, applied } in &record.tags {
+            if self.marks.tag_is_stated(*tag) && !sloppy {
+                let channel = tag.slot().channel;
+                if self.follower.settled(channel).is_none() {
+                    return Look::Nothing;
+                }
+                allowed &= applied.is_some_and(|(_, position)| self.follower.knows(channel, &position));
+            }
+            allowed &= self.marks.tag_allows(*tag, *applied);
         }
-        let allowed = record.tags.iter().all(|tag| {
-            let present = self
-                .applied_in(tag.tag.slot().channel)
-                .map(|(incarnation, _)| incarnation);
-            let same = present == tag.applied.map(|(incarnation, _)| incarnation);
-            (same || sloppy) && self.marks.tag_allows(tag.tag, tag.applied)
-        });
         let live = expires > now.wall && record.tags.iter().any(|tag| tag.tag == whole);
         match <[u8; 8]>::try_from(&record.value[..]) {
             Ok(version) if allowed && live => Look::Counts(u64::from_be_bytes(version)),
@@ -310,21 +315,14 @@ impl Node {
             Some(Answer::Looked(head, value)) => self.look(now, flight.key, head, value, asked),
             _ => Look::Nothing,
         };
-        // A statement that came into force between the capture and now may have been in force for the caller from before,
-        // without a position, while L2 was read: what was read may be older.
-        let current = self.rules.off(Control::L2OlderThanFence)
-            || self
-                .stamps(flight.key, &flight.fence)
-                .iter()
-                .all(|stamp| self.fence.is_current(stamp));
         let look = match look {
-            Look::Counts(version) if current => {
+            Look::Counts(version) => {
                 flight.version = Some(version);
                 let kept = self.keep(now, &flight, version);
                 return self.land(flight, &kept, "L2");
             }
             Look::Void(bytes) => fill::Look::Void(bytes),
-            Look::Counts(_) | Look::Nothing => fill::Look::Nothing,
+            Look::Nothing => fill::Look::Nothing,
         };
         let captured = flight.applied[self.keys[flight.key].name.slot().channel.index()];
         let looked = Input::Looked {

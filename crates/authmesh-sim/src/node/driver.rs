@@ -132,8 +132,10 @@ impl Node {
                 };
                 self.recommit(now, channel, rest, all && committed);
             }
-            // Whether it won matters to what was soiled, and no node of this world soils a channel.
-            (Job::Mint(channel), _) => self.step(now, Some(Input::Minted(channel, false))),
+            (Job::Mint(channel), answer) => {
+                let won = matches!(answer, Some(Answer::Minted(true)));
+                self.step(now, Some(Input::Minted(channel, won)));
+            }
             (Job::Look { .. } | Job::Lease { .. } | Job::Forget, _) => {}
         }
     }
@@ -180,13 +182,10 @@ impl Node {
 
     fn open(&mut self, entry: &Entry) -> OpenedEntry {
         let payload = match &entry.payload {
-            Payload::Statement { statement, whole } => {
-                let statement = statement.clone();
-                match whole {
-                    true => OpenedPayload::Statement(statement),
-                    false => OpenedPayload::Bare(statement),
-                }
-            }
+            Payload::Statement { statement, whole } => match whole {
+                true => OpenedPayload::Statement(statement.clone()),
+                false => OpenedPayload::Bare(statement.clone()),
+            },
             Payload::Mint => OpenedPayload::Nothing,
         };
         let mut head = entry.head;

@@ -228,7 +228,7 @@ impl State {
         let (incarnation, mut generation) = previous.map_or((birth, 0), |head| (head.incarnation, head.generation));
         let mut effects = Vec::new();
         if script.moving {
-            if announced || previous.is_none() {
+            if announced || !script.announces || previous.is_none() {
                 return Err(Refused);
             }
             // One key: it cannot touch what is beside the log, so it voids the channel's L2.
@@ -282,7 +282,7 @@ impl State {
     ) -> (Answer, Vec<Effect>) {
         let previous = self.head();
         if previous.map(|head| head.incarnation) != expected {
-            return (Answer::Done, Vec::new());
+            return (Answer::Minted(false), Vec::new());
         }
         let entry = Entry {
             channel,
@@ -298,7 +298,7 @@ impl State {
             },
             payload: Payload::Mint,
         };
-        (Answer::Done, vec![Effect::Append(Rc::new(entry))])
+        (Answer::Minted(true), vec![Effect::Append(Rc::new(entry))])
     }
 
     fn lease(
@@ -339,6 +339,8 @@ pub struct Script {
     pub millis: u64,
     /// The channel's slot is moving.
     pub moving: bool,
+    /// While it moves, statements are announced in the log without their effect; otherwise they are refused.
+    pub announces: bool,
     /// A control: stores are not compared with their lease.
     pub blind_stores: bool,
 }

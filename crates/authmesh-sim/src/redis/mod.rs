@@ -150,6 +150,8 @@ pub enum Answer {
     Looked(Option<Head>, Option<Vec<u8>>),
     /// To [`Op::Lease`].
     Leased(LeaseOutcome),
+    /// To [`Op::Mint`]: whether it won.
+    Minted(bool),
     /// To the rest.
     Done,
 }

@@ -116,6 +116,11 @@ impl World {
             let flip_at = self.now + self.rng.below(depose);
             let wavers = self.rng.per_mille(200);
             let for_ever = self.off(Control::DeposedFollowed) && node % 2 == 0;
+            if wavers {
+                // It may see the new incarnation first, then the old one, and take the new one for what was there before: it mints
+                // once more than needed, which costs and harms nothing.
+                self.reason_to_mint(shard);
+            }
             let link = &mut self.slots[node].links[shard];
             link.flip_at = if for_ever {
                 self.scenario.end
@@ -183,12 +188,6 @@ impl World {
         self.trace
             .note(self.now, &[About::Node(node)], 7, || format!("node {node} starts"));
         for shard in 0..self.shards.len() {
-            // One that joins between two primaries may see the new incarnation first, then the old one, and take the new one for
-            // what was there before: it mints once more than needed, which costs and harms nothing.
-            let deposed = self.shards[shard].deposed.as_ref();
-            if deposed.is_some_and(|deposed| self.now < deposed.until) {
-                self.reason_to_mint(shard);
-            }
             self.slots[node].links[shard].subscribed = false;
             let delay = self.rng.between(MS, 20 * MS);
             self.after(delay, Event::Subscribed(start, shard));

@@ -97,6 +97,7 @@ impl World {
             now: self.now,
             millis: self.shards[shard].millis(self.now),
             moving: self.moving[channel.index()],
+            announces: self.scenario.announces,
             blind_stores: self.off(Control::NoCompareAndSet),
         };
         let (answer, entries) = self.shards[shard].run(op, channel, at_deposed, script)?;
