@@ -24,6 +24,18 @@ pub(crate) fn fields<const N: usize>(value: Value) -> Option<[Value; N]> {
     array(value)?.try_into().ok()
 }
 
+/// The fields of a hash, with their values: a list of both in turn where a script answers, else a map.
+pub(crate) fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
+    if let Value::Map(pairs) = value {
+        return Some(pairs);
+    }
+    let (mut flat, mut pairs) = (array(value)?.into_iter(), Vec::new());
+    while let Some(field) = flat.next() {
+        pairs.push((field, flat.next()?));
+    }
+    Some(pairs)
+}
+
 pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
