@@ -226,16 +226,7 @@ impl Driver {
             Finished::Subscribed(None) => self.subscribe(RESUBSCRIBE),
             Finished::Loaded(channel, asked, None) => self.step(Some(Input::Loaded(channel, asked, None))),
             Finished::Loaded(channel, asked, Some(loaded)) => {
-                let Loaded { head, marks, same } = loaded;
-                let lacking = self.node.marks().lacking_in(channel, &marks, same);
-                // A tag in the table has no position of its own; the head that it was loaded with is not older.
-                let position = head.map(|head| (head.incarnation, head.position));
-                for mark in marks {
-                    self.node.apply_mark(mark, position);
-                }
-                if let Some(position) = position {
-                    self.node.marks_mut().position_tags(channel, position, same);
-                }
+                let Loaded { head, lacking } = loaded;
                 self.lacking.insert(channel, lacking);
                 self.step(Some(Input::Loaded(channel, asked, Some(head))));
             }
@@ -308,7 +299,7 @@ impl Driver {
             }
             Action::Load(channel) => {
                 let lost = Finished::Loaded(channel, asked, None);
-                self.spawn(lost, async move { jobs::load(&node, channel, asked).await });
+                self.spawn(lost, async move { jobs::load(&node, channel).await });
             }
             Action::Recommit(channel) => {
                 let lacking = self.lacking.remove(&channel).unwrap_or_default();

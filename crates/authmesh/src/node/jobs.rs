@@ -17,6 +17,12 @@ const PORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Log entries read at once.
 const READ_LIMIT: usize = 512;
 
+/// Tables of marks that are loaded at the same time: enough that the node opens some while it waits for others, and few
+/// enough that their bytes are small beside the marks themselves.
+pub(super) const LOADS: usize = 8;
+/// Marks that are opened, or applied under one lock, before others have their turn.
+const AT_ONCE: usize = 256;
+
 /// A job that ended.
 pub(super) enum Finished {
     Input(Input),
@@ -62,30 +68,46 @@ pub(super) async fn read(node: &Node, channel: ChannelId, asked: Moment, from: P
     Finished::Input(Input::Slice(channel, asked, slice))
 }
 
-/// The marks of a channel that this node did not have, or not surely; and what they were loaded with.
+/// What a load found, after its marks were applied.
 pub(super) struct Loaded {
     pub(super) head: Option<Head>,
-    pub(super) marks: Vec<Mark>,
-    /// The buckets in which the table holds what this node holds.
-    pub(super) same: Buckets,
+    /// The marks that the table lacks.
+    pub(super) lacking: Vec<Mark>,
 }
 
-/// Loads a channel's marks, but for the buckets whose digests are this node's own.
-pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment) -> Finished {
+/// A table that was read whole, but for what this node had already.
+struct Opened {
+    head: Option<Head>,
+    marks: Vec<(Mark, Digest)>,
+    /// The buckets in which the table holds what this node holds.
+    same: Buckets,
+}
+
+/// Loads a channel's marks, but for the buckets whose digests are this node's own, and applies them. They are in force here
+/// even if the follower has no use for the answer.
+pub(super) async fn load(node: &Node, channel: ChannelId) -> Finished {
+    // A node that joins wants all channels: asked for at once, the last answer would come after its time is out.
+    let turn = node.loads.acquire().await;
+    let asked = node.now().boot;
     let known = node.marks().digests(channel);
-    let loaded = match load_with(node, channel, Some(known)).await {
+    let opened = match load_with(node, channel, Some(known)).await {
         // The table may have another idea of its buckets than of its root.
         Err(Broken) => load_with(node, channel, None).await,
-        loaded => loaded,
+        opened => opened,
     };
-    Finished::Loaded(channel, asked, loaded.unwrap_or(None))
+    let loaded = match opened.unwrap_or(None) {
+        Some(opened) => Some(merge(node, channel, opened).await),
+        None => None,
+    };
+    drop(turn);
+    Finished::Loaded(channel, asked, loaded)
 }
 
 /// The table contradicts its head.
 struct Broken;
 
 /// Marks count only whole: every one opens, and together they have the root digest of the head.
-async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Result<Option<Loaded>, Broken> {
+async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Result<Option<Opened>, Broken> {
     let Some(table) = bounded("load", node.ports.log.load(channel, known)).await else {
         return Ok(None);
     };
@@ -96,25 +118,47 @@ async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> R
         }
     }
     let mut marks = Vec::with_capacity(table.marks.len());
-    for stored in &table.marks {
-        let Some(mark) = node.codec.open_mark(channel, stored) else {
-            node.counters.unopened.add();
-            tracing::error!(target: "authmesh::audit", %channel, "a mark did not open; the load does not count");
-            return Ok(None);
-        };
-        root = root.toggled(stored.digest);
-        marks.push(mark);
+    for some in table.marks.chunks(AT_ONCE) {
+        for stored in some {
+            let Some(mark) = node.codec.open_mark(channel, stored) else {
+                node.counters.unopened.add();
+                tracing::error!(target: "authmesh::audit", %channel, "a mark did not open; the load does not count");
+                return Ok(None);
+            };
+            root = root.toggled(stored.digest);
+            marks.push((mark, stored.digest));
+        }
+        tokio::task::yield_now().await;
     }
     let expected = table.head.map_or(Digest::EMPTY, |head| head.root);
     if root != expected {
         tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; the load does not count");
         return Err(Broken);
     }
-    Ok(Some(Loaded {
+    Ok(Some(Opened {
         head: table.head,
         marks,
         same: table.same,
     }))
+}
+
+async fn merge(node: &Node, channel: ChannelId, opened: Opened) -> Loaded {
+    let Opened { head, marks, same } = opened;
+    let lacking = node
+        .marks()
+        .lacking_in(channel, marks.iter().map(|(mark, _)| mark), same);
+    // A tag in the table has no position of its own; the head that it was loaded with is not older.
+    let position = head.map(|head| (head.incarnation, head.position));
+    let mut marks = marks.into_iter();
+    while !marks.as_slice().is_empty() {
+        // Checks wait while it holds the lock.
+        node.apply_loaded(marks.by_ref().take(AT_ONCE), position);
+        tokio::task::yield_now().await;
+    }
+    if let Some(position) = position {
+        node.marks_mut().position_tags(channel, position, same);
+    }
+    Loaded { head, lacking }
 }
 
 pub(super) async fn commit(node: &Node, statement: &Statement) -> Option<Committed> {
