@@ -108,7 +108,8 @@ impl Channel {
     }
 
     pub(super) fn knows(&self, position: &Position) -> bool {
-        self.recent.iter().any(|(known, _)| known == position)
+        // The newest first: it is nearly always that one.
+        self.recent.iter().rev().any(|(known, _)| known == position)
     }
 
     /// Whether an entry comes right after the watermark.
@@ -130,7 +131,7 @@ impl Channel {
         {
             return false;
         }
-        let Some(at) = self.recent.iter().position(|(known, _)| *known == head.position) else {
+        let Some(at) = self.recent.iter().rposition(|(known, _)| *known == head.position) else {
             return false;
         };
         self.recent.get(at + 1).is_none_or(|(_, applied)| *applied >= asked)
