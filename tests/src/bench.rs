@@ -16,9 +16,17 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// A short run: rough figures, and no goal is judged.
     pub quick: bool,
+    /// The one part that is measured. Default: all.
+    pub part: Option<String>,
 }
 
 impl Options {
+    /// Whether a part is to be measured.
+    #[must_use]
+    pub fn wants(&self, part: &str) -> bool {
+        self.part.as_deref().is_none_or(|wanted| wanted == part)
+    }
+
     fn from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, String> {
         let mut options = Self::default();
         let mut arguments = arguments.into_iter();
@@ -26,6 +34,7 @@ impl Options {
             match argument.to_str() {
                 Some("--quick") => options.quick = true,
                 Some("--json") => options.json = Some(arguments.next().ok_or("--json needs a file")?.into()),
+                Some("--part") => options.part = arguments.next().and_then(|part| part.into_string().ok()),
                 // cargo says so to every benchmark.
                 Some("--bench") => {}
                 _ => return Err(format!("{} is not known", argument.to_string_lossy())),
@@ -137,7 +146,7 @@ pub fn run(name: &str, measure: impl FnOnce(&Options) -> Vec<Figure>) -> ExitCod
     let options = match Options::from(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(wrong) => {
-            eprintln!("{name}: {wrong}. Usage: {name} [--json FILE] [--quick]");
+            eprintln!("{name}: {wrong}. Usage: {name} [--json FILE] [--quick] [--part NAME]");
             return ExitCode::from(2);
         }
     };

@@ -1,7 +1,7 @@
 //! What the road over Redis costs, beside what Redis itself costs, on a `redis-server` of this machine.
 //!
 //! ```text
-//! cargo bench -p authmesh-redis --bench redis -- [--json FILE] [--quick]
+//! cargo bench -p authmesh-redis --bench redis -- [--json FILE] [--quick] [--part l2|bells|commits|join]
 //! ```
 //!
 //! Nodes, their reference and the server share the machine: the figures are of one that is as busy as it gets.
@@ -70,10 +70,19 @@ fn main() -> ExitCode {
             .unwrap();
         runtime.block_on(async {
             // Each on a server of its own: what one part leaves behind is no load for the next.
-            let mut figures = l2::measure(&Server::start().await, effort.reads).await;
-            figures.extend(bells::measure(&Server::start().await, effort.statements).await);
-            figures.extend(commits::measure(&Server::start().await, effort.commits).await);
-            figures.extend(join::measure(&Server::start().await, effort.marks, effort.joins).await);
+            let mut figures = Vec::new();
+            if options.wants("l2") {
+                figures.extend(l2::measure(&Server::start().await, effort.reads).await);
+            }
+            if options.wants("bells") {
+                figures.extend(bells::measure(&Server::start().await, effort.statements).await);
+            }
+            if options.wants("commits") {
+                figures.extend(commits::measure(&Server::start().await, effort.commits).await);
+            }
+            if options.wants("join") {
+                figures.extend(join::measure(&Server::start().await, effort.marks, effort.joins).await);
+            }
             figures
         })
     })
