@@ -14,7 +14,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::ident::{CHANNELS, ChannelId, STRIPES, Slot};
 
 /// 64 channels x 64 stripes of counters, 32 KiB. Counters only grow.
-pub struct Fence(Box<[AtomicU64; CHANNELS * STRIPES]>);
+pub struct Fence {
+    counters: Box<[AtomicU64; CHANNELS * STRIPES]>,
+    /// How often anything in a channel was bumped. Moves *before* the counter does.
+    moves: [AtomicU64; CHANNELS],
+}
 
 /// A fence counter as a fill captured it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -35,7 +39,10 @@ impl Fence {
     /// A fence with every counter at zero.
     #[must_use]
     pub fn new() -> Self {
-        Self(Box::new([const { AtomicU64::new(0) }; CHANNELS * STRIPES]))
+        Self {
+            counters: Box::new([const { AtomicU64::new(0) }; CHANNELS * STRIPES]),
+            moves: [const { AtomicU64::new(0) }; CHANNELS],
+        }
     }
 
     /// Captures the counter of a slot. Do it **before** reading the source of a fill.
@@ -43,20 +50,42 @@ impl Fence {
     pub fn capture(&self, slot: Slot) -> Stamp {
         Stamp {
             slot,
-            value: self.0[slot.index()].load(Ordering::Acquire),
+            value: self.counters[slot.index()].load(Ordering::Acquire),
         }
+    }
+
+    /// Notes how far each channel has moved, for a short read that learns its tags from its source: a fraction of what
+    /// [`Fence::capture_all`] costs. Do it **before** reading the source; then ask [`Fence::capture_since`].
+    #[must_use]
+    pub fn glance(&self) -> Glance {
+        Glance(self.moves.each_ref().map(|moves| moves.load(Ordering::Acquire)))
+    }
+
+    /// The stamp of a slot as it was at the glance; `None` where anything in its channel was voided since.
+    #[must_use]
+    pub fn capture_since(&self, glance: &Glance, slot: Slot) -> Option<Stamp> {
+        // The counter, then how far the channel has moved: a bump that shows in the counter shows there too. One that moved
+        // the channel before the glance and comes to its counter only now leaves a stamp that it voids.
+        let stamp = self.capture(slot);
+        let channel = slot.channel.index();
+        (self.moves[channel].load(Ordering::Acquire) == glance.0[channel]).then_some(stamp)
     }
 
     /// Captures every counter, for a fill that learns its tags only from its source. About 1 µs.
     #[must_use]
     pub fn capture_all(&self) -> Captured {
-        Captured(self.0.iter().map(|counter| counter.load(Ordering::Acquire)).collect())
+        Captured(
+            self.counters
+                .iter()
+                .map(|counter| counter.load(Ordering::Acquire))
+                .collect(),
+        )
     }
 
     /// Whether nothing in the slot was voided since the stamp was captured.
     #[must_use]
     pub fn is_current(&self, stamp: &Stamp) -> bool {
-        self.0[stamp.slot.index()].load(Ordering::Acquire) == stamp.value
+        self.counters[stamp.slot.index()].load(Ordering::Acquire) == stamp.value
     }
 
     /// Whether every one of the stamps is current.
@@ -67,17 +96,23 @@ impl Fence {
 
     /// Voids what is stamped with this slot.
     pub fn bump(&self, slot: Slot) {
-        self.0[slot.index()].fetch_add(1, Ordering::AcqRel);
+        self.moves[slot.channel.index()].fetch_add(1, Ordering::AcqRel);
+        self.counters[slot.index()].fetch_add(1, Ordering::AcqRel);
     }
 
     /// Voids a whole channel: its 64 counters.
     pub fn bump_channel(&self, channel: ChannelId) {
+        self.moves[channel.index()].fetch_add(1, Ordering::AcqRel);
         let first = channel.index() * STRIPES;
-        for counter in &self.0[first..first + STRIPES] {
+        for counter in &self.counters[first..first + STRIPES] {
             counter.fetch_add(1, Ordering::AcqRel);
         }
     }
 }
+
+/// How far each channel of a fence had moved.
+#[derive(Clone, Debug)]
+pub struct Glance([u64; CHANNELS]);
 
 /// Every counter of a fence, as a fill captured them.
 #[derive(Clone)]

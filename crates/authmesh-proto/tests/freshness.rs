@@ -312,3 +312,35 @@ fn revoked_is_never_served_between_real_threads() {
     }
     writer.join().unwrap();
 }
+
+/// The cheap way to capture: it may say that it cannot tell, and must never give the stamp of after a bump.
+#[test]
+fn a_glance_gives_no_stamp_of_a_channel_that_moved_since() {
+    let fence = Fence::new();
+    let [mut one, mut same_channel, mut other] = [[0; 32]; 3];
+    (one[1], same_channel[1], other[0]) = (0x00, 0xf0, 0xf0);
+    let [one, same_channel, other] = [one, same_channel, other].map(|name| EntryName(name).slot());
+    assert!(one.channel == same_channel.channel && one != same_channel && other.channel != one.channel);
+
+    fence.bump(one);
+    let glance = fence.glance();
+    let stamp = fence.capture_since(&glance, one).expect("nothing moved since");
+    assert_eq!(stamp, fence.capture(one));
+
+    fence.bump(other);
+    assert_eq!(fence.capture_since(&glance, one), Some(stamp), "another channel moved");
+    assert_eq!(fence.capture_since(&glance, other), None);
+
+    fence.bump(same_channel);
+    assert_eq!(
+        fence.capture_since(&glance, one),
+        None,
+        "it cannot tell which of them moved"
+    );
+    assert!(fence.is_current(&stamp));
+
+    let glance = fence.glance();
+    fence.bump_channel(one.channel);
+    assert_eq!(fence.capture_since(&glance, one), None);
+    assert!(!fence.is_current(&stamp));
+}

@@ -100,7 +100,10 @@ fn is_plain(byte: u8) -> bool {
 }
 
 fn hex(name: &EntryName) -> String {
-    name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
+    let bytes = name.as_bytes().iter();
+    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -64,7 +64,8 @@ impl Context {
     /// An empty context.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        // What any of them binds fits: one is made for each value that is sealed or opened.
+        Self(Vec::with_capacity(192))
     }
 
     fn field(mut self, label: u8, bytes: &[u8]) -> Self {

@@ -174,6 +174,28 @@ impl Marks {
     ///
     /// The caller bumps the [`MarkEpoch`](crate::freshness::MarkEpoch) (and for tags the fence) **afterwards**.
     pub fn apply(&mut self, now: Now, mark: Mark, position: Option<(Incarnation, Position)>, namer: &Namer) -> bool {
+        self.apply_known(now, mark, None, position, namer)
+    }
+
+    /// [`Marks::apply`] for a mark whose digest is known to be its [`element_digest`]: to compute it is most of the work.
+    pub fn apply_digested(
+        &mut self,
+        now: Now,
+        (mark, digest): (Mark, Digest),
+        position: Option<(Incarnation, Position)>,
+        namer: &Namer,
+    ) -> bool {
+        self.apply_known(now, mark, Some(digest), position, namer)
+    }
+
+    fn apply_known(
+        &mut self,
+        now: Now,
+        mark: Mark,
+        digest: Option<Digest>,
+        position: Option<(Incarnation, Position)>,
+        namer: &Namer,
+    ) -> bool {
         let is_tag = mark.kind == ScopeKind::Tag;
         let channel = &mut self.channels[mark.key.scope.slot().channel.index()];
         if is_tag {
@@ -200,13 +222,14 @@ impl Marks {
             until,
             note: mark.note,
         };
-        let changed = match self.table.find(&mark.key) {
-            None => {
-                channel.toggle(new.expires, element(namer, &mark.key, &new));
-                self.table.insert(&mark.key, &new);
+        let changed = match self.table.seek(&mark.key) {
+            Err(place) => {
+                let digest = digest.unwrap_or_else(|| element(namer, &mark.key, &new));
+                channel.toggle(new.expires, digest);
+                self.table.insert(place, &mark.key, &new);
                 true
             }
-            Some(place) => {
+            Ok(place) => {
                 let held = self.table.terms(place);
                 let merged = merge(&held, &new);
                 // What a mark voids, and until when, is in these two; who said it first is not.
@@ -335,7 +358,23 @@ impl Marks {
     /// buckets in `same`: their digests are equal, so they lack nothing. Marks that both clocks say are past are nobody's
     /// lack.
     #[must_use]
-    pub fn lacking_in(&self, channel: ChannelId, theirs: &[Mark], same: Buckets, now: Now) -> Vec<Mark> {
+    pub fn lacking_in<'a>(
+        &self,
+        channel: ChannelId,
+        theirs: impl IntoIterator<Item = &'a Mark>,
+        same: Buckets,
+        now: Now,
+    ) -> Vec<Mark> {
+        let own = || {
+            let marks = self.table.of_channel(channel);
+            marks
+                .filter(|(_, mark)| !same.contains(bucket_of(mark.expires())))
+                .filter(|(_, mark)| now.wall < mark.expires() || now.boot.plus(GRACE) < mark.until())
+        };
+        // A node that joins has none, and loads many.
+        if own().next().is_none() {
+            return Vec::new();
+        }
         let mut known: BTreeMap<MarkKey, (Unix, Unix)> = BTreeMap::new();
         for mark in theirs {
             // A table holds one for each hour.
@@ -348,10 +387,7 @@ impl Marks {
                 .get(key)
                 .is_none_or(|(not_before, expires)| own.0 > *not_before || own.1 > *expires)
         };
-        self.table
-            .of_channel(channel)
-            .filter(|(_, mark)| !same.contains(bucket_of(mark.expires())))
-            .filter(|(_, mark)| now.wall < mark.expires() || now.boot.plus(GRACE) < mark.until())
+        own()
             .filter(|(key, mark)| lacks(key, (mark.not_before(), mark.expires())))
             .map(|(key, mark)| self.table.mark(key, mark))
             .collect()

@@ -101,7 +101,7 @@ impl Table {
     }
 
     /// Where an element is, or where it belongs.
-    fn seek(&self, key: &MarkKey) -> Result<Place, Place> {
+    pub(super) fn seek(&self, key: &MarkKey) -> Result<Place, Place> {
         let index = key.scope.slot().index();
         let stripe = &self.stripes[index];
         let mut at = first_of(&stripe.prefixes, prefix_of(key.scope));
@@ -144,9 +144,8 @@ impl Table {
         self.excepts.get(at).copied()
     }
 
-    /// Adds a mark that is not there.
-    pub(super) fn insert(&mut self, key: &MarkKey, terms: &Terms) {
-        let Err(place) = self.seek(key) else { return };
+    /// Adds a mark that is not there, where [`Table::seek`] says that it belongs.
+    pub(super) fn insert(&mut self, place: Place, key: &MarkKey, terms: &Terms) {
         let except = key.except.map_or(0, |except| self.excepts.insert(except) + 1);
         let element = self.element(key.scope, except, terms);
         let stripe = &mut self.stripes[place.stripe];
@@ -358,6 +357,8 @@ impl<T> Slab<T> {
 struct Interner {
     places: BTreeMap<Box<str>, u32>,
     texts: Slab<Shared>,
+    /// Where the note of the newest mark was.
+    last: u32,
 }
 
 #[derive(Debug)]
@@ -370,6 +371,18 @@ struct Shared {
 
 impl Interner {
     fn take(&mut self, by: &str, why: &str) -> u32 {
+        self.last = self.take_anew(by, why);
+        self.last
+    }
+
+    fn take_anew(&mut self, by: &str, why: &str) -> u32 {
+        // Many marks in a row have the same one.
+        if self.get(self.last) == (by, why)
+            && let Some(shared) = self.texts.get_mut(self.last)
+        {
+            shared.users += 1;
+            return self.last;
+        }
         // The length tells ("ab", "c") from ("a", "bc").
         let key = alloc::format!("{}:{by}{why}", by.len());
         if let Some(at) = self.places.get(&*key)

@@ -314,12 +314,12 @@ proptest! {
                 until: Moment::ORIGIN.plus(Duration::from_secs(not_before)),
                 note: Note { at: hours, by: who.to_string(), why: "w".to_string() },
             };
-            match table.find(&key) {
-                Some(place) => {
+            match table.seek(&key) {
+                Ok(place) => {
                     prop_assert_eq!(&table.terms(place), &plain[&key]);
                     table.replace(place, &terms);
                 }
-                None => table.insert(&key, &terms),
+                Err(place) => table.insert(place, &key, &terms),
             }
             plain.insert(key, terms);
         }

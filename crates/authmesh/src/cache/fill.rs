@@ -156,7 +156,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let input = match action {
                 Action::Look => {
                     captured = shared.capture();
-                    let look = match self.look_in_l2(&name, &captured).await {
+                    let look = match self.look_in_l2(&name, |slot| captured.stamp(slot)).await {
                         Look::Counts(entry) => return Ok(entry),
                         Look::Void(bytes) => fill::Look::Void(bytes),
                         Look::Nothing => fill::Look::Nothing,
@@ -195,7 +195,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 Action::Keep => {
                     kept = loaded
                         .as_ref()
-                        .map(|filled| Ok(shared.keep_in_l1(&name, &captured, filled)));
+                        .map(|filled| Ok(shared.keep_in_l1(&name, |slot| captured.stamp(slot), filled)));
                     continue;
                 }
                 Action::Store(place) => {

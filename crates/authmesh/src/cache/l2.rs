@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use authmesh_proto::commit::Voids;
 use authmesh_proto::crypto::OpenError;
-use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId};
+use authmesh_proto::freshness::Stamp;
+use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId, Slot};
 use authmesh_proto::log::Head;
 use authmesh_proto::record::{Content, Record, RecordError, Stored, TagPosition};
 use serde::Serialize;
@@ -20,8 +21,8 @@ use crate::ports::{BoxFuture, LeaseOutcome, PortError, StoreRead};
 const L2_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
-    /// The value in L2, if it counts; it then stands in L1 too.
-    pub(super) async fn look_in_l2(&self, name: &EntryName, captured: &Capture) -> Look<Arc<Entry>> {
+    /// The value in L2, if it counts; it then stands in L1 too. `stamp` gives what was captured before this call.
+    pub(super) async fn look_in_l2(&self, name: &EntryName, stamp: impl Fn(Slot) -> Option<Stamp>) -> Look<Arc<Entry>> {
         let shared = &self.shared;
         if !shared.space.l2 || !shared.node.coherence().is_coherent() {
             return Look::Nothing;
@@ -42,7 +43,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             lifetime,
         };
         shared.node.counters.cache_l2.add();
-        Look::Counts(shared.keep_in_l1(name, captured, &filled))
+        Look::Counts(shared.keep_in_l1(name, stamp, &filled))
     }
 }
 

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use authmesh_proto::crypto::ScopeKind;
-use authmesh_proto::freshness::Captured;
-use authmesh_proto::ident::{EntryName, ScopeId};
+use authmesh_proto::freshness::{Captured, Stamp};
+use authmesh_proto::ident::{EntryName, ScopeId, Slot};
 use authmesh_proto::statement::{Body, Mark, MarkKey, Note, to_full_hour};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -212,8 +212,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         if let Some(value) = self.shared.look_in_l1(&name) {
             return value.downcast().ok();
         }
-        let captured = self.shared.capture();
-        match self.look_in_l2(&name, &captured).await {
+        let fence = &self.shared.node.fence;
+        let glance = fence.glance();
+        match self.look_in_l2(&name, |slot| fence.capture_since(&glance, slot)).await {
+            // What was voided meanwhile answers this caller, who came before, and is not kept.
             l2::Look::Counts(entry) => Arc::clone(&entry.value).downcast().ok(),
             l2::Look::Void(_) | l2::Look::Nothing => None,
         }
@@ -259,7 +261,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         {
             self.shared.store(&name, nonce, place, &captured, &filled).await;
         }
-        self.shared.keep_in_l1(&name, &captured, &filled);
+        self.shared.keep_in_l1(&name, |slot| captured.stamp(slot), &filled);
         Ok(())
     }
 
@@ -343,9 +345,7 @@ impl Shared {
     fn capture(&self) -> Capture {
         Capture {
             fence: self.node.fence.capture_all(),
-            applied: authmesh_proto::ident::ChannelId::all()
-                .map(|channel| self.node.applied(channel))
-                .collect(),
+            applied: self.node.applied_everywhere(),
         }
     }
 
@@ -372,15 +372,20 @@ impl Shared {
         Some(Arc::clone(&entry.value))
     }
 
-    fn keep_in_l1(&self, name: &EntryName, captured: &Capture, filled: &Filled) -> Arc<Entry> {
+    /// `stamp` gives what was captured before the source was read; an entry without all of its stamps is not kept.
+    fn keep_in_l1(&self, name: &EntryName, stamp: impl Fn(Slot) -> Option<Stamp>, filled: &Filled) -> Arc<Entry> {
         let slots = std::iter::once(name.slot()).chain(filled.tags.iter().map(ScopeId::slot));
+        let stamps: Option<Box<[Stamp]>> = slots.map(stamp).collect();
+        let whole = stamps.is_some();
         let entry = Arc::new(Entry {
             value: Arc::clone(&filled.value),
-            stamps: slots.map(|slot| captured.fence.stamp(slot)).collect(),
+            stamps: stamps.unwrap_or_default(),
             until: self.node.now().boot.plus(filled.lifetime),
             bytes: filled.encoded.len() + filled.tags.len() * 16,
         });
-        self.node.l1.entries.insert(*name, Arc::clone(&entry));
+        if whole {
+            self.node.l1.entries.insert(*name, Arc::clone(&entry));
+        }
         entry
     }
 
@@ -403,6 +408,12 @@ struct Capture {
     fence: Captured,
     /// Per channel, what this node had applied.
     applied: Vec<Option<(authmesh_proto::ident::Incarnation, authmesh_proto::ident::Position)>>,
+}
+
+impl Capture {
+    fn stamp(&self, slot: Slot) -> Option<Stamp> {
+        Some(self.fence.stamp(slot))
+    }
 }
 
 /// The statement that voids a tag.

@@ -195,14 +195,14 @@ impl Channel {
 
     /// Removes what is past from the bucket of an hour.
     fn collect(&mut self, hour: u64, past_before: u64) {
-        let root = &mut self.root;
-        self.marks.retain(|(of, _), mark| {
-            let past = bucket(*of) == bucket(hour) && *of < past_before;
-            if past {
-                *root = root.toggled(mark.digest);
+        // Ordered by hour: a commit must not look at every mark of the channel.
+        let past = self.marks.range(..(past_before, [0; 33])).map(|(id, _)| *id);
+        let past: Vec<MarkId> = past.filter(|(of, _)| bucket(*of) == bucket(hour)).collect();
+        for id in past {
+            if let Some(mark) = self.marks.remove(&id) {
+                self.root = self.root.toggled(mark.digest);
             }
-            !past
-        });
+        }
     }
 
     pub(super) fn value(&self, name: &EntryName, now: Moment) -> Option<&Vec<u8>> {

@@ -283,60 +283,28 @@ impl Driver {
     }
 
     fn on_loaded(&mut self, channel: ChannelId, asked: Moment, loaded: Loaded) {
-        let Loaded {
-            head,
-            marks,
-            same,
-            bare,
-            garbage,
-            whole,
-        } = loaded;
-        for (mark, incarnation, position) in &bare {
-            self.node.apply_mark(mark.clone(), Some((*incarnation, *position)));
-        }
-        let lacking = self.node.marks().lacking_in(channel, &marks, same, self.node.now());
-        // A tag in the table has no position of its own; the head that it was loaded with is not older.
-        let position = head.map(|head| (head.incarnation, head.position));
-        for mark in marks {
-            self.node.apply_mark(mark, position);
-        }
-        self.lacking.insert(channel, Mending::new(lacking, &bare, garbage));
+        let Loaded { head, mending, whole } = loaded;
+        self.lacking.insert(channel, mending);
         if whole {
             self.distrusted.remove(&channel);
+            self.step(Some(Input::Loaded(channel, asked, Some(head))));
         } else {
             self.distrusted.insert(channel);
             self.step(Some(Input::Damaged(channel, head)));
-            return;
         }
-        if let Some(position) = position {
-            self.node.marks_mut().position_tags(channel, position, same);
-        }
-        self.step(Some(Input::Loaded(channel, asked, Some(head))));
     }
 
     /// The table of a settled channel was compared with what this node holds.
     fn on_audited(&mut self, channel: ChannelId, loaded: Option<Loaded>) {
-        let Some(loaded) = loaded else { return };
-        if !loaded.whole {
+        let Some(Loaded { mending, whole, .. }) = loaded else {
+            return;
+        };
+        if !whole {
             // Nobody may have applied anything wrong, but whoever comes next can load nothing.
             self.distrusted.insert(channel);
             self.node.follower().soil(channel);
             self.step(None);
-            return;
-        }
-        let position = loaded.head.map(|head| (head.incarnation, head.position));
-        let lacking = self
-            .node
-            .marks()
-            .lacking_in(channel, &loaded.marks, loaded.same, self.node.now());
-        for mark in loaded.marks {
-            let known = self.node.marks().covers(&mark);
-            if !known {
-                self.node.apply_mark(mark, position);
-            }
-        }
-        let mending = Mending::new(lacking, &loaded.bare, loaded.garbage);
-        if !mending.is_empty() {
+        } else if !mending.is_empty() {
             let node = Arc::clone(&self.node);
             self.spawn(Finished::Mended, async move {
                 jobs::mend(&node, channel, mending).await;
@@ -400,7 +368,7 @@ impl Driver {
             Action::Load(channel) => {
                 let lost = Finished::Loaded(channel, asked, None);
                 let trusted = !self.distrusted.contains(&channel);
-                self.spawn(lost, async move { jobs::load(&node, channel, asked, trusted).await });
+                self.spawn(lost, async move { jobs::load(&node, channel, trusted).await });
             }
             Action::Recommit(channel) => {
                 let mending = self.lacking.remove(&channel).unwrap_or_default();

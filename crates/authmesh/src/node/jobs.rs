@@ -16,6 +16,10 @@ use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, PortError, Sto
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many channels are loaded at a time.
+pub(super) const LOADS: usize = 8;
+/// How many marks are opened or applied before others get their turn.
+const AT_ONCE: usize = 256;
 /// How many marks an audit reads at once.
 const SMALL_TABLE: usize = 2000;
 /// Log entries read at once.
@@ -77,25 +81,66 @@ pub(super) async fn read(node: &Node, channel: ChannelId, asked: Moment, from: P
     Finished::Input(Input::Slice(channel, asked, slice))
 }
 
-/// The marks of a channel that this node did not have, or not surely; and what they were loaded with.
+/// What a load found, after its marks were applied.
 pub(super) struct Loaded {
     pub(super) head: Option<Head>,
-    pub(super) marks: Vec<Mark>,
-    /// The buckets in which the table holds what this node holds.
-    pub(super) same: Buckets,
-    /// Those that stand in the log only, perhaps.
-    pub(super) bare: Vec<(Mark, Incarnation, Position)>,
-    /// Elements that nobody with the keys can have written.
-    pub(super) garbage: Vec<StoredMark>,
+    pub(super) mending: Mending,
     /// Whether the marks together have the root digest of the head, and every bare statement opens. If not, some are
     /// missing.
     pub(super) whole: bool,
 }
 
-/// Loads a channel's marks; from a table that is trusted not the buckets whose digests are this node's own.
-pub(super) async fn load(node: &Node, channel: ChannelId, asked: Moment, trusted: bool) -> Finished {
+/// A table that was read.
+struct Opened {
+    head: Option<Head>,
+    /// With their digests.
+    marks: Vec<(Mark, Digest)>,
+    /// The buckets in which the table holds what this node holds.
+    same: Buckets,
+    /// Those that stand in the log only, perhaps.
+    bare: Vec<(Mark, Incarnation, Position)>,
+    /// Elements that nobody with the keys can have written.
+    garbage: Vec<StoredMark>,
+    whole: bool,
+}
+
+/// Loads a channel's marks and applies them; from a table that is trusted not the buckets whose digests are this node's own.
+/// They are in force here even if the follower has no use for the answer.
+pub(super) async fn load(node: &Node, channel: ChannelId, trusted: bool) -> Finished {
+    // A node that joins wants all channels: asked for at once, the last answer would come after its time is out.
+    let turn = node.loads.acquire().await;
+    let asked = node.now().boot;
     let known = trusted.then(|| node.marks().digests(channel));
-    Finished::Loaded(channel, asked, load_table(node, channel, known).await)
+    let loaded = match load_table(node, channel, known).await {
+        Some(opened) => Some(merge(node, channel, opened).await),
+        None => None,
+    };
+    drop(turn);
+    Finished::Loaded(channel, asked, loaded)
+}
+
+async fn merge(node: &Node, channel: ChannelId, opened: Opened) -> Loaded {
+    for (mark, incarnation, position) in &opened.bare {
+        node.apply_mark(mark.clone(), Some((*incarnation, *position)));
+    }
+    let marks = opened.marks.iter().map(|(mark, _)| mark);
+    let lacking = node.marks().lacking_in(channel, marks, opened.same, node.now());
+    // A tag in the table has no position of its own; the head that it was loaded with is not older.
+    let position = opened.head.map(|head| (head.incarnation, head.position));
+    let mut marks = opened.marks.into_iter();
+    while !marks.as_slice().is_empty() {
+        // Checks wait while it holds the lock.
+        node.apply_loaded(marks.by_ref().take(AT_ONCE), position);
+        tokio::task::yield_now().await;
+    }
+    if let (Some(position), true) = (position, opened.whole) {
+        node.marks_mut().position_tags(channel, position, opened.same);
+    }
+    Loaded {
+        head: opened.head,
+        mending: Mending::new(lacking, &opened.bare, opened.garbage),
+        whole: opened.whole,
+    }
 }
 
 /// Compares a channel's table with this node's marks: the whole of a small one, of a large one what the digests of its
@@ -111,10 +156,28 @@ pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finis
             known
         })
     };
-    Finished::Audited(channel, load_table(node, channel, known).await)
+    let Some(opened) = load_table(node, channel, known).await else {
+        return Finished::Audited(channel, None);
+    };
+    let marks = opened.marks.iter().map(|(mark, _)| mark);
+    let lacking = node.marks().lacking_in(channel, marks, opened.same, node.now());
+    let position = opened.head.map(|head| (head.incarnation, head.position));
+    for (mark, _) in opened.marks {
+        let known = node.marks().covers(&mark);
+        // A tag that is known keeps its position.
+        if !known {
+            node.apply_mark(mark, position);
+        }
+    }
+    let loaded = Loaded {
+        head: opened.head,
+        mending: Mending::new(lacking, &opened.bare, opened.garbage),
+        whole: opened.whole,
+    };
+    Finished::Audited(channel, Some(loaded))
 }
 
-async fn load_table(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Loaded> {
+async fn load_table(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Opened> {
     let loaded = load_with(node, channel, known).await?;
     if loaded.whole || known.is_none() {
         return Some(loaded);
@@ -124,7 +187,7 @@ async fn load_table(node: &Node, channel: ChannelId, known: Option<Digests>) -> 
 }
 
 /// `None`: the table could not be read, or holds what only others can open.
-async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Loaded> {
+async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Opened> {
     let table = bounded("load", node.ports.log.load(channel, known)).await?;
     let mut root = Digest::EMPTY;
     for (bucket, digest) in known.into_iter().flatten().enumerate() {
@@ -133,11 +196,14 @@ async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> O
         }
     }
     let (mut marks, mut garbage) = (Vec::with_capacity(table.marks.len()), Vec::new());
-    for stored in table.marks {
+    for (at, stored) in table.marks.into_iter().enumerate() {
+        if at % AT_ONCE == AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
         match node.codec.open_mark(channel, &stored) {
             Ok(mark) => {
                 root = root.toggled(stored.digest);
-                marks.push(mark);
+                marks.push((mark, stored.digest));
             }
             Err(Unopened::Foreign) => {
                 node.counters.unopened.add();
@@ -185,7 +251,7 @@ async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> O
     if !whole && known.is_none() {
         tracing::error!(target: "authmesh::audit", %channel, "marks are missing from the table; it does not count");
     }
-    Some(Loaded {
+    Some(Opened {
         head: table.head,
         marks,
         same: table.same,

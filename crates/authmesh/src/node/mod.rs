@@ -18,12 +18,13 @@ use authmesh_proto::commit::{Unpositioned, Voids};
 use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::follower::{Follower, FollowerConfig};
 use authmesh_proto::freshness::{Fence, MarkEpoch};
-use authmesh_proto::ident::{ChannelId, EntryName, Incarnation, Origin, Position};
+use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Origin, Position};
 use authmesh_proto::log::Head;
 use authmesh_proto::marks::Marks;
 use authmesh_proto::record::TagPosition;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::{Moment, Now};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -64,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) outbox: Outbox,
     /// What this node has voided with a statement that has no position yet: L2 reads of it are misses.
     unpositioned: Mutex<Unpositioned>,
+    /// Turns to load the marks of a channel.
+    loads: Semaphore,
     pub(crate) counters: Counters,
     pub(crate) seen: members::Seen,
     pub(crate) l1: crate::l1::Stores,
@@ -128,6 +131,7 @@ impl Node {
             coherent_until: AtomicU64::new(if parts.alone { u64::MAX } else { 0 }),
             outbox,
             unpositioned: Mutex::default(),
+            loads: Semaphore::new(jobs::LOADS),
             counters: Counters::default(),
             seen: members::Seen::default(),
             l1: parts.l1,
@@ -216,6 +220,31 @@ impl Node {
         }
     }
 
+    /// Applies marks of one channel's table, each with its digest, under one lock.
+    fn apply_loaded(&self, marks: impl Iterator<Item = (Mark, Digest)>, position: Option<(Incarnation, Position)>) {
+        let (now, mut changed, mut tags) = (self.now(), Vec::new(), Vec::new());
+        let mut held = self.marks_mut();
+        for mark in marks {
+            let (is_tag, scope) = (mark.0.kind == ScopeKind::Tag, mark.0.key.scope);
+            let news = held.apply_digested(now, mark, position, &self.codec.namer);
+            if is_tag {
+                tags.push(scope.slot());
+            } else if news {
+                changed.push(scope);
+            }
+        }
+        drop(held);
+        for slot in tags {
+            self.fence.bump(slot);
+        }
+        if !changed.is_empty() {
+            self.epoch.bump();
+        }
+        for scope in changed {
+            self.wakes.mark(scope);
+        }
+    }
+
     fn unpositioned(&self) -> MutexGuard<'_, Unpositioned> {
         self.unpositioned.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -258,6 +287,16 @@ impl Node {
         self.follower()
             .watermark(channel)
             .map(|head| (head.incarnation, head.position))
+    }
+
+    /// What this node has applied of every channel, in order.
+    pub(crate) fn applied_everywhere(&self) -> Vec<Option<(Incarnation, Position)>> {
+        let follower = self.follower();
+        let applied = |channel| {
+            let head = follower.watermark(channel)?;
+            Some((head.incarnation, head.position))
+        };
+        ChannelId::all().map(applied).collect()
     }
 
     pub(crate) fn verdict_count(&self) -> u64 {

@@ -271,7 +271,12 @@ async fn a_statement_that_the_follower_jumped_over_is_not_waited_for_in_vain() {
     wire.commits().holds(2).await;
     wire.loads().close();
     cluster.wipe();
-    wire.loads().holds(64).await;
+    // Each channel has begun its load, or waits for its turn to ask.
+    eventually("every channel is loaded anew", || async {
+        a.stats().counts.lost_writes == 64
+    })
+    .await;
+    wire.loads().holds(1).await;
     wire.commits().open();
     eventually("both stand in the log", || async {
         let heads = authmesh::ports::Log::heads(&cluster).await.unwrap();

@@ -1,7 +1,7 @@
 //! How fast a verdict comes from memory, beside a signature check of the same tokens in the same run.
 //!
 //! ```text
-//! cargo bench -p authmesh --bench verify -- [--json FILE] [--quick]
+//! cargo bench -p authmesh-tests --bench verify -- [--json FILE] [--quick]
 //! ```
 //!
 //! What is measured and its reference take turns, a batch each, so that a machine that slows down slows both; figures are
@@ -14,13 +14,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use authmesh::memory::FixedKeys;
 use authmesh::{AuthMesh, Outcome, Policy, Rules, Verifier};
+use authmesh_tests::bench::{self, Figure, Scatter, median, per_item};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -30,7 +30,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use highway::{HighwayHash as _, HighwayHasher, Key};
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 const ISSUER: &str = "https://login.example.com";
@@ -65,98 +65,11 @@ const QUICK: Effort = Effort {
     together: Duration::from_millis(300),
 };
 
-#[derive(Serialize)]
-struct Report {
-    figures: Vec<Figure>,
-}
-
-#[derive(Serialize)]
-struct Figure {
-    name: String,
-    value: f64,
-    unit: &'static str,
-    reference: Option<&'static str>,
-    reference_value: Option<f64>,
-    ratio: Option<f64>,
-    goal: Option<&'static str>,
-    met: Option<bool>,
-}
-
-impl Figure {
-    /// A time beside the time of its reference; the ratio says how many times faster it is.
-    fn time(name: impl Into<String>, value: f64, reference: &'static str, reference_value: f64) -> Self {
-        Self {
-            name: name.into(),
-            value,
-            unit: "ns",
-            reference: Some(reference),
-            reference_value: Some(reference_value),
-            ratio: Some(reference_value / value),
-            goal: None,
-            met: None,
-        }
-    }
-
-    /// States the goal, and whether it was met: a quick run cannot tell.
-    fn at_least(mut self, goal: &'static str, times: f64, quick: bool) -> Self {
-        self.goal = Some(goal);
-        self.met = self.ratio.filter(|_| !quick).map(|ratio| ratio >= times);
-        self
-    }
-}
-
 fn main() -> ExitCode {
-    let (json, quick) = match arguments() {
-        Ok(arguments) => arguments,
-        Err(wrong) => {
-            eprintln!("verify: {wrong}. Usage: verify [--json FILE] [--quick]");
-            return ExitCode::from(2);
-        }
-    };
-    let figures = measure(if quick { &QUICK } else { &FULL }, quick);
-    for figure in &figures {
-        println!(
-            "{:<44} {:>10.1} {:<7} {}",
-            figure.name,
-            figure.value,
-            figure.unit,
-            beside(figure)
-        );
-    }
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&Report { figures }).expect("figures are JSON");
-        if let Err(error) = std::fs::write(&path, text + "\n") {
-            eprintln!("verify: {} could not be written: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    bench::run("verify", |options| measure(if options.quick { &QUICK } else { &FULL }))
 }
 
-fn beside(figure: &Figure) -> String {
-    let (Some(reference), Some(value), Some(ratio)) = (figure.reference, figure.reference_value, figure.ratio) else {
-        return String::new();
-    };
-    let goal = figure.goal.map_or_else(String::new, |goal| format!(", goal {goal}"));
-    format!("{reference}: {value:.1}; ratio {ratio:.2}{goal}")
-}
-
-fn arguments() -> Result<(Option<PathBuf>, bool), String> {
-    let (mut json, mut quick) = (None, false);
-    let mut arguments = std::env::args_os().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.to_str() {
-            Some("--quick") => quick = true,
-            Some("--json") => json = Some(arguments.next().ok_or("--json needs a file")?.into()),
-            // cargo says so to every benchmark.
-            Some("--bench") => {}
-            _ => return Err(format!("{} is not known", argument.to_string_lossy())),
-        }
-    }
-    Ok((json, quick))
-}
-
-fn measure(effort: &Effort, quick: bool) -> Vec<Figure> {
+fn measure(effort: &Effort) -> Vec<Figure> {
     let issuer = Issuer::new();
     let hot: Vec<String> = (0..HOT).map(|n| issuer.rs256(n)).collect();
     let many: Vec<String> = (0..effort.cached).map(|n| issuer.ed25519(n)).collect();
@@ -168,7 +81,7 @@ fn measure(effort: &Effort, quick: bool) -> Vec<Figure> {
         .unwrap();
     let verifier = runtime.block_on(start(issuer.jwks(), &hot, &many));
 
-    let mut figures = hits(&verifier, &issuer, &hot, &many, effort, quick);
+    let mut figures = hits(&verifier, &issuer, &hot, &many, effort);
     figures.extend(together(&verifier, &hot, effort));
     figures.extend(digests(&hot[0], effort));
     figures
@@ -280,18 +193,6 @@ impl Warm {
     }
 }
 
-/// Nanoseconds per item of one batch.
-fn per_item<T>(items: &[T], mut work: impl FnMut(&T)) -> f64 {
-    let begin = Instant::now();
-    items.iter().for_each(&mut work);
-    begin.elapsed().as_nanos() as f64 / items.len() as f64
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn hit(verifier: &Verifier, token: &[u8]) {
     let answer = verifier
         .try_hit(black_box(token))
@@ -301,18 +202,6 @@ fn hit(verifier: &Verifier, token: &[u8]) {
     black_box(answer);
 }
 
-/// Numbers below `end`, evenly and in no order. xorshift64*, so that runs are alike.
-struct Scatter(u64);
-
-impl Scatter {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
-    }
-}
-
 /// What the reference reads of a token. Fewer claims would make it no faster that matters.
 #[derive(Deserialize)]
 struct Claims {
@@ -320,14 +209,7 @@ struct Claims {
     sub: String,
 }
 
-fn hits(
-    verifier: &Verifier,
-    issuer: &Issuer,
-    hot: &[String],
-    many: &[String],
-    effort: &Effort,
-    quick: bool,
-) -> Vec<Figure> {
+fn hits(verifier: &Verifier, issuer: &Issuer, hot: &[String], many: &[String], effort: &Effort) -> Vec<Figure> {
     let key = DecodingKey::from_rsa_der(issuer.rsa.public_key().as_ref());
     let mut validation = Validation::new(Algorithm::RS256);
     validation.set_audience(&[AUDIENCE]);
@@ -337,7 +219,7 @@ fn hits(
         black_box(data.claims);
     };
 
-    let (mut warm, mut scatter) = (Warm::new(), Scatter(0x9e37_79b9_7f4a_7c15));
+    let (mut warm, mut scatter) = (Warm::new(), Scatter::new(0x9e37_79b9_7f4a_7c15));
     let (mut of_hot, mut of_many, mut of_checks) = (Vec::new(), Vec::new(), Vec::new());
     // Some rounds before the ones that count: caches, clock speed, and the cache's own housekeeping after the fill.
     for round in 0..effort.rounds + effort.rounds / 10 {
@@ -354,23 +236,17 @@ fn hits(
             of_checks.push(check_time);
         }
     }
-    let reference = median(of_checks);
+    let reference = median(&of_checks);
     const CHECK: &str = "RS256 by jsonwebtoken on aws-lc-rs";
+    let hot = format!("hit, {HOT} hot tokens of {TOKEN_BYTES} bytes");
+    let uniform = format!("hit, uniform over {} tokens", many.len());
     vec![
-        Figure::time(
-            format!("hit, {HOT} hot tokens of {TOKEN_BYTES} bytes"),
-            median(of_hot),
-            CHECK,
-            reference,
-        )
-        .at_least(">= 80", 80.0, quick),
-        Figure::time(
-            format!("hit, uniform over {} tokens", many.len()),
-            median(of_many),
-            CHECK,
-            reference,
-        )
-        .at_least(">= 15", 15.0, quick),
+        Figure::new(hot, median(&of_hot), "ns")
+            .faster_than(CHECK, reference)
+            .at_least_times(80.0),
+        Figure::new(uniform, median(&of_many), "ns")
+            .faster_than(CHECK, reference)
+            .at_least_times(15.0),
     ]
 }
 
@@ -378,16 +254,7 @@ fn hits(
 fn together(verifier: &Verifier, hot: &[String], effort: &Effort) -> Vec<Figure> {
     let alone = throughput(verifier, hot, 1, effort.together);
     let both = throughput(verifier, hot, 2, effort.together);
-    vec![Figure {
-        name: "hits of 2 threads together".into(),
-        value: both,
-        unit: "hits/s",
-        reference: Some("1 thread"),
-        reference_value: Some(alone),
-        ratio: Some(both / alone),
-        goal: None,
-        met: None,
-    }]
+    vec![Figure::new("hits of 2 threads together", both, "hits/s").beside("1 thread", alone)]
 }
 
 fn throughput(verifier: &Verifier, hot: &[String], threads: usize, time: Duration) -> f64 {
@@ -397,7 +264,7 @@ fn throughput(verifier: &Verifier, hot: &[String], threads: usize, time: Duratio
             .map(|thread| {
                 let begin = &begin;
                 scope.spawn(move || {
-                    let (mut warm, mut scatter) = (Warm::new(), Scatter(thread as u64 + 1));
+                    let (mut warm, mut scatter) = (Warm::new(), Scatter::new(thread as u64 + 1));
                     let (mut hits, mut spent) = (0_u64, Duration::ZERO);
                     begin.wait();
                     let end = Instant::now() + time;
@@ -437,5 +304,5 @@ fn digests(token: &str, effort: &Effort) -> Vec<Figure> {
         }));
     }
     let name = format!("digest of {TOKEN_BYTES} bytes, keyed HighwayHash of 256 bits");
-    vec![Figure::time(name, median(highway), "SHA-256 by aws-lc-rs", median(sha))]
+    vec![Figure::new(name, median(&highway), "ns").faster_than("SHA-256 by aws-lc-rs", median(&sha))]
 }
