@@ -548,6 +548,75 @@ fn marks_survive_redis_an_earlier_recommit_does_not_stand_for_the_one_before_a_m
     assert_eq!(drain(&mut follower), [Action::Mint(C, None)]);
 }
 
+/// A follower of which one channel was soiled, up to the mint.
+fn soiled() -> Follower {
+    let mut follower = joined();
+    follower.soil(C);
+    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C)]);
+    follower.tick(ms(100));
+    let last = joined().watermark(C).unwrap();
+    assert_eq!(drain(&mut follower), [Action::ReadLog(C, last.position)]);
+    let slice = Slice {
+        head: Some(last),
+        first: Some(last.position),
+        entries: vec![],
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(102), Input::Loaded(C, ms(101), Some(Some(last))));
+    assert_eq!(drain(&mut follower), [Action::Recommit(C)]);
+    follower.handle(ms(103), Input::Recommitted(C, true));
+    assert_eq!(drain(&mut follower), [Action::Mint(C, Some(last.incarnation))]);
+    follower
+}
+
+/// The log shows another incarnation, and the follower adopts it.
+fn adopts(follower: &mut Follower, incarnation: u8, now: u64) {
+    let minted = head(incarnation, 20);
+    let slice = Slice {
+        head: Some(minted),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    follower.tick(ms(now));
+    drain(follower);
+    follower.handle(ms(now + 1), Input::Slice(C, ms(now), Some(slice)));
+    assert_eq!(drain(follower), [Action::BumpChannel(C), Action::Load(C)]);
+    follower.handle(ms(now + 3), Input::Loaded(C, ms(now + 2), Some(Some(minted))));
+    drain(follower);
+    follower.handle(ms(now + 4), Input::Recommitted(C, true));
+}
+
+#[test]
+fn a_dirty_channel_is_clean_once_this_node_has_minted() {
+    let mut follower = soiled();
+    follower.handle(ms(104), Input::Minted(C, true));
+    adopts(&mut follower, 2, 200);
+    assert!(follower.settled(C).is_some() && !follower.is_dirty(C));
+}
+
+#[test]
+fn a_mint_of_another_node_does_not_clean_a_channel() {
+    let mut follower = soiled();
+    follower.handle(ms(104), Input::Minted(C, false));
+    adopts(&mut follower, 2, 200);
+    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
+    // It tries again when it may.
+    drain(&mut follower);
+    assert_eq!(follower.channels[C.index()].due(&follower.config), Some(ms(10_103)));
+}
+
+#[test]
+fn what_soils_a_channel_during_a_mint_needs_another_one() {
+    let mut follower = soiled();
+    follower.soil(C);
+    follower.handle(ms(104), Input::Minted(C, true));
+    drain(&mut follower);
+    adopts(&mut follower, 2, 200);
+    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
+}
+
 #[test]
 fn a_loss_that_another_node_has_minted_for_meanwhile_is_adopted_and_not_minted_again() {
     // Trap 40: this node saw the loss in the old incarnation, and its load brought the new one already.
@@ -632,73 +701,4 @@ fn a_loss_that_is_gone_when_the_marks_are_loaded_mints_nothing() {
     };
     assert_eq!(read_slice(&mut follower, ms(1_700), present), []);
     assert!(follower.settled(C).is_some());
-}
-
-/// A follower of which one channel was soiled, up to the mint.
-fn soiled() -> Follower {
-    let mut follower = joined();
-    follower.soil(C);
-    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
-    assert_eq!(drain(&mut follower), [Action::BumpChannel(C)]);
-    follower.tick(ms(100));
-    let last = joined().watermark(C).unwrap();
-    assert_eq!(drain(&mut follower), [Action::ReadLog(C, last.position)]);
-    let slice = Slice {
-        head: Some(last),
-        first: Some(last.position),
-        entries: vec![],
-    };
-    follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
-    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Load(C)]);
-    follower.handle(ms(102), Input::Loaded(C, ms(101), Some(Some(last))));
-    assert_eq!(drain(&mut follower), [Action::Recommit(C)]);
-    follower.handle(ms(103), Input::Recommitted(C, true));
-    assert_eq!(drain(&mut follower), [Action::Mint(C, Some(last.incarnation))]);
-    follower
-}
-
-/// The log shows another incarnation, and the follower adopts it.
-fn adopts(follower: &mut Follower, incarnation: u8, now: u64) {
-    let minted = head(incarnation, 20);
-    let slice = Slice {
-        head: Some(minted),
-        first: Some(position(1, 1)),
-        entries: vec![],
-    };
-    follower.tick(ms(now));
-    drain(follower);
-    follower.handle(ms(now + 1), Input::Slice(C, ms(now), Some(slice)));
-    assert_eq!(drain(follower), [Action::BumpChannel(C), Action::Load(C)]);
-    follower.handle(ms(now + 3), Input::Loaded(C, ms(now + 2), Some(Some(minted))));
-    drain(follower);
-    follower.handle(ms(now + 4), Input::Recommitted(C, true));
-}
-
-#[test]
-fn a_dirty_channel_is_clean_once_this_node_has_minted() {
-    let mut follower = soiled();
-    follower.handle(ms(104), Input::Minted(C, true));
-    adopts(&mut follower, 2, 200);
-    assert!(follower.settled(C).is_some() && !follower.is_dirty(C));
-}
-
-#[test]
-fn a_mint_of_another_node_does_not_clean_a_channel() {
-    let mut follower = soiled();
-    follower.handle(ms(104), Input::Minted(C, false));
-    adopts(&mut follower, 2, 200);
-    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
-    // It tries again when it may.
-    drain(&mut follower);
-    assert_eq!(follower.channels[C.index()].due(&follower.config), Some(ms(10_103)));
-}
-
-#[test]
-fn what_soils_a_channel_during_a_mint_needs_another_one() {
-    let mut follower = soiled();
-    follower.soil(C);
-    follower.handle(ms(104), Input::Minted(C, true));
-    drain(&mut follower);
-    adopts(&mut follower, 2, 200);
-    assert!(follower.settled(C).is_none() && follower.is_dirty(C));
 }

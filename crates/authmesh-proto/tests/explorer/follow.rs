@@ -133,7 +133,14 @@ impl Follow {
         }
     }
 
-    pub(crate) fn on_loaded(&mut self, log: &Log, purpose: Purpose, head: u8, acts: &mut Acts) {
+    pub(crate) fn on_loaded(&mut self, log: &Log, purpose: Purpose, head: u8, scenario: &Scenario, acts: &mut Acts) {
+        // Another node has minted since the log was read. With one failover no incarnation ever comes back.
+        let minted_meanwhile = log.incarnation(head) != log.incarnation(self.watermark);
+        let purpose = if minted_meanwhile && scenario.rule(Rule::Adopt) {
+            Purpose::Adopt
+        } else {
+            purpose
+        };
         match purpose {
             Purpose::BeforeMint => {
                 self.phase = Phase::Recommitting {

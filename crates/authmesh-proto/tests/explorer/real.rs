@@ -90,6 +90,7 @@ impl Real {
             },
             mint_period: Duration::ZERO,
             retry_period: NEVER,
+            ..FollowerConfig::default()
         };
         let now = Moment::ORIGIN;
         let mut real = Self {
@@ -155,7 +156,7 @@ impl Real {
             }
             Given::Loaded(at) => Input::Loaded(C, self.log_asked.0, Some(Some(head(log, at)))),
             Given::Recommitted => Input::Recommitted(C, true),
-            Given::Minted => Input::Minted(C),
+            Given::Minted => Input::Minted(C, false),
         };
         self.follower.handle(self.now, input);
         self.drain(log);

@@ -216,7 +216,7 @@ impl State {
                 Phase::Loading { purpose, fixed } => {
                     given(Given::Loaded(fixed));
                     merged = Some(fixed);
-                    follow.on_loaded(&log, purpose, fixed, &mut acts);
+                    follow.on_loaded(&log, purpose, fixed, scenario, &mut acts);
                 }
                 _ => {}
             },

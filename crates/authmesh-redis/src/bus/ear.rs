@@ -49,6 +49,21 @@ pub(super) struct Ear {
     heartbeat: JoinHandle<()>,
 }
 
+/// A channel, and what it is called there.
+pub(super) struct Wanted {
+    pub(super) channel: ChannelId,
+    pub(super) bell: String,
+    pub(super) log: String,
+}
+
+/// Connections subscribe on replicas too, where bells come late or, for a while after a change of roles, not at all. A
+/// command with a key is sent on by them; the primary answers, be it that the key is on its way.
+fn who_serves(log: &str) -> Cmd {
+    let mut ask = redis::cmd("TYPE");
+    ask.arg(log);
+    ask
+}
+
 impl Drop for Ear {
     fn drop(&mut self) {
         self.heartbeat.abort();
@@ -64,14 +79,21 @@ pub(super) struct Subscribed {
 }
 
 impl Ear {
-    pub(super) async fn connect(server: &Server, hub: &Arc<Hub>) -> Result<Self, PortError> {
+    /// `sign`: the log of a channel that it will listen to.
+    pub(super) async fn connect(server: &Server, hub: &Arc<Hub>, sign: &str) -> Result<Self, PortError> {
         let ended = Arc::new(AtomicBool::new(false));
         let hear = {
             let (hub, ended) = (Arc::clone(hub), Arc::clone(&ended));
             move |push| hear(push, &hub, &ended)
         };
         let connection = server.listening(SILENCE, hear).await?;
-        let heartbeat = tokio::spawn(beat(connection.clone(), Arc::clone(hub), Arc::clone(&ended)));
+        let heartbeat = Heartbeat {
+            server: server.clone(),
+            connection: connection.clone(),
+            hub: Arc::clone(hub),
+            ended: Arc::clone(&ended),
+        };
+        let heartbeat = tokio::spawn(heartbeat.beat(who_serves(sign)));
         Ok(Self {
             connection,
             ended,
@@ -108,40 +130,46 @@ pub(super) struct Subscriber {
 
 impl Subscriber {
     /// One command for each channel: those of different slots do not go into one. The subscriptions are in force at the
-    /// end, but for those with an error.
-    pub(super) async fn subscribe(mut self, bells: Vec<(ChannelId, String)>) -> Vec<(ChannelId, Result<(), Trouble>)> {
+    /// end, and at a primary, but for those with an error.
+    pub(super) async fn subscribe(mut self, wanted: Vec<Wanted>) -> Vec<(ChannelId, Result<(), Trouble>)> {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
-        for (_, bell) in &bells {
-            let mut subscribe = Cmd::new();
-            subscribe.arg("SSUBSCRIBE").arg(bell);
-            pipeline.add_command(subscribe);
+        for Wanted { bell, log, .. } in &wanted {
+            let mut subscribe = redis::cmd("SSUBSCRIBE");
+            subscribe.arg(bell);
+            pipeline.add_command(subscribe).add_command(who_serves(log));
         }
         let answers: Result<Vec<Value>, _> = pipeline.query_async(&mut self.connection).await;
-        let channels = bells.into_iter().map(|(channel, _)| channel);
+        let channels = wanted.into_iter().map(|wanted| wanted.channel);
         match answers {
             Ok(answers) => channels
-                .zip(answers)
-                .map(|(channel, answer)| match answer {
-                    Value::ServerError(error) => (channel, Err(error::answered(self.server.address(), &error))),
-                    _ => {
-                        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-                        if let Some(listens) = channels.get_mut(channel.index()) {
-                            *listens = true;
-                        }
-                        (channel, Ok(()))
-                    }
-                })
+                .zip(answers.chunks(2))
+                .map(|(channel, answers)| (channel, self.answered(channel, answers)))
                 .collect(),
             Err(error) => channels
                 .map(|channel| {
-                    (
-                        channel,
-                        Err(Trouble::Failed(error::unanswered(self.server.peer(), &error))),
-                    )
+                    let failure = error::unanswered(self.server.peer(), &error);
+                    (channel, Err(Trouble::Failed(failure)))
                 })
                 .collect(),
         }
+    }
+
+    fn answered(&self, channel: ChannelId, answers: &[Value]) -> Result<(), Trouble> {
+        for answer in answers {
+            if let Value::ServerError(error) = answer {
+                match error::answered(self.server.address(), error) {
+                    // The slot is moving away, and is served here until it has moved.
+                    Trouble::Ask(_) => {}
+                    trouble => return Err(trouble),
+                }
+            }
+        }
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listens) = channels.get_mut(channel.index()) {
+            *listens = true;
+        }
+        Ok(())
     }
 }
 
@@ -165,15 +193,40 @@ fn hear(push: PushInfo, hub: &Hub, ended: &AtomicBool) {
     hub.wake.notify_one();
 }
 
-/// Asks for signs of life until the connection has ended.
-async fn beat(mut connection: MultiplexedConnection, hub: Arc<Hub>, ended: Arc<AtomicBool>) {
-    let mut heartbeat = tokio::time::interval(HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !ended.load(Ordering::Acquire) {
-        heartbeat.tick().await;
-        if redis::cmd("PING").exec_async(&mut connection).await.is_err() {
-            ended.store(true, Ordering::Release);
-            hub.wake.notify_one();
+struct Heartbeat {
+    server: Server,
+    connection: MultiplexedConnection,
+    hub: Arc<Hub>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Heartbeat {
+    /// Asks for signs of life until the connection has ended.
+    async fn beat(mut self, sign: Cmd) {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.ended.load(Ordering::Acquire) {
+            heartbeat.tick().await;
+            if !self.lives(&sign).await {
+                self.ended.store(true, Ordering::Release);
+                self.hub.wake.notify_one();
+            }
+        }
+    }
+
+    /// Whether the server answers, and still serves what it served.
+    async fn lives(&mut self, sign: &Cmd) -> bool {
+        let mut ask = redis::pipe();
+        ask.add_command(sign.clone()).ignore_errors();
+        let answers: Result<Vec<Value>, _> = ask.query_async(&mut self.connection).await;
+        match answers.as_deref() {
+            Ok([Value::ServerError(error)]) => match error::answered(self.server.address(), error) {
+                Trouble::Moved(_) => false,
+                Trouble::Failed(failure) => !failure.deposed,
+                Trouble::Ask(_) | Trouble::TryAgain | Trouble::NoScript => true,
+            },
+            Ok(_) => true,
+            Err(_) => false,
         }
     }
 }

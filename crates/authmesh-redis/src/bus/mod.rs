@@ -22,7 +22,7 @@ use crate::address::Address;
 use crate::error::Trouble;
 use crate::link::map::Map;
 use crate::link::{Link, Place};
-use ear::{Ear, Hub, Subscribed};
+use ear::{Ear, Hub, Subscribed, Wanted};
 
 /// Bells that wait for a slow subscriber. Of more, it is told that some were lost.
 const BELLS: usize = 4096;
@@ -174,19 +174,22 @@ impl Subscription {
         for address in ended {
             self.retired.extend(self.ears.remove(&address));
         }
-        let mut missing: BTreeMap<Address, Vec<(ChannelId, String)>> = BTreeMap::new();
+        let mut missing: BTreeMap<Address, Vec<Wanted>> = BTreeMap::new();
         let mut error = None;
         for channel in ChannelId::all().filter(|channel| !self.is_served(map, *channel)) {
             match map.primary(Place::of(channel)) {
                 Some(address) => {
-                    let bell = self.adapter.keys().bell(channel);
-                    missing.entry(address.clone()).or_default().push((channel, bell));
+                    let (bell, log) = (self.adapter.keys().bell(channel), self.adapter.keys().log(channel));
+                    missing
+                        .entry(address.clone())
+                        .or_default()
+                        .push(Wanted { channel, bell, log });
                 }
                 None => error = Some(PortError::Unavailable(format!("nobody serves channel {channel}"))),
             }
         }
         let mut asked = JoinSet::new();
-        for (address, bells) in missing {
+        for (address, wanted) in missing {
             let server = self.adapter.link().server(&address);
             let present = self.ears.get(&address).map(|ear| ear.subscriber(&server));
             let hub = Arc::clone(&self.hub);
@@ -194,12 +197,13 @@ impl Subscription {
                 let (ear, subscriber) = match present {
                     Some(subscriber) => (None, subscriber),
                     None => {
-                        let ear = Ear::connect(&server, &hub).await?;
+                        let sign = wanted.first().map(|wanted| wanted.log.as_str()).unwrap_or_default();
+                        let ear = Ear::connect(&server, &hub, sign).await?;
                         let subscriber = ear.subscriber(&server);
                         (Some(ear), subscriber)
                     }
                 };
-                let answers = subscriber.subscribe(bells).await;
+                let answers = subscriber.subscribe(wanted).await;
                 Ok((address, Subscribed { ear, answers }))
             });
         }

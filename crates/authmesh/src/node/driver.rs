@@ -291,8 +291,8 @@ impl Driver {
             garbage,
             whole,
         } = loaded;
-        for (mark, incarnation, position) in bare {
-            self.node.apply_mark(mark, Some((incarnation, position)));
+        for (mark, incarnation, position) in &bare {
+            self.node.apply_mark(mark.clone(), Some((*incarnation, *position)));
         }
         let lacking = self.node.marks().lacking_in(channel, &marks, same, self.node.now());
         // A tag in the table has no position of its own; the head that it was loaded with is not older.
@@ -300,7 +300,7 @@ impl Driver {
         for mark in marks {
             self.node.apply_mark(mark, position);
         }
-        self.lacking.insert(channel, Mending { lacking, garbage });
+        self.lacking.insert(channel, Mending::new(lacking, &bare, garbage));
         if whole {
             self.distrusted.remove(&channel);
         } else {
@@ -335,10 +335,7 @@ impl Driver {
                 self.node.apply_mark(mark, position);
             }
         }
-        let mending = Mending {
-            lacking,
-            garbage: loaded.garbage,
-        };
+        let mending = Mending::new(lacking, &loaded.bare, loaded.garbage);
         if !mending.is_empty() {
             let node = Arc::clone(&self.node);
             self.spawn(Finished::Mended, async move {

@@ -223,11 +223,29 @@ pub(super) async fn commit(node: &Node, statement: &Statement, announced: bool) 
 /// What a channel's table lacks, and what it should not hold.
 #[derive(Default)]
 pub(super) struct Mending {
-    pub(super) lacking: Vec<Mark>,
-    pub(super) garbage: Vec<StoredMark>,
+    /// With whether the log has it already, by a bare entry.
+    lacking: Vec<(Mark, bool)>,
+    garbage: Vec<StoredMark>,
 }
 
 impl Mending {
+    /// While a slot is moving, every node finds the same marks lacking, again and again: what stands in the log must not be
+    /// put there once more by each of them.
+    pub(super) fn new(lacking: Vec<Mark>, bare: &[(Mark, Incarnation, Position)], garbage: Vec<StoredMark>) -> Self {
+        let announced = |mark: &Mark| {
+            bare.iter()
+                .any(|(bare, ..)| bare.key == mark.key && bare.not_before >= mark.not_before)
+        };
+        let lacking = lacking.into_iter().map(|mark| {
+            let announced = announced(&mark);
+            (mark, announced)
+        });
+        Self {
+            lacking: lacking.collect(),
+            garbage,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lacking.is_empty() && self.garbage.is_empty()
     }
@@ -240,12 +258,12 @@ pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> b
     if !garbage.is_empty() {
         all = bounded("purge", node.ports.log.purge(channel, garbage)).await.is_some();
     }
-    for mark in lacking {
+    for (mark, announced) in lacking {
         let statement = Statement {
             name: node.next_name(channel),
             body: Body::Mark(mark),
         };
-        all &= matches!(commit(node, &statement, false).await, Commit::Done(_));
+        all &= matches!(commit(node, &statement, announced).await, Commit::Done(_));
     }
     all
 }

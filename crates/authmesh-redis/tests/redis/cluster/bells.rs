@@ -166,3 +166,18 @@ async fn no_fault_loses_a_bell_untold() {
         );
     }
 }
+
+/// A replica takes subscriptions too. For a while after a change of roles nobody sends bells there, and nobody says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_bell_is_lost_untold_however_often_roles_change() {
+    let cluster = shared().await;
+    for round in 0..6 {
+        let seen = watch(&cluster, Duration::from_millis(1200), async |cluster| {
+            let replica = cluster.replica_of(cluster.primary_of(SLOT).await).await;
+            cluster.failover(replica, false).await;
+        })
+        .await;
+        assert_eq!(seen.untold, 0, "round {round}: {} of {} lost", seen.lost, seen.rung);
+        cluster.heal().await;
+    }
+}

@@ -250,6 +250,13 @@ async fn a_slot_on_its_way_takes_revocations_and_loses_none() {
         .mint(channel(), Some(born.incarnation), Incarnation(unique()), nonce())
         .await;
     assert_eq!(minted, Ok(true), "the log alone is enough");
+    // Whoever minted may have loaded the table before they were appended.
+    let bare = adapter.load(channel(), None).await.unwrap().bare;
+    assert_eq!(
+        bare.len(),
+        6,
+        "three drops and three marks, which the table lacks after the mint too"
+    );
 
     cluster.end_move(SLOT, from, to).await;
     let late = mark(2);

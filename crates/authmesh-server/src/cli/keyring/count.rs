@@ -128,7 +128,6 @@ mod tests {
             channel: ChannelId::new(5).unwrap(),
             nonce: Nonce([field; 16]),
             birth: Incarnation([9; 16]),
-            now: 0,
             effect: Effect::Mark(StoredMark {
                 hour,
                 field: [field; 33],
@@ -137,6 +136,7 @@ mod tests {
                 sealed: sealed(key, Kind::Mark),
             }),
             statement,
+            now: 0,
             bare_done: false,
         };
         cluster.commit(commit).await.unwrap();
