@@ -46,7 +46,7 @@
 //! ```text
 //! ~authmesh:* &authmesh:* +evalsha +eval +hello +ping +info +client|setinfo +wait +asking
 //! +cluster|slots +cluster|info +ssubscribe +sunsubscribe +spublish
-//! +xadd +xrange +xrevrange +xinfo|stream +hget +hset +hdel +hgetall +hlen +hexists
+//! +xadd +xrange +xrevrange +xinfo|stream +hget +hset +hdel +hgetall +hkeys +hlen +hexists
 //! +get +mget +set +del +exists +type +pexpire +incrby +time
 //! ```
 //!

@@ -2,7 +2,8 @@
 //!
 //! The pub/sub of client libraries can go silent without a word after a fault of a server. So each connection is asked for a
 //! sign of life four times a second, and given up when none comes, when the server takes a subscription back, and when
-//! somebody else serves the slots.
+//! somebody else serves the slots. The sign is a command with a key: a replica takes subscriptions like a primary, and for
+//! half a second after a change of roles hears no bells.
 
 mod ear;
 
