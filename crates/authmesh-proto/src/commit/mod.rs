@@ -12,6 +12,9 @@
 //! | the commit failed, the follower has passed it | done: only the answer was lost |
 //! | the commit failed | commit again after a wait |
 //! | it stands in the log, its effect beside the log is lacking | commit again after a wait, without announcing it again |
+//! | a drop is done, and soon after the channel follows another log | commit it again: a primary that was being deposed may have taken it, after the others had turned away |
+//!
+//! Marks need no such memory: whoever follows another log commits the marks that its table lacks.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
@@ -31,6 +34,11 @@ pub struct CommitConfig {
     pub backoff_floor: Duration,
     /// The longest wait between two attempts. Default: 2 s.
     pub backoff_ceiling: Duration,
+    /// How long a drop that is done is remembered, should its log turn out to be lost. Longer than Redis takes to depose a
+    /// primary. Default: 60 s.
+    pub remember: Duration,
+    /// How many drops are remembered. For those beyond, their whole channel is voided. Default: 4,096.
+    pub remembered: usize,
 }
 
 impl Default for CommitConfig {
@@ -38,6 +46,8 @@ impl Default for CommitConfig {
         Self {
             backoff_floor: Duration::from_millis(50),
             backoff_ceiling: Duration::from_secs(2),
+            remember: Duration::from_secs(60),
+            remembered: 4096,
         }
     }
 }
@@ -73,6 +83,8 @@ pub enum Input {
     },
     /// A channel is settled: the follower has applied everything that its log holds.
     Settled(ChannelId),
+    /// The follower has adopted another log of a channel, or gone on from a trimmed one.
+    Adopted(ChannelId),
 }
 
 /// What to do.
@@ -85,6 +97,10 @@ pub enum Action {
         /// It stands in the log already: do not announce it again while its slot moves.
         announced: bool,
     },
+    /// A statement that voids this has no position any more: it was done, and is committed again.
+    Unpositioned(Voids),
+    /// More was done in this channel of late than is remembered, and may be lost: void it whole.
+    Soil(ChannelId),
     /// A statement that voids this has its position now: L2 can tell what is older from what is newer.
     Positioned(Voids),
     /// It is done; so many replicas confirmed that they hold it.
@@ -99,6 +115,10 @@ pub struct Commits {
     /// Those whose commit was answered and that the follower has not passed.
     unpassed: BTreeMap<ChannelId, BTreeSet<StatementName>>,
     due: BTreeSet<(Moment, StatementName)>,
+    /// Drops that are done, with the instant, oldest first.
+    done: VecDeque<(Moment, Statement)>,
+    /// Per channel, when the newest drop that is not remembered any more was done.
+    forgotten: BTreeMap<ChannelId, Moment>,
     actions: VecDeque<Action>,
 }
 
@@ -126,6 +146,8 @@ impl Commits {
             waiting: BTreeMap::new(),
             unpassed: BTreeMap::new(),
             due: BTreeSet::new(),
+            done: VecDeque::new(),
+            forgotten: BTreeMap::new(),
             actions: VecDeque::new(),
         }
     }
@@ -171,25 +193,28 @@ impl Commits {
     /// Something came in.
     pub fn handle(&mut self, now: Moment, input: Input) {
         match input {
-            Input::Said(statement) => {
-                let name = statement.name;
-                let waiting = Waiting {
-                    statement,
-                    replicas: None,
-                    passed: false,
-                    passed_whole: false,
-                    announced: false,
-                    due: None,
-                    attempts: 0,
-                };
-                self.waiting.insert(name, waiting);
-                self.attempt(name);
-            }
+            Input::Said(statement) => self.say(statement),
             Input::Answered(name, attempt) => self.on_answer(now, name, attempt),
-            Input::Passed { name, whole } => self.on_passed(name, whole),
+            Input::Passed { name, whole } => self.on_passed(now, name, whole),
             Input::Settled(channel) => self.on_settled(channel),
+            Input::Adopted(channel) => self.on_adopted(now, channel),
         }
         self.tick(now);
+    }
+
+    fn say(&mut self, statement: Statement) {
+        let name = statement.name;
+        let waiting = Waiting {
+            statement,
+            replicas: None,
+            passed: false,
+            passed_whole: false,
+            announced: false,
+            due: None,
+            attempts: 0,
+        };
+        self.waiting.insert(name, waiting);
+        self.attempt(name);
     }
 
     fn attempt(&mut self, name: StatementName) {
@@ -210,12 +235,12 @@ impl Commits {
             Attempt::Whole { replicas } => {
                 waiting.replicas = Some(replicas);
                 self.unpassed.entry(name.channel).or_default().insert(name);
-                self.settle(name);
+                self.settle(now, name);
             }
             // Only the answer was lost.
             Attempt::Failed if waiting.passed_whole => {
                 waiting.replicas = Some(0);
-                self.settle(name);
+                self.settle(now, name);
             }
             Attempt::Announced | Attempt::Failed => {
                 waiting.announced |= attempt == Attempt::Announced;
@@ -228,7 +253,7 @@ impl Commits {
         }
     }
 
-    fn on_passed(&mut self, name: StatementName, whole: bool) {
+    fn on_passed(&mut self, now: Moment, name: StatementName, whole: bool) {
         let Some(waiting) = self.waiting.get_mut(&name) else {
             return;
         };
@@ -242,7 +267,7 @@ impl Commits {
             // Its attempt failed before the log showed that it had not.
             waiting.replicas = Some(0);
         }
-        self.settle(name);
+        self.settle(now, name);
     }
 
     /// What was answered and not passed will not be passed any more: a load went past it, or the log lost it.
@@ -256,20 +281,61 @@ impl Commits {
         }
     }
 
-    fn settle(&mut self, name: StatementName) {
+    fn on_adopted(&mut self, now: Moment, channel: ChannelId) {
+        self.forget(now);
+        let (again, kept) = core::mem::take(&mut self.done)
+            .into_iter()
+            .partition(|(_, statement)| statement.name.channel == channel);
+        self.done = kept;
+        for (_, statement) in again {
+            self.actions
+                .extend(Voids::of(&statement.body).map(Action::Unpositioned));
+            self.say(statement);
+        }
+        if self.forgotten.remove(&channel).is_some() {
+            self.actions.push_back(Action::Soil(channel));
+        }
+    }
+
+    /// Forgets what is so old that no primary can have been about to be deposed when it was done.
+    fn forget(&mut self, now: Moment) {
+        let remember = self.config.remember;
+        let is_old = |at: Moment| now.since(at) > remember;
+        while self.done.front().is_some_and(|(at, _)| is_old(*at)) {
+            self.done.pop_front();
+        }
+        self.forgotten.retain(|_, at| !is_old(*at));
+    }
+
+    fn remember(&mut self, now: Moment, statement: Statement) {
+        self.forget(now);
+        self.done.push_back((now, statement));
+        if self.done.len() > self.config.remembered
+            && let Some((at, oldest)) = self.done.pop_front()
+        {
+            self.forgotten.insert(oldest.name.channel, at);
+        }
+    }
+
+    fn settle(&mut self, now: Moment, name: StatementName) {
         let Some(waiting) = self.waiting.get(&name) else { return };
-        if let (Some(replicas), true) = (waiting.replicas, waiting.passed_whole) {
-            if let Some(due) = waiting.due {
-                self.due.remove(&(due, name));
+        let (Some(replicas), true) = (waiting.replicas, waiting.passed_whole) else {
+            return;
+        };
+        if let Some(due) = waiting.due {
+            self.due.remove(&(due, name));
+        }
+        if let Some(unpassed) = self.unpassed.get_mut(&name.channel) {
+            unpassed.remove(&name);
+            if unpassed.is_empty() {
+                self.unpassed.remove(&name.channel);
             }
-            self.waiting.remove(&name);
-            if let Some(unpassed) = self.unpassed.get_mut(&name.channel) {
-                unpassed.remove(&name);
-                if unpassed.is_empty() {
-                    self.unpassed.remove(&name.channel);
-                }
-            }
-            self.actions.push_back(Action::Done(name, replicas));
+        }
+        self.actions.push_back(Action::Done(name, replicas));
+        if let Some(Waiting { statement, .. }) = self.waiting.remove(&name)
+            && matches!(statement.body, Body::Drop(_))
+        {
+            self.remember(now, statement);
         }
     }
 }

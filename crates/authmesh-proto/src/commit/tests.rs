@@ -173,3 +173,65 @@ fn what_has_no_position_is_counted() {
     unpositioned.positioned(&voids);
     assert!(!unpositioned.holds(&voids));
 }
+
+/// Commits and passes a statement at an instant.
+fn finish(commits: &mut Commits, name: StatementName, at: u64) {
+    commits.handle(ms(at), Input::Answered(name, WHOLE));
+    commits.handle(ms(at), Input::Passed { name, whole: true });
+}
+
+#[test]
+fn no_lost_statement_is_silent_a_drop_that_a_deposed_primary_took_is_committed_again() {
+    let (mut commits, name) = said();
+    finish(&mut commits, name, 1);
+    drain(&mut commits);
+    commits.handle(ms(59_000), Input::Adopted(name.channel));
+    let again = [Action::Unpositioned(Voids::Entry(EntryName([0; 32]))), commit(1, false)];
+    assert_eq!(drain(&mut commits), again, "and nobody may take L2 for newer meanwhile");
+    finish(&mut commits, name, 59_001);
+    assert_eq!(drain(&mut commits), vec![POSITIONED, Action::Done(name, 2)]);
+    // It was done anew; long after, no primary can have been about to be deposed.
+    commits.handle(ms(119_002), Input::Adopted(name.channel));
+    assert_eq!(drain(&mut commits), vec![]);
+}
+
+#[test]
+fn drops_of_other_channels_and_marks_are_left_alone() {
+    let (mut commits, name) = said();
+    finish(&mut commits, name, 1);
+    drain(&mut commits);
+    commits.handle(ms(2), Input::Adopted(ChannelId::new(63).unwrap()));
+    assert_eq!(drain(&mut commits), vec![]);
+}
+
+#[test]
+fn more_drops_than_are_remembered_void_their_channel() {
+    let config = CommitConfig {
+        remembered: 2,
+        ..CommitConfig::default()
+    };
+    let mut commits = Commits::new(config);
+    for n in 1..=3 {
+        commits.handle(ms(n), Input::Said(statement(n)));
+        finish(&mut commits, statement(n).name, n);
+    }
+    drain(&mut commits);
+    let channel = statement(1).name.channel;
+    commits.handle(ms(9), Input::Adopted(channel));
+    let actions = drain(&mut commits);
+    assert!(actions.contains(&commit(2, false)) && actions.contains(&commit(3, false)));
+    assert_eq!(
+        actions.last(),
+        Some(&Action::Soil(channel)),
+        "the first one is forgotten"
+    );
+    // What was forgotten long ago matters no more.
+    let mut commits = Commits::new(config);
+    for n in 1..=3 {
+        commits.handle(ms(n), Input::Said(statement(n)));
+        finish(&mut commits, statement(n).name, n);
+    }
+    drain(&mut commits);
+    commits.handle(ms(70_000), Input::Adopted(channel));
+    assert_eq!(drain(&mut commits), vec![]);
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use authmesh_proto::commit::{self, Attempt};
-use authmesh_proto::follower::{Action, Input, OpenedEntry, OpenedPayload, Slice};
+use authmesh_proto::follower::{Action, Event, Input, OpenedEntry, OpenedPayload, Slice};
 use authmesh_proto::ident::{CHANNELS, ChannelId, Incarnation, Nonce};
 use authmesh_proto::marks::Buckets;
 use authmesh_proto::statement::{Body, Mark, Statement};
@@ -175,6 +175,11 @@ impl Node {
                     self.start(Job::Commit(name), op, PORT_TIMEOUT);
                 }
                 commit::Action::Positioned(voids) => self.unpositioned.positioned(&voids),
+                commit::Action::Unpositioned(voids) => self.unpositioned.add(voids),
+                commit::Action::Soil(channel) => {
+                    self.follower.soil(channel);
+                    self.step(now, None);
+                }
                 commit::Action::Done(..) => {}
             }
         }
@@ -280,7 +285,12 @@ impl Node {
                 };
                 self.start(Job::Mint(channel), op, PORT_TIMEOUT);
             }
-            Action::Tell(event) => self.out.push(Out::Tell(event)),
+            Action::Tell(event) => {
+                self.out.push(Out::Tell(event));
+                if let Event::Adopted(channel) | Event::Reloaded(channel) = event {
+                    self.commit_step(now, Some(commit::Input::Adopted(channel)));
+                }
+            }
             Action::Apply(..) | Action::Unmerged(_) | Action::BumpChannel(_) => {}
         }
     }

@@ -228,6 +228,11 @@ impl Driver {
                     });
                 }
                 commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
+                commit::Action::Unpositioned(voids) => self.node.unpositioned().add(voids),
+                commit::Action::Soil(channel) => {
+                    self.node.follower().soil(channel);
+                    self.node.outbox.soiled().notify_one();
+                }
                 commit::Action::Done(name, replicas) => {
                     if let Some((done, _room)) = self.awaited.remove(&name) {
                         // The caller may have gone; the statement stands all the same.
@@ -383,7 +388,12 @@ impl Driver {
                 let lost = Finished::Input(Input::Minted(channel, false));
                 self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
             }
-            Action::Tell(event) => self.tell(event),
+            Action::Tell(event) => {
+                self.tell(event);
+                if let Event::Adopted(channel) | Event::Reloaded(channel) = event {
+                    self.commit_step(Some(commit::Input::Adopted(channel)));
+                }
+            }
             Action::Apply(..) | Action::Unmerged(_) | Action::BumpChannel(_) => {}
         }
     }
