@@ -27,6 +27,7 @@ fn commands(root: &str, cluster: bool) -> Vec<(&'static str, Cmd)> {
         ("hset", vec!["HSET", &hash, "f", "v"]),
         ("hget", vec!["HGET", &hash, "f"]),
         ("hgetall", vec!["HGETALL", &hash]),
+        ("hkeys", vec!["HKEYS", &hash]),
         ("hexists", vec!["HEXISTS", &hash, "f"]),
         ("hlen", vec!["HLEN", &hash]),
         ("hdel", vec!["HDEL", &hash, "g"]),
