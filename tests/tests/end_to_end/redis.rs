@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use authmesh_tests::authmesh::{Authmesh, Shared};
+use authmesh_tests::client::{Answer, http, send};
 use authmesh_tests::dev::DevCluster;
 use authmesh_tests::idp::{Idp, Order};
+use authmesh_tests::nginx::Nginx;
 use authmesh_tests::process::command;
 use authmesh_tests::redis_cluster::RedisCluster;
 use authmesh_tests::redis_server::RedisServer;
 use authmesh_tests::tools;
+use authmesh_tests::upstream::Upstream;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -428,6 +431,86 @@ async fn two_processes_over_a_redis_cluster() {
         "{said}"
     );
     assert!(said.contains("this primary has no replica"), "{said}");
+}
+
+/// nginx in front of a node, and a service behind.
+struct Gate {
+    nginx: Nginx,
+    _service: Upstream,
+}
+
+impl Gate {
+    async fn before(node: &Authmesh) -> Self {
+        let service = Upstream::start().await;
+        Self {
+            nginx: Nginx::start(node.address(), service.address()).await,
+            _service: service,
+        }
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Answer {
+        send(http().get(self.nginx.url(path)).bearer_auth(token)).await
+    }
+
+    /// What its clients see in the end; `never` may not come on the way.
+    async fn shows(&self, path: &str, token: &str, status: u16, never: u16) {
+        eventually(&format!("{status} on {path}, through nginx"), async || {
+            let answer = self.get(path, token).await;
+            assert_ne!(answer.status, never, "{answer:?}");
+            answer.status == status
+        })
+        .await;
+    }
+}
+
+/// The whole of it: an identity provider, nginx before each of two nodes, and a Redis Cluster that goes away and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_nginx_while_a_redis_cluster_comes_and_goes() {
+    let (idp, cluster) = (Idp::start().await, RedisCluster::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let ring = folder.path().join("keyring");
+    let (code, said) = authmesh(&["keyring", "generate", ring.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    let urls = cluster.urls();
+    let a = node(&idp, &urls, &ring, "a", false).await;
+    let b = node(&idp, &urls, &ring, "b", false).await;
+    let [at_a, at_b] = [Gate::before(&a).await, Gate::before(&b).await];
+    let [alice, carol] = [token(&idp, "alice").await, token(&idp, "carol").await];
+    for gate in [&at_a, &at_b] {
+        for token in [&alice, &carol] {
+            gate.shows("/refund", token, 200, 401).await;
+        }
+    }
+
+    revoke(&a, "alice").await;
+    at_a.get("/", &alice).await.expect(401, "where it was said, at once");
+    at_b.shows("/", &alice, 401, 503).await;
+
+    for n in 0..urls.len() {
+        cluster.pause(n);
+    }
+    for (node, gate) in [(&a, &at_a), (&b, &at_b)] {
+        // Sensitive routes refuse as soon as the lease is over; what is revoked stays so all the while.
+        gate.shows("/refund", &carol, 503, 401).await;
+        is_blind(node, &carol, &alice).await;
+        gate.get("/", &carol).await.expect(200, "an ordinary route goes on");
+        gate.get("/", &alice).await.expect(401, "revoked");
+        gate.get("/refund", &alice).await.expect(401, "revoked");
+    }
+    let late = node(&idp, &urls, &ring, "late", true).await;
+    let at_late = Gate::before(&late).await;
+    is_born_blind(&late, &carol, &alice).await;
+    at_late.get("/", &carol).await.expect(503, "it has no marks");
+
+    for n in 0..urls.len() {
+        cluster.resume(n);
+    }
+    cluster.healthy().await;
+    recovered(&[&a, &b, &late], &carol, &[&alice]).await;
+    for gate in [&at_a, &at_b, &at_late] {
+        gate.shows("/refund", &carol, 200, 401).await;
+        gate.get("/", &alice).await.expect(401, "nothing is lost");
+    }
 }
 
 /// Revokes while a commit may take longer than a receipt waits for it.
