@@ -10,5 +10,6 @@ mod forward_auth;
 mod offline;
 mod outages;
 mod redis;
+mod redis_cluster;
 mod revocation;
 mod rotation;

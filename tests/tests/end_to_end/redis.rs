@@ -7,7 +7,6 @@ use authmesh_tests::authmesh::{Authmesh, Shared};
 use authmesh_tests::dev::DevCluster;
 use authmesh_tests::idp::{Idp, Order};
 use authmesh_tests::process::command;
-use authmesh_tests::redis_cluster::RedisCluster;
 use authmesh_tests::redis_server::RedisServer;
 use authmesh_tests::tools;
 use serde_json::{Value, json};
@@ -34,9 +33,7 @@ impl World {
             redis: RedisServer::start(redis).await,
             folder,
         };
-        let ring = world.ring();
-        let (code, said) = authmesh(&["keyring", "generate", ring.to_str().unwrap()]);
-        assert_eq!(code, 0, "{said}");
+        key_ring(&world.folder);
         world
     }
 
@@ -53,7 +50,7 @@ impl World {
     }
 }
 
-async fn node(idp: &Idp, redis: &[String], ring: &Path, name: &str, unready: bool) -> Authmesh {
+pub(crate) async fn node(idp: &Idp, redis: &[String], ring: &Path, name: &str, unready: bool) -> Authmesh {
     let shared = Shared {
         node: name,
         redis,
@@ -64,7 +61,7 @@ async fn node(idp: &Idp, redis: &[String], ring: &Path, name: &str, unready: boo
     Authmesh::start_shared(&idp.issuer(), shared).await
 }
 
-async fn token(idp: &Idp, client: &str) -> String {
+pub(crate) async fn token(idp: &Idp, client: &str) -> String {
     let order = Order {
         client,
         ..Order::default()
@@ -72,8 +69,16 @@ async fn token(idp: &Idp, client: &str) -> String {
     idp.token(order).await
 }
 
+/// A key ring of its own, in a folder.
+pub(crate) fn key_ring(folder: &TempDir) -> PathBuf {
+    let ring = folder.path().join("keyring");
+    let (code, said) = authmesh(&["keyring", "generate", ring.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    ring
+}
+
 /// Runs a command that needs no node: its exit code and everything that it said.
-fn authmesh(arguments: &[&str]) -> (i32, String) {
+pub(crate) fn authmesh(arguments: &[&str]) -> (i32, String) {
     let output = command(tools::authmesh_binary()).args(arguments).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (
@@ -82,7 +87,7 @@ fn authmesh(arguments: &[&str]) -> (i32, String) {
     )
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
         assert!(
@@ -95,7 +100,7 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Looks until the node answers `status` on `path`; `never` may not come on the way.
-async fn until(node: &Authmesh, path: &str, token: &str, status: u16, never: u16) {
+pub(crate) async fn until(node: &Authmesh, path: &str, token: &str, status: u16, never: u16) {
     eventually(&format!("{status} on {path}"), async || {
         let answer = node.verify_path(path, token).await;
         assert_ne!(answer.status, never, "{answer:?}");
@@ -105,13 +110,13 @@ async fn until(node: &Authmesh, path: &str, token: &str, status: u16, never: u16
 }
 
 /// Both are coherent: a sensitive route is answered.
-async fn coherent(nodes: &[&Authmesh], token: &str) {
+pub(crate) async fn coherent(nodes: &[&Authmesh], token: &str) {
     for node in nodes {
         until(node, "/refund", token, 200, 401).await;
     }
 }
 
-async fn revoke(node: &Authmesh, subject: &str) {
+pub(crate) async fn revoke(node: &Authmesh, subject: &str) {
     let receipt = node.revoke(&json!({ "subject": subject, "why": "end to end" })).await;
     assert_eq!(receipt["state"], "committed", "{receipt}");
 }
@@ -157,7 +162,7 @@ async fn what_is_revoked_through_one_process_the_other_refuses() {
 
 /// What nodes do while Redis is away, by its rule: ordinary routes go on and say so, sensitive ones refuse, and what is
 /// known to be revoked is never served.
-async fn is_blind(node: &Authmesh, good: &str, revoked: &str) {
+pub(crate) async fn is_blind(node: &Authmesh, good: &str, revoked: &str) {
     eventually("the node knows that it is blind", async || {
         node.verify(revoked).await.expect(401, "revoked, whatever happens");
         node.verify_path("/refund", good).await.status == 503
@@ -173,7 +178,7 @@ async fn is_blind(node: &Authmesh, good: &str, revoked: &str) {
 }
 
 /// A node that was never coherent has nothing to answer from.
-async fn is_born_blind(node: &Authmesh, good: &str, revoked: &str) {
+pub(crate) async fn is_born_blind(node: &Authmesh, good: &str, revoked: &str) {
     assert_eq!(node.get("/readyz").await.status, 503);
     for token in [good, revoked] {
         for path in ["/", "/refund"] {
@@ -182,7 +187,7 @@ async fn is_born_blind(node: &Authmesh, good: &str, revoked: &str) {
     }
 }
 
-async fn recovered(nodes: &[&Authmesh], good: &str, revoked: &[&str]) {
+pub(crate) async fn recovered(nodes: &[&Authmesh], good: &str, revoked: &[&str]) {
     for node in nodes {
         until(node, "/refund", good, 200, 401).await;
         assert_eq!(node.get("/readyz").await.status, 200);
@@ -374,67 +379,6 @@ async fn the_doctor_tells_a_bad_redis_from_a_good_one() {
     assert_eq!(code, 1, "{said}");
     let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
     assert_eq!(failed.len(), 2, "the Redis and the issuer: {said}");
-}
-
-/// Three primaries and their replicas: what holds over one server holds over them, also while one of them dies.
-#[tokio::test(flavor = "multi_thread")]
-async fn two_processes_over_a_redis_cluster() {
-    let (idp, cluster) = (Idp::start().await, RedisCluster::start().await);
-    let folder = tempfile::tempdir().unwrap();
-    let ring = folder.path().join("keyring");
-    let (code, said) = authmesh(&["keyring", "generate", ring.to_str().unwrap()]);
-    assert_eq!(code, 0, "{said}");
-    let urls = cluster.urls();
-    let a = node(&idp, &urls, &ring, "a", false).await;
-    // By one address, which is not that of a primary alone: the others are found.
-    let b = node(&idp, &urls[3..4], &ring, "b", false).await;
-    let [alice, bob, carol] = [
-        token(&idp, "alice").await,
-        token(&idp, "bob").await,
-        token(&idp, "carol").await,
-    ];
-    for token in [&alice, &bob, &carol] {
-        coherent(&[&a, &b], token).await;
-    }
-    revoke(&a, "alice").await;
-    a.verify(&alice).await.expect(401, "where it was said, at once");
-    until(&b, "/", &alice, 401, 503).await;
-    coherent(&[&a, &b], &carol).await;
-
-    let (code, said, _) = a.command(&["doctor"]);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains(", cluster, 3 primaries, 3 replicas\n"), "{said}");
-    assert!(
-        said.contains("everything in Redis is sealed under keys of the key ring"),
-        "{said}"
-    );
-    let (code, said, _) = b.command(&["doctor"]);
-    assert_eq!(code, 0, "{said}");
-
-    let primary = cluster.primaries().await[0];
-    cluster.kill(primary);
-    // Its replica takes over. Until then a node may be blind, and never wrong.
-    revoke_in_the_end(&b, "bob").await;
-    recovered(&[&a, &b], &carol, &[&alice, &bob]).await;
-    let late = node(&idp, &urls, &ring, "late", false).await;
-    recovered(&[&late], &carol, &[&alice, &bob]).await;
-    // The dead one is named; the others do.
-    let (code, said, _) = a.command(&["doctor"]);
-    assert_eq!(code, 0, "{said}");
-    let dead = format!("127.0.0.1:{}", cluster.port(primary));
-    assert!(
-        said.lines()
-            .any(|line| line.starts_with("warn") && line.contains(&dead)),
-        "{said}"
-    );
-    assert!(said.contains("this primary has no replica"), "{said}");
-}
-
-/// Revokes while a commit may take longer than a receipt waits for it.
-async fn revoke_in_the_end(node: &Authmesh, subject: &str) {
-    let receipt = node.revoke(&json!({ "subject": subject, "why": "end to end" })).await;
-    let state = receipt["state"].as_str().unwrap_or_default();
-    assert!(["committed", "unconfirmed"].contains(&state), "{receipt}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use core::time::Duration;
+
 use super::*;
 use crate::crypto::OpenError;
 use crate::crypto::ScopeKind;

@@ -201,17 +201,8 @@ fn is_loopback(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::rules::tests::table;
     use super::*;
-
-    fn table(rule: fn(&str) -> Verdict, good: &[&str], bad: &[(&str, &str)]) {
-        for text in good {
-            assert_eq!(rule(text), Ok(()), "{text:?}");
-        }
-        for (text, part) in bad {
-            let error = rule(text).expect_err(text);
-            assert!(error.contains(part), "{text:?}: {error}");
-        }
-    }
 
     #[test]
     fn redis_urls() {

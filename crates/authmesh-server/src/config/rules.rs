@@ -299,11 +299,12 @@ pub(super) fn url(text: &str) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    fn table(rule: fn(&str) -> Verdict, good: &[&str], bad: &[(&str, &str)]) {
+    /// Texts that a rule accepts, and texts that it refuses with a part of the reason.
+    pub(in crate::config) fn table(rule: fn(&str) -> Verdict, good: &[&str], bad: &[(&str, &str)]) {
         for text in good {
             assert_eq!(rule(text), Ok(()), "{text:?}");
         }
