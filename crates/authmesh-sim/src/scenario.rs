@@ -96,7 +96,8 @@ pub struct Scenario {
     /// whose origin dies between the two comes into the table only when a node that heard it loads again.
     pub announces: bool,
     /// Whether a deposed primary takes writes while it lasts. Default: no. A drop that is committed there *after* nodes have
-    /// minted on the new primary is lost without a trace: whoever adopts commits marks again, and not drops.
+    /// minted on the new primary is committed again by its origin, unless that dies first; mints may then be one more than
+    /// their bound.
     pub deposed_writes: bool,
     /// Mean time between two things that callers do.
     pub pace: True,

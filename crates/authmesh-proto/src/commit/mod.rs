@@ -12,9 +12,9 @@
 //! | the commit failed, the follower has passed it | done: only the answer was lost |
 //! | the commit failed | commit again after a wait |
 //! | it stands in the log, its effect beside the log is lacking | commit again after a wait, without announcing it again |
-//! | a drop is done, and soon after the channel follows another log | commit it again: a primary that was being deposed may have taken it, after the others had turned away |
+//! | a drop, or the mark of a tag, is done, and soon after the channel follows another log | commit it again: a primary that was being deposed may have taken it, after the others had turned away |
 //!
-//! Marks need no such memory: whoever follows another log commits the marks that its table lacks.
+//! Marks about tokens need no such memory: whoever follows another log commits the marks that its table lacks.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
@@ -34,7 +34,7 @@ pub struct CommitConfig {
     pub backoff_floor: Duration,
     /// The longest wait between two attempts. Default: 2 s.
     pub backoff_ceiling: Duration,
-    /// How long a drop that is done is remembered, should its log turn out to be lost. Longer than Redis takes to depose a
+    /// How long a drop, or the mark of a tag, that is done is remembered, should its log turn out to be lost. Longer than Redis takes to depose a
     /// primary. Default: 60 s.
     pub remember: Duration,
     /// How many drops are remembered. For those beyond, their whole channel is voided. Default: 4,096.
@@ -115,7 +115,7 @@ pub struct Commits {
     /// Those whose commit was answered and that the follower has not passed.
     unpassed: BTreeMap<ChannelId, BTreeSet<StatementName>>,
     due: BTreeSet<(Moment, StatementName)>,
-    /// Drops that are done, with the instant, oldest first.
+    /// Drops and marks of tags that are done, with the instant, oldest first.
     done: VecDeque<(Moment, Statement)>,
     /// Per channel, when the newest drop that is not remembered any more was done.
     forgotten: BTreeMap<ChannelId, Moment>,
@@ -332,8 +332,9 @@ impl Commits {
             }
         }
         self.actions.push_back(Action::Done(name, replicas));
+        // A tag is said again and again by marks that are alike: no table shows that the newest is lacking.
         if let Some(Waiting { statement, .. }) = self.waiting.remove(&name)
-            && matches!(statement.body, Body::Drop(_))
+            && Voids::of(&statement.body).is_some()
         {
             self.remember(now, statement);
         }

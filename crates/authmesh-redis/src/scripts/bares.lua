@@ -1,7 +1,7 @@
 -- Stands before the scripts that look for bare entries with a statement.
 local SCANNED, PAGE = 4096, 256
--- Longer than any mark lives, in ms.
-local YOUNG = 48 * 3600 * 1000
+-- Longer than any mark lives, in ms: a policy may accept tokens that live for a week.
+local YOUNG = 9 * 24 * 3600 * 1000
 -- Whoever mints has brought into the table what was lacking when it last loaded it, in ms before the mint. What was appended
 -- between that load and the mint may be lacking still.
 local MINTING = 600 * 1000

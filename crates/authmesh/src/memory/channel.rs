@@ -14,6 +14,10 @@ use crate::ports::{Effect, LeaseOutcome, LogSlice, MarkTable, StoredMark};
 /// Hour and field of a mark: what may stand once in the table.
 type MarkId = (u64, [u8; 33]);
 
+const fn is_bare(entry: &LogEntry) -> bool {
+    matches!(entry.payload, Payload::Bare(_))
+}
+
 const fn bucket(hour: u64) -> usize {
     (hour % BUCKETS as u64) as usize
 }
@@ -83,7 +87,9 @@ impl Channel {
         let previous = self.head();
         let head = Head {
             incarnation: previous.map_or(birth, |head| head.incarnation),
-            generation: previous.map_or(0, |head| head.generation),
+            generation: previous.map_or(0, |head| {
+                head.generation + u64::from(matches!(payload, Payload::Bare(_)))
+            }),
             position,
             previous: previous.map(|head| head.position),
             root: self.root,
@@ -175,7 +181,7 @@ impl Channel {
             head: self.head(),
             marks: marks.cloned().collect(),
             same,
-            bare: Vec::new(),
+            bare: self.log.iter().filter(|entry| is_bare(entry)).cloned().collect(),
         }
     }
 

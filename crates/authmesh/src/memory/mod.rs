@@ -151,13 +151,22 @@ impl Cluster {
 
     /// Appends raw bytes as a statement to a channel's log, as whoever can write to Redis could.
     pub fn forge(&self, channel: ChannelId, statement: Vec<u8>) {
+        self.append_raw(channel, Payload::Statement(statement));
+    }
+
+    /// Appends raw bytes to a channel's log as a statement that is not in its table yet, as whoever can write to Redis could.
+    pub fn forge_bare(&self, channel: ChannelId, statement: Vec<u8>) {
+        self.append_raw(channel, Payload::Bare(statement));
+    }
+
+    fn append_raw(&self, channel: ChannelId, payload: Payload) {
         let mut state = self.state();
         let (id, nonce) = (state.next_id(), Nonce([0xf0; 16]));
         let entry = state.channels[channel.index()].append(
             channel,
             Position { id, nonce },
             Incarnation([0xf0; 16]),
-            Payload::Statement(statement),
+            payload,
             self.0.limits.log_entries,
         );
         drop(state);

@@ -182,13 +182,16 @@ async fn forged_statements_void_their_channel_and_no_more() {
 
     // Random bytes, an altered one, and a good one in a channel that is not its own.
     assert_ne!(channel, subject(&issuer, "bob").slot().channel);
-    for forged in [vec![0xa5; 120], altered, genuine, vec![0]] {
+    for (n, forged) in [vec![0xa5; 120], altered, genuine, vec![0]].into_iter().enumerate() {
         let head = async || cluster.heads().await.unwrap()[channel.index()].unwrap();
         let before = head().await;
         // Whoever sees it first.
         let counted = || a.stats().counts.unopened + b.stats().counts.unopened;
         let counted_before = counted();
-        cluster.forge(channel, forged);
+        match n % 2 {
+            0 => cluster.forge(channel, forged),
+            _ => cluster.forge_bare(channel, forged),
+        }
         eventually("the forgery is counted", || async { counted() > counted_before }).await;
         eventually("another incarnation voids what it may have been about", || async {
             head().await.incarnation != before.incarnation
@@ -201,7 +204,9 @@ async fn forged_statements_void_their_channel_and_no_more() {
         .await;
     }
     assert_eq!(*cache(&a).get("key").await.unwrap(), "new");
-    for mesh in [&a, &b] {
+    let late = node("late", &cluster, &issuer).await;
+    eventually("nor is a new node kept out", || async { late.health().coherent }).await;
+    for mesh in [&a, &b, &late] {
         assert!(mesh.health().coherent && mesh.is_ready());
         let deny = mesh.verifier().sensitive();
         deny.verify(&alice).await.unwrap();
