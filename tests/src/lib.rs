@@ -18,7 +18,7 @@
 //! | [`raw`] | HTTP as an attacker speaks it |
 //! | [`forge`] | tokens that no identity provider would sign |
 //! | [`conformance`] | one suite per port, for every adapter of it |
-//! | [`bench`] | what every benchmark shares |
+//! | [`mod@bench`] | what every benchmark shares |
 //!
 //! Everything here panics on failure, with a sentence that says what was wrong: it is test code, and a panic is how a
 //! test fails. A failing test prints the logs of its processes.

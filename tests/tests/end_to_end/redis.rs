@@ -287,6 +287,10 @@ async fn a_key_is_rotated_while_the_nodes_run() {
     let new = ids()[0].clone();
     assert_ne!(new, old);
     a.process().signal("HUP");
+    eventually("the new ring is in use", async || {
+        a.process().log().contains("the key ring was read again")
+    })
+    .await;
     // The other finds it by itself, some seconds later.
     revoke(&a, "bob").await;
     for node in [&a, &b] {
