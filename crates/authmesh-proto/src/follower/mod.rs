@@ -12,7 +12,7 @@
 //! | another incarnation | **adopt**: bump the channel, load marks, commit those that are lacking. Never mint |
 //! | same incarnation, log trimmed past the watermark | **reload**: bump, load, go on from the head. Never mint |
 //! | same incarnation, the watermark is absent | writes were lost: load, commit lacking marks, then **mint**, then adopt |
-//! | an incarnation that this node followed before | a mint was lost: the same |
+//! | an incarnation that this node followed before, or an older generation of a log that is not new | a mint was lost: the same |
 //! | an entry that does not open | it may have been anything: no lease until a whole table of marks shows that no mark is missing, and a **mint** has voided what it may have dropped |
 //! | a statement of an unknown kind | no lease: a newer node knows what it voids |
 //!
@@ -235,7 +235,11 @@ impl Follower {
         };
         if head.incarnation != watermark.incarnation {
             // The log is back in an incarnation that was minted away: the mint itself is among the lost writes.
-            if channel.has_followed(head.incarnation) {
+            // Every mint raises the generation. A log that goes back behind what this node joined at has lost one, too; only one
+            // that was born anew since begins again.
+            let from_before = slice.first.is_some_and(|first| first.id <= watermark.position.id);
+            let is_back = head.generation < watermark.generation && from_before;
+            if is_back || channel.has_followed(head.incarnation) {
                 self.lost_writes(now, id, Some(head.incarnation));
             } else {
                 self.load(id, Purpose::Adopt);
@@ -310,9 +314,12 @@ impl Follower {
         };
         let purpose = match (purpose, head) {
             // Another node has minted since the log was read: its new incarnation covers this loss too.
-            (Purpose::BeforeMint { .. } | Purpose::Adopt, Some(head)) if !channel.has_followed(head.incarnation) => {
+            (Purpose::BeforeMint { seen }, Some(head))
+                if seen != Some(head.incarnation) && !channel.has_followed(head.incarnation) =>
+            {
                 Purpose::Adopt
             }
+            (Purpose::Adopt, Some(head)) if !channel.has_followed(head.incarnation) => Purpose::Adopt,
             // The loss that was seen is not there any more, or what was to be adopted is gone again: two primaries answer, or
             // one gave way to another. Read again, and decide again.
             (Purpose::BeforeMint { seen }, Some(head)) if seen != Some(head.incarnation) => {

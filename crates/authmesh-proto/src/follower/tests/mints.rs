@@ -139,3 +139,48 @@ fn a_loss_that_is_gone_when_the_marks_are_loaded_mints_nothing() {
     assert_eq!(read_slice(&mut follower, ms(1_700), present), []);
     assert!(follower.settled(C).is_some());
 }
+
+#[test]
+fn no_lost_statement_is_silent_a_log_that_goes_back_behind_a_joiner_is_no_news() {
+    // Found by the simulation: the joiner never followed the incarnation that comes back when the mint before it is lost.
+    let back = |first: u64| {
+        let mut follower = joined();
+        let minted = Head {
+            generation: 2,
+            ..head(3, 9)
+        };
+        follower.handle(ms(100), Input::Heads(ms(99), heads(Some(minted))));
+        drain(&mut follower);
+        adopts_head(&mut follower, minted);
+        let old = Head {
+            generation: 1,
+            ..head(2, 8)
+        };
+        follower.handle(ms(300), Input::Heads(ms(299), heads(Some(old))));
+        drain(&mut follower);
+        let slice = Slice {
+            head: Some(old),
+            first: Some(position(first, 1)),
+            entries: vec![],
+        };
+        follower.handle(ms(301), Input::Slice(C, ms(300), Some(slice)));
+        drain(&mut follower)
+    };
+    assert!(back(1).contains(&Action::Tell(Event::LostWrites(C))));
+    // One that was born since is another log: everything was emptied, and there is nothing to lose any more.
+    assert!(!back(10).contains(&Action::Tell(Event::LostWrites(C))));
+}
+
+fn adopts_head(follower: &mut Follower, minted: Head) {
+    let slice = Slice {
+        head: Some(minted),
+        first: Some(position(1, 1)),
+        entries: vec![],
+    };
+    follower.handle(ms(101), Input::Slice(C, ms(100), Some(slice)));
+    drain(follower);
+    follower.handle(ms(103), Input::Loaded(C, ms(102), Some(Some(minted))));
+    drain(follower);
+    follower.handle(ms(104), Input::Recommitted(C, true));
+    assert_eq!(follower.settled(C), Some(minted));
+}
