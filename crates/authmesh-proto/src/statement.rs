@@ -18,7 +18,7 @@ pub const MAX_NOTE_BYTES: usize = 256;
 /// A named fact that voids something.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Statement {
-    /// Who said it, in which channel, as its how manieth.
+    /// Who said it, in which channel, as its how manieth; of a restatement, who said it again.
     pub name: StatementName,
     /// What it voids.
     pub body: Body,
@@ -164,7 +164,9 @@ impl Statement {
             }
             other => return Err(StatementError::UnknownKind(other)),
         };
-        if body.slot().channel != channel || frame.counter == 0 {
+        // Only marks are kept, so only marks are ever said again without being counted.
+        let uncounted = frame.counter == StatementName::RESTATED && !matches!(body, Body::Mark(_));
+        if body.slot().channel != channel || uncounted {
             return Err(malformed);
         }
         Ok(Self {

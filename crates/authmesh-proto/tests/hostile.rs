@@ -413,7 +413,7 @@ fn a_statement_stands_only_where_it_belongs() {
     assert_eq!(
         Statement::decode(&drop(1, 0).encode()),
         malformed,
-        "counters begin at 1"
+        "the counters of drops begin at 1"
     );
 
     let mark = |note: usize, expires| Statement {
