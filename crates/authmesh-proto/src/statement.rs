@@ -53,6 +53,20 @@ pub struct MarkKey {
     pub except: Option<ScopeId>,
 }
 
+impl MarkKey {
+    /// What names a mark within its bucket of the table: the scope, whether there is an exception, and that or zeros.
+    #[must_use]
+    pub fn field(&self) -> [u8; 33] {
+        let mut field = [0; 33];
+        field[..16].copy_from_slice(self.scope.as_bytes());
+        if let Some(except) = self.except {
+            field[16] = 1;
+            field[17..].copy_from_slice(except.as_bytes());
+        }
+        field
+    }
+}
+
 /// Everything in a scope that was issued up to `not_before` is void until `expires`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Mark {
