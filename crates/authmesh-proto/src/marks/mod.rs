@@ -351,6 +351,24 @@ impl Marks {
         marks.map(|(key, element)| self.table.mark(key, element))
     }
 
+    /// The marks of one bucket, in the order of [`Marks::of_channel`], behind `after`.
+    pub fn of_bucket(
+        &self,
+        channel: ChannelId,
+        bucket: usize,
+        after: Option<MarkKey>,
+    ) -> impl Iterator<Item = Mark> + '_ {
+        let within = move |(key, _): &(MarkKey, &table::Element)| key.scope.slot().channel == channel;
+        let (behind, all) = match after {
+            Some(after) => (Some(self.table.behind(Some(after)).take_while(within)), None),
+            None => (None, Some(self.table.of_channel(channel))),
+        };
+        let marks = behind.into_iter().flatten().chain(all.into_iter().flatten());
+        marks
+            .filter(move |(_, element)| bucket_of(element.expires()) == bucket)
+            .map(|(key, element)| self.table.mark(key, element))
+    }
+
     /// Whether this mark would change nothing that is voided here.
     #[must_use]
     pub fn covers(&self, mark: &Mark) -> bool {
