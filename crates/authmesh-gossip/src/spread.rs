@@ -4,7 +4,7 @@
 //! long, the newest ones push the older ones out, and one near the limit of a packet is accepted and never sent. Here every
 //! item has its turn.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,13 @@ use crate::datagram::MAX_BODY;
 pub(crate) const FANOUT: usize = 4;
 /// How often it is: at birth or receipt, and then with each round.
 const ROUNDS: u8 = 4;
-/// The time between rounds.
+/// When the second round of an item is: soon, for the few members that all first rounds together missed.
+const SECOND_ROUND: Duration = Duration::from_millis(20);
+/// When each of the others is: later than a short outage lasts.
 const ROUND: Duration = Duration::from_millis(100);
-/// Items that wait for their next round. When there are more, the one that was passed on most gives way.
+/// The least time between two rounds of a node, however many items wait.
+const PACE: Duration = Duration::from_millis(10);
+/// Items that wait for their next round. When there are more, the one that has waited longest gives way.
 const MAX_PENDING: usize = 4096;
 /// Items that are known again when they come again.
 const MAX_SEEN: usize = 32_768;
@@ -45,8 +49,10 @@ pub(crate) struct Spread {
     seen_order: VecDeque<[u8; 16]>,
     /// Not sent yet.
     fresh: Vec<Arc<[u8]>>,
-    pending: VecDeque<Pending>,
-    next_round: Moment,
+    /// By when they are due; of equal instants in the order in which they came.
+    pending: BTreeMap<(Moment, u64), Pending>,
+    came: u64,
+    last_round: Moment,
     /// Members in a random order, made anew whenever it has been gone through or they changed: so the rounds of an item go to
     /// different members, and a small cluster is reached whole.
     order: Vec<Origin>,
@@ -60,8 +66,9 @@ impl Spread {
             seen: BTreeSet::new(),
             seen_order: VecDeque::new(),
             fresh: Vec::new(),
-            pending: VecDeque::new(),
-            next_round: Moment::NEVER,
+            pending: BTreeMap::new(),
+            came: 0,
+            last_round: Moment::ORIGIN,
             order: Vec::new(),
             cursor: 0,
         }
@@ -92,8 +99,10 @@ impl Spread {
         !self.fresh.is_empty()
     }
 
-    pub(crate) const fn next_round(&self) -> Moment {
-        self.next_round
+    /// When something is due.
+    pub(crate) fn next_round(&self) -> Moment {
+        let first = self.pending.first_key_value();
+        first.map_or(Moment::NEVER, |((due, _), _)| (*due).max(self.last_round.plus(PACE)))
     }
 
     /// Members came or went.
@@ -107,40 +116,38 @@ impl Spread {
     /// What to send now: members, and bodies for each of them.
     pub(crate) fn round(&mut self, now: Moment) -> Option<(Vec<Origin>, Vec<Vec<u8>>)> {
         let mut bodies = Bodies::default();
-        let waiting = self.pending.len();
+        let is_due = self.next_round() <= now;
         for item in std::mem::take(&mut self.fresh) {
-            let sent = bodies.push(&item);
-            if self.pending.len() == MAX_PENDING {
-                // The front has waited longest, and so was passed on most.
-                self.pending.pop_front();
+            if self.pending.len() >= MAX_PENDING {
+                self.pending.pop_first();
             }
-            let left = if sent { ROUNDS - 1 } else { ROUNDS };
-            self.pending.push_back(Pending { item, left });
+            let (left, due) = match bodies.push(&item) {
+                true => (ROUNDS - 1, now.plus(SECOND_ROUND)),
+                false => (ROUNDS, now.plus(PACE)),
+            };
+            self.wait(Pending { item, left }, due);
         }
-        if now >= self.next_round {
-            // Each item has its turn: sent, it goes to the back.
-            for _ in 0..waiting.min(self.pending.len()) {
-                let Some(mut pending) = self.pending.pop_front() else {
-                    break;
-                };
-                if !bodies.push(&pending.item) {
-                    self.pending.push_front(pending);
+        if is_due {
+            self.last_round = now;
+            while let Some(first) = self.pending.first_entry() {
+                // What has no room keeps its place, and so comes first next time.
+                if first.key().0 > now || !bodies.push(&first.get().item) {
                     break;
                 }
+                let mut pending = first.remove();
                 pending.left -= 1;
                 if pending.left > 0 {
-                    self.pending.push_back(pending);
+                    self.wait(pending, now.plus(ROUND));
                 }
             }
-            self.next_round = now.plus(ROUND);
-        }
-        if self.pending.is_empty() {
-            self.next_round = Moment::NEVER;
-        } else if self.next_round == Moment::NEVER {
-            self.next_round = now.plus(ROUND);
         }
         let targets = self.targets();
         (!targets.is_empty() && !bodies.0.is_empty()).then_some((targets, bodies.0))
+    }
+
+    fn wait(&mut self, pending: Pending, due: Moment) {
+        self.came += 1;
+        self.pending.insert((due, self.came), pending);
     }
 
     fn targets(&mut self) -> Vec<Origin> {
