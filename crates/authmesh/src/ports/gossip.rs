@@ -112,6 +112,8 @@ pub enum GossipEvent {
     Up(GossipPeer),
     /// SWIM gave a member up: it may be dead, or cut off from here.
     Down(Origin),
+    /// A member said good-bye: this start of it does not come back.
+    Left(Origin),
     /// A broadcast item of some member.
     Item(Vec<u8>),
     /// A member asks.
