@@ -209,6 +209,39 @@ fn origin_of(n: usize) -> Origin {
 }
 
 #[test]
+fn who_leaves_unheard_is_given_up_and_does_not_come_back() {
+    let mut mesh = Mesh::joined(22, 5);
+    mesh.clear_events();
+    for other in [0, 1, 3, 4] {
+        mesh.cut.insert((address(2), address(other)));
+    }
+    mesh.at(2, |engine, now| engine.leave(now));
+    mesh.run(Duration::from_millis(10));
+    mesh.cut.clear();
+    // The others probe it, suspect it, and tell it that it is down.
+    mesh.run(SECOND * 30);
+    for n in [0, 1, 3, 4] {
+        let gone = |event: &Event| *event == Event::Down(origin_of(2));
+        let back = |event: &Event| matches!(event, Event::Up(_));
+        assert_eq!((mesh.heard(n, gone), mesh.heard(n, back)), (1, 0), "node {n}");
+    }
+}
+
+#[test]
+fn two_that_are_alone_and_have_no_seed_look_where_the_other_was() {
+    let mut mesh = Mesh::joined(23, 2);
+    for n in 0..2 {
+        mesh.at(n, |engine, now| engine.join = Join::new(address(n), now));
+        mesh.cut.insert((address(n), address(1 - n)));
+    }
+    mesh.run(SECOND * 20);
+    assert_eq!((mesh.members(0), mesh.members(1)), (0, 0));
+    mesh.cut.clear();
+    mesh.run(SECOND * 10);
+    assert_eq!((mesh.members(0), mesh.members(1)), (1, 1));
+}
+
+#[test]
 fn halves_that_were_cut_apart_find_each_other_again() {
     for (a, b) in [(3, 3), (5, 1)] {
         let mut mesh = Mesh::joined(9, a + b);
