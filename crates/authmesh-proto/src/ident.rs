@@ -207,6 +207,6 @@ pub struct StatementName {
     pub origin: Origin,
     /// The channel of the statement.
     pub channel: ChannelId,
-    /// Its number, from 1.
+    /// Its number, from 1. 0: a mark that was known before, said again by a node that found it lacking; nobody counts it.
     pub counter: u64,
 }

@@ -34,6 +34,15 @@ pub enum Body {
 }
 
 impl Body {
+    /// The number of its kind, as members announce which they know; see [`KINDS`].
+    #[must_use]
+    pub const fn kind(&self) -> u16 {
+        match self {
+            Self::Drop(_) => KIND_DROP,
+            Self::Mark(_) => KIND_MARK,
+        }
+    }
+
     /// Where in the fence it acts.
     #[must_use]
     pub fn slot(&self) -> Slot {
@@ -164,7 +173,9 @@ impl Statement {
             }
             other => return Err(StatementError::UnknownKind(other)),
         };
-        if body.slot().channel != channel || frame.counter == 0 {
+        // A mark may be said again by whoever has it: nobody counts that. A drop is said by its origin alone.
+        let uncounted = frame.counter == 0 && !matches!(body, Body::Mark(_));
+        if body.slot().channel != channel || uncounted {
             return Err(malformed);
         }
         Ok(Self {

@@ -6,13 +6,13 @@ use authmesh_proto::crypto::OpenError;
 use authmesh_proto::follower::{Input, OpenedPayload, Refused, Slice};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position, StatementName};
 use authmesh_proto::log::Head;
-use authmesh_proto::marks::{BUCKETS, Buckets, Digests};
+use authmesh_proto::marks::{BUCKETS, Buckets, Digests, bucket_of};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Moment;
 
 use super::Node;
 use super::codec::Unopened;
-use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, PortError, StoredMark};
+use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, GossipStream, PortError, StoredMark};
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,6 +33,9 @@ pub(super) enum Finished {
     Audited(ChannelId, Option<Loaded>),
     Mended,
     Committed(StatementName, Commit),
+    GossipOpened(Option<GossipStream>),
+    /// A member's answer to an exchange.
+    Answered(u64, Option<Vec<u8>>),
 }
 
 /// How an attempt to commit ended.
@@ -88,6 +91,8 @@ pub(super) struct Loaded {
     /// Whether the marks together have the root digest of the head, and every bare statement opens. If not, some are
     /// missing.
     pub(super) whole: bool,
+    /// The buckets into which it brought marks that were not known here.
+    pub(super) news: Buckets,
 }
 
 /// A table that was read.
@@ -120,7 +125,11 @@ pub(super) async fn load(node: &Node, channel: ChannelId, trusted: bool) -> Fini
 }
 
 async fn merge(node: &Node, channel: ChannelId, opened: Opened) -> Loaded {
+    let mut news = Buckets::NONE;
     for (mark, incarnation, position) in &opened.bare {
+        if !node.marks().covers(mark) {
+            news.add(bucket_of(mark.expires));
+        }
         node.apply_mark(mark.clone(), Some((*incarnation, *position)));
     }
     let marks = opened.marks.iter().map(|(mark, _)| mark);
@@ -130,7 +139,7 @@ async fn merge(node: &Node, channel: ChannelId, opened: Opened) -> Loaded {
     let mut marks = opened.marks.into_iter();
     while !marks.as_slice().is_empty() {
         // Checks wait while it holds the lock.
-        node.apply_loaded(marks.by_ref().take(AT_ONCE), position);
+        node.apply_loaded(marks.by_ref().take(AT_ONCE), position, |_, bucket| news.add(bucket));
         tokio::task::yield_now().await;
     }
     if let (Some(position), true) = (position, opened.whole) {
@@ -140,6 +149,7 @@ async fn merge(node: &Node, channel: ChannelId, opened: Opened) -> Loaded {
         head: opened.head,
         mending: Mending::new(lacking, &opened.bare, opened.garbage),
         whole: opened.whole,
+        news,
     }
 }
 
@@ -162,10 +172,12 @@ pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finis
     let marks = opened.marks.iter().map(|(mark, _)| mark);
     let lacking = node.marks().lacking_in(channel, marks, opened.same, node.now());
     let position = opened.head.map(|head| (head.incarnation, head.position));
+    let mut news = Buckets::NONE;
     for (mark, _) in opened.marks {
         let known = node.marks().covers(&mark);
         // A tag that is known keeps its position.
         if !known {
+            news.add(bucket_of(mark.expires));
             node.apply_mark(mark, position);
         }
     }
@@ -173,6 +185,7 @@ pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finis
         head: opened.head,
         mending: Mending::new(lacking, &opened.bare, opened.garbage),
         whole: opened.whole,
+        news,
     };
     Finished::Audited(channel, Some(loaded))
 }
@@ -326,8 +339,14 @@ pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> b
         all = bounded("purge", node.ports.log.purge(channel, garbage)).await.is_some();
     }
     for (mark, announced) in lacking {
+        // Not counted: it is in force wherever the statement that brought it is, and nobody would miss it.
+        let name = StatementName {
+            origin: node.origin,
+            channel,
+            counter: 0,
+        };
         let statement = Statement {
-            name: node.next_name(channel),
+            name,
             body: Body::Mark(mark),
         };
         all &= matches!(commit(node, &statement, announced).await, Commit::Done(_));
