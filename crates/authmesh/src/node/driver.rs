@@ -334,8 +334,7 @@ impl Driver {
         if !whole {
             // Nobody may have applied anything wrong, but whoever comes next can load nothing.
             self.distrusted.insert(channel);
-            self.node.follower().soil(channel);
-            self.step(None);
+            self.node.soil(channel);
         } else if !mending.is_empty() {
             let node = Arc::clone(&self.node);
             self.spawn(Finished::Mended, async move {

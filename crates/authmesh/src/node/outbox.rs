@@ -99,8 +99,8 @@ impl Outbox {
 }
 
 impl Node {
-    /// The next name in a channel.
-    pub(super) fn next_name(&self, channel: ChannelId) -> StatementName {
+    /// The name of the next statement in a channel.
+    fn next_name(&self, channel: ChannelId) -> StatementName {
         let counter = &mut self.outbox.counters()[channel.index()];
         *counter += 1;
         StatementName {
