@@ -264,7 +264,8 @@ impl View {
         let mut named = BTreeSet::new();
         for registered in list {
             let origin = registered.peer.origin;
-            if origin == self.me || self.dropped.contains(&origin) && registered.still_for >= config.gone_after {
+            let moves = registered.moves && registered.still_for < config.gone_after;
+            if origin == self.me || self.dropped.contains(&origin) && !moves {
                 continue;
             }
             if !self.hear_of(now, &registered.peer, config.member_cap) {
