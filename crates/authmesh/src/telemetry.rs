@@ -85,6 +85,12 @@ counters! {
     statements_made: "authmesh.statements", "direction" = "made";
     /// Statements applied from the log.
     statements_applied: "authmesh.statements", "direction" = "applied";
+    /// Statements applied from gossip before the log had them.
+    gossip_applied: "authmesh.statements", "direction" = "heard";
+    /// Statements that were lost: no member had them. Their channels were voided.
+    gossip_lost: "authmesh.statements", "direction" = "lost";
+    /// Things that members said and that cannot be.
+    gossip_malformed: "authmesh.gossip.malformed";
     /// Sealed values or statements that did not open: forged, moved, truncated, or under a foreign key.
     unopened: "authmesh.unopened";
     /// Bells that were no log entry of this version.
@@ -110,7 +116,7 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 9] = [
+const DESCRIPTIONS: [(&str, &str); 10] = [
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
@@ -121,7 +127,14 @@ const DESCRIPTIONS: [(&str, &str); 9] = [
     ),
     ("authmesh.keys.fetches", "Key set fetches, by result"),
     ("authmesh.keys.skipped", "Keys of fetched sets that were left out"),
-    ("authmesh.statements", "Statements made and applied"),
+    (
+        "authmesh.statements",
+        "Statements made, applied from the log, heard by gossip, and lost",
+    ),
+    (
+        "authmesh.gossip.malformed",
+        "Things that members said and that cannot be",
+    ),
     (
         "authmesh.unopened",
         "Sealed values that did not open: altered, moved, or of a foreign key",

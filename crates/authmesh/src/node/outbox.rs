@@ -6,9 +6,10 @@ use authmesh_proto::commit::Voids;
 use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::marks::Full;
 use authmesh_proto::statement::{Body, Statement};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 
-use super::Node;
+use super::{Node, Progress};
 
 /// How many statements may wait for their commit. At the limit marks fail with `Busy`, and a drop soils its channel: it is
 /// voided whole.
@@ -18,14 +19,32 @@ const CAPACITY: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) statement: Statement,
-    pub(crate) done: oneshot::Sender<Done>,
+    pub(crate) progress: watch::Sender<Progress>,
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// A statement was committed, and this node's own follower has passed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub(crate) replicas: u32,
+/// Waits for what becomes of a statement. Members are asked for their confirmation as long as it is there.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// `None`: it has no name; a whole channel was voided in its place, and nobody is told when that is done.
+    pub(crate) name: Option<StatementName>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl Ticket {
+    fn unnamed() -> Self {
+        Self {
+            name: None,
+            progress: watch::Sender::new(Progress::default()).subscribe(),
+        }
+    }
+
+    /// Waits until that much is known, at most until the deadline; what is known then. Cancel safe.
+    pub(crate) async fn wait(&mut self, deadline: Instant, mut enough: impl FnMut(&Progress) -> bool) -> Progress {
+        // Too late, or the driver has ended: then this is how far it came.
+        let _ = timeout_at(deadline, self.progress.wait_for(|progress| enough(progress))).await;
+        *self.progress.borrow()
+    }
 }
 
 /// Why a statement was not accepted. It has no name and was not applied.
@@ -34,6 +53,8 @@ pub(crate) enum SayError {
     Full(Full),
     Busy,
     ShutDown,
+    /// Not every member knows statements of this kind.
+    UnknownKind(u16),
 }
 
 #[derive(Debug)]
@@ -91,7 +112,7 @@ impl Node {
 
     /// Makes a statement: names it, applies it here, and hands it to the driver for commit. After this call it is in force
     /// on this node and will be committed, whatever the caller does with the receiver.
-    pub(crate) fn say(&self, body: Body) -> Result<oneshot::Receiver<Done>, SayError> {
+    pub(crate) fn say(&self, body: Body) -> Result<Ticket, SayError> {
         match self.admit(std::slice::from_ref(&body)) {
             Ok((room, _admission)) => self.say_admitted(body, room),
             Err(SayError::Busy) => self.without_room(&body).ok_or(SayError::Busy),
@@ -100,7 +121,7 @@ impl Node {
     }
 
     /// Says several, in their order: all are accepted, or none is. Otherwise as [`Node::say`].
-    pub(crate) fn say_all(&self, bodies: Vec<Body>) -> Result<Vec<oneshot::Receiver<Done>>, SayError> {
+    pub(crate) fn say_all(&self, bodies: Vec<Body>) -> Result<Vec<Ticket>, SayError> {
         let (mut room, _admission) = self.admit(&bodies)?;
         let mut receivers = Vec::with_capacity(bodies.len());
         for body in bodies {
@@ -116,6 +137,12 @@ impl Node {
         if self.shutdown.is_cancelled() {
             return Err(SayError::ShutDown);
         }
+        for body in bodies {
+            let kind = body.kind();
+            if !self.may_send(kind) {
+                return Err(SayError::UnknownKind(kind));
+            }
+        }
         let count = u32::try_from(bodies.len()).map_err(|_| SayError::Busy)?;
         let room = Arc::clone(&self.outbox.room)
             .try_acquire_many_owned(count)
@@ -129,8 +156,8 @@ impl Node {
         Ok((room, admission))
     }
 
-    fn say_admitted(&self, body: Body, room: OwnedSemaphorePermit) -> Result<oneshot::Receiver<Done>, SayError> {
-        let (done, receiver) = oneshot::channel();
+    fn say_admitted(&self, body: Body, room: OwnedSemaphorePermit) -> Result<Ticket, SayError> {
+        let (progress, receiver) = watch::channel(Progress::default());
         let statement = Statement {
             name: self.next_name(body.slot().channel),
             body,
@@ -139,29 +166,28 @@ impl Node {
             self.unpositioned().add(voids);
         }
         self.apply(&statement.body, None);
-        let said = Said { statement, done, room };
+        let name = statement.name;
+        let said = Said {
+            statement,
+            progress,
+            room,
+        };
         self.outbox.said.send(said).map_err(|_| SayError::ShutDown)?;
         self.counters.statements_made.add();
-        Ok(receiver)
-    }
-
-    /// Has a channel voided whole, everywhere: the driver is woken, and the follower mints as soon as it may.
-    pub(super) fn soil(&self, channel: ChannelId) {
-        self.follower().soil(channel);
-        self.outbox.soiled.notify_one();
+        Ok(Ticket {
+            name: Some(name),
+            progress: receiver,
+        })
     }
 
     /// Voids what a drop names by voiding its whole channel, here now and everywhere by a mint: that needs no room, however
     /// many drops come. A mark has no such way.
-    fn without_room(&self, body: &Body) -> Option<oneshot::Receiver<Done>> {
+    fn without_room(&self, body: &Body) -> Option<Ticket> {
         let Body::Drop(name) = body else { return None };
         let channel = name.slot().channel;
         self.counters.soiled.add();
         tracing::warn!(%channel, "the outbox is full; the whole channel is voided in place of one entry");
-        // Here at once; the follower's own bump follows when the driver polls it.
-        self.fence.bump_channel(channel);
         self.soil(channel);
-        // Nobody is told when the mint is done: this receiver is closed.
-        Some(oneshot::channel().1)
+        Some(Ticket::unnamed())
     }
 }

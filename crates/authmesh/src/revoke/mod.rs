@@ -1,5 +1,6 @@
 //! Revocation: marks, and what became of them.
 
+mod confirm;
 mod order;
 mod target;
 
@@ -9,18 +10,20 @@ use std::time::Duration;
 
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::Unix;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::error::{BatchError, RevokeError};
 use crate::mesh::AuthMesh;
-use crate::node::{Done, Node, SayError};
+use crate::node::{Node, Progress, SayError, Ticket};
 use crate::ports::BoxFuture;
 
+use confirm::Wait;
+pub use confirm::{Confirm, Confirmer};
 pub use order::RevocationOrder;
 pub use target::{Client, JwtId, Session, SigningKey, Subject, Target, Token, WholeIssuer};
 
-/// How long a caller waits for a commit. The statement is in force here from the start, and is committed in any case.
+/// How long a caller waits for a confirmation. The statement is in force here from the start, and is committed in any case.
+/// Default.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
 /// How far ahead of our wall clock a `not_before` may lie: as far as the `iat` of an accepted token can.
 const FURTHEST_AHEAD: Duration = Duration::from_secs(300);
@@ -41,13 +44,18 @@ pub struct Receipt {
     pub not_before: Option<Unix>,
     /// Until when the mark is kept: no token that it voids can be valid then.
     pub expires: Unix,
+    /// Members that have confirmed it by gossip when the wait ended, by name. Empty without gossip.
+    pub confirmed_by: Vec<Confirmer>,
+    /// Members of this node's view that had not by then, by name. Empty without gossip.
+    pub missing: Vec<Confirmer>,
 }
 
-/// Whether a statement is known to stand in the log.
+/// Whether no coherent node can go on without a statement for longer than one lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommitState {
-    /// It stands in the log, and this node has seen it come back.
+    /// It stands in the log, and this node has seen it come back while no other could hold it to be gone; or every member of
+    /// its view has applied it.
     Committed,
     /// It is in force on this node, and is being committed; nobody has confirmed it yet. It is never rolled back.
     Unconfirmed,
@@ -62,11 +70,29 @@ pub enum CommitState {
 pub struct Revocation<'a> {
     mesh: &'a AuthMesh,
     order: RevocationOrder,
+    wait: Wait,
 }
 
 impl<'a> Revocation<'a> {
     pub(crate) fn new(mesh: &'a AuthMesh, order: RevocationOrder) -> Self {
-        Self { mesh, order }
+        Self {
+            mesh,
+            order,
+            wait: Wait::default(),
+        }
+    }
+
+    /// What to wait for. Default: [`Confirm::Committed`].
+    pub fn confirm(mut self, confirm: Confirm) -> Self {
+        self.wait.confirm = confirm;
+        self
+    }
+
+    /// How long to wait for it, from when the mark is in force here. The receipt then says how far it came; the mark is
+    /// committed in any case. Default: 2 s.
+    pub fn deadline(mut self, at_most: Duration) -> Self {
+        self.wait.at_most = at_most;
+        self
     }
 
     fn map(mut self, change: impl FnOnce(RevocationOrder) -> RevocationOrder) -> Self {
@@ -103,9 +129,10 @@ impl<'a> Revocation<'a> {
         let node = self.mesh.node();
         let (issuer, mark) = self.order.mark(self.mesh).await?;
         let receipt = ReceiptOf::new(issuer, &mark);
-        let done = node.say(Body::Mark(mark))?;
+        let ticket = node.say(Body::Mark(mark))?;
         receipt.log();
-        Ok(receipt.with(done_by(Instant::now() + COMMIT_WAIT, done).await))
+        let deadline = self.wait.until();
+        Ok(receipt.when(node, ticket, &self.wait, deadline).await)
     }
 }
 
@@ -120,7 +147,7 @@ impl<'a> IntoFuture for Revocation<'a> {
 
 /// Several revocations at once. `.await` carries them out: all of them or none, in the order given, with one receipt each.
 ///
-/// At most 1,000. They are committed side by side and waited for together, 2 s in all.
+/// At most 1,000. They are committed side by side and waited for together, by default 2 s in all.
 ///
 /// Cancel safety: as [`Revocation`]; no mark is in force before every target is known.
 #[must_use = "a batch does nothing until it is awaited"]
@@ -128,11 +155,28 @@ impl<'a> IntoFuture for Revocation<'a> {
 pub struct RevocationBatch<'a> {
     mesh: &'a AuthMesh,
     orders: Vec<RevocationOrder>,
+    wait: Wait,
 }
 
 impl<'a> RevocationBatch<'a> {
     pub(crate) fn new(mesh: &'a AuthMesh, orders: Vec<RevocationOrder>) -> Self {
-        Self { mesh, orders }
+        Self {
+            mesh,
+            orders,
+            wait: Wait::default(),
+        }
+    }
+
+    /// What to wait for, of each. Default: [`Confirm::Committed`].
+    pub fn confirm(mut self, confirm: Confirm) -> Self {
+        self.wait.confirm = confirm;
+        self
+    }
+
+    /// How long to wait in all. As [`Revocation::deadline`]. Default: 2 s.
+    pub fn deadline(mut self, at_most: Duration) -> Self {
+        self.wait.at_most = at_most;
+        self
     }
 
     /// Why, for people, of those that give no reason of their own. At most 256 bytes.
@@ -165,12 +209,13 @@ impl<'a> RevocationBatch<'a> {
             .into_iter()
             .map(|(issuer, mark)| (ReceiptOf::new(issuer, &mark), Body::Mark(mark)))
             .unzip();
-        let said = self.mesh.node().say_all(bodies).map_err(|error| whole(error.into()))?;
+        let node = self.mesh.node();
+        let said = node.say_all(bodies).map_err(|error| whole(error.into()))?;
         receipts.iter().for_each(ReceiptOf::log);
-        let deadline = Instant::now() + COMMIT_WAIT;
+        let deadline = self.wait.until();
         let mut out = Vec::with_capacity(receipts.len());
-        for (receipt, done) in receipts.into_iter().zip(said) {
-            out.push(receipt.with(done_by(deadline, done).await));
+        for (receipt, ticket) in receipts.into_iter().zip(said) {
+            out.push(receipt.when(node, ticket, &self.wait, deadline).await);
         }
         Ok(out)
     }
@@ -210,16 +255,21 @@ impl ReceiptOf {
         tracing::info!(target: "authmesh::audit", %scope, %issuer, %by, "revoked");
     }
 
-    fn with(self, done: Option<Done>) -> Receipt {
+    /// Waits; then says how far it came.
+    async fn when(self, node: &Node, mut ticket: Ticket, wait: &Wait, deadline: Instant) -> Receipt {
+        let progress = wait.wait(node, &mut ticket, deadline).await;
+        let (confirmed_by, missing) = confirm::named(node, &ticket);
         Receipt {
-            state: match done {
-                Some(_) => CommitState::Committed,
-                None => CommitState::Unconfirmed,
+            state: match progress.committed {
+                true => CommitState::Committed,
+                false => CommitState::Unconfirmed,
             },
-            single_copy: done.is_none_or(|done| done.replicas == 0),
+            single_copy: !progress.has_copy(),
             scope: self.scope,
             not_before: self.not_before,
             expires: self.expires,
+            confirmed_by,
+            missing,
         }
     }
 }
@@ -230,16 +280,15 @@ impl From<SayError> for RevokeError {
             SayError::Full(full) => Self::Full { cap: full.cap },
             SayError::Busy => Self::Busy,
             SayError::ShutDown => Self::ShutDown,
+            SayError::UnknownKind(kind) => Self::UnknownKind { kind },
         }
     }
 }
 
-/// Makes a statement and waits for its commit; `None` when the wait was too long.
-pub(crate) async fn say_and_wait(node: &Arc<Node>, body: Body) -> Result<Option<Done>, RevokeError> {
-    let done = node.say(body)?;
-    Ok(done_by(Instant::now() + COMMIT_WAIT, done).await)
-}
-
-async fn done_by(deadline: Instant, done: oneshot::Receiver<Done>) -> Option<Done> {
-    timeout_at(deadline, done).await.ok().and_then(Result::ok)
+/// Makes a statement and waits for its commit; `false` when the wait was too long.
+pub(crate) async fn say_and_wait(node: &Arc<Node>, body: Body) -> Result<bool, RevokeError> {
+    let mut ticket = node.say(body)?;
+    let deadline = Instant::now() + COMMIT_WAIT;
+    let Progress { committed, .. } = ticket.wait(deadline, |progress| progress.committed).await;
+    Ok(committed)
 }
