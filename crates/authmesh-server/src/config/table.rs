@@ -281,7 +281,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting {
         path: "gossip.expect",
-        kind: Kind::Count { min: 1, max: 4096 },
+        kind: Kind::Count { min: 1, max: 1024 },
         fallback: Unset { example: "3" },
         doc: "Without Redis: how many nodes found the cluster, this one included. None of them is coherent before so many have found \
               each other; later ones join those. The same on every node.",

@@ -126,7 +126,7 @@ pub struct Gossip {
     pub advertise: Option<SocketAddr>,
     /// Where others may be, `host:port` each: 0 to 64. Default: none.
     pub seeds: Vec<String>,
-    /// How many nodes found a cluster without Redis, 1 to 4,096. Set where there is no [`Redis`].
+    /// How many nodes found a cluster without Redis, 1 to 1,024. Set where there is no [`Redis`].
     pub expect: Option<usize>,
     /// How often a member is probed, 50 ms to 60 s. Default: 1 s.
     pub probe_period: Duration,
