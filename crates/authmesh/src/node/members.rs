@@ -97,10 +97,10 @@ impl Seen {
     }
 
     /// Whether the record of a live member says that it does not know a statement kind.
-    pub(super) fn denies_kind(&self, kind: u16, now: Moment) -> bool {
+    pub(super) fn denies_kind(&self, kind: u16, now: impl Fn() -> Moment) -> bool {
         let seen = self.lock();
-        let mut live = seen.values().filter(|seen| now.since(seen.at) < STALE_AFTER);
-        live.any(|seen| !seen.kinds.contains(&kind))
+        let mut denying = seen.values().filter(|seen| !seen.kinds.contains(&kind));
+        denying.any(|seen| now().since(seen.at) < STALE_AFTER)
     }
 }
 

@@ -163,7 +163,7 @@ impl Node {
                 false => machine.all_know_kind(kind),
             }
         });
-        by_gossip && !self.seen.denies_kind(kind, self.now().boot)
+        by_gossip && !self.seen.denies_kind(kind, || self.now().boot)
     }
 }
 
