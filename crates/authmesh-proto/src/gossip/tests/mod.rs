@@ -153,10 +153,8 @@ fn a_new_start_at_the_same_name_and_address_has_the_place_of_the_former() {
 fn a_node_that_leaves_is_not_waited_for() {
     let mut net = Net::of(3, &config());
     net.secs(3);
-    {
-        let now = net.now().boot;
-        net.node_mut(3).gossip.leave(now);
-    }
+    let now = net.now.boot;
+    net.node_mut(3).gossip.leave(now);
     // Its good-bye reaches one of them only.
     net.input(1, Input::Gone(peer(3).origin));
     net.secs(4);
