@@ -314,7 +314,8 @@ impl AuthMesh {
     /// Cancel safety: dropped early, the member may be forgotten, and its registration may still be there. Call it again.
     ///
     /// # Errors
-    /// When registrations could not be read or removed; not where this node has gossip.
+    /// [`PortError::Refused`] for this node itself. When registrations could not be read or removed; not where this node has
+    /// gossip.
     pub async fn forget_member(&self, incarnation: &str) -> Result<bool, PortError> {
         self.node().forget_member(incarnation).await
     }

@@ -36,7 +36,7 @@ use crate::telemetry::Counters;
 pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
 pub use gossip::{GossipHealth, GossipStats};
-pub(crate) use gossip::{Road, Room, Sealing};
+pub(crate) use gossip::{Road, Room, Sealing, register_metrics as register_gossip};
 pub use members::Member;
 pub(crate) use members::hex;
 use outbox::Outbox;

@@ -59,10 +59,6 @@ pub(super) async fn forget(
              started anew. Nothing was forgotten; the query `force=true` forgets it all the same",
         ));
     }
-    tracing::warn!(
-        target: "authmesh::audit", node = %member.node, incarnation = %member.incarnation, live = member.live,
-        "an operator has a member forgotten"
-    );
     let forgotten = app.mesh.forget_member(&member.incarnation).await.map_err(store)?;
     if !forgotten {
         return Err(unknown());

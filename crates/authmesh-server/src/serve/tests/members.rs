@@ -184,3 +184,50 @@ async fn a_member_is_forgotten_unless_it_lives() {
         nodes.of(node, taken).await;
     }
 }
+
+#[tokio::test]
+async fn metrics_show_what_gossip_does() {
+    let metrics = Metrics::new().unwrap();
+    let hub = Hub::new();
+    let config = GossipConfig {
+        expect: 2,
+        ..GossipConfig::default()
+    };
+    let start = |name: &str, metrics: &Metrics| {
+        AuthMesh::builder()
+            .name(name)
+            .key_ring(KeyRing::new([1; 32], [[2; 32]]).unwrap())
+            .gossip(Arc::new(hub.node()))
+            .gossip_config(config.clone())
+            .issuer(
+                ISSUER,
+                Arc::new(FixedKeys::new(r#"{"keys":[]}"#)),
+                Rules::for_audiences(["dev-api"]),
+            )
+            .meter(metrics.meter())
+            .start()
+    };
+    let other = Metrics::new().unwrap();
+    let (n1, n2) = tokio::join!(start("n1", &metrics), start("n2", &other));
+    let (n1, n2) = (n1.unwrap(), n2.unwrap());
+    let receipt = n1.revoke(Subject::new(ISSUER, "alice")).await.unwrap();
+    assert_eq!(receipt.missing, []);
+    let text = metrics.text().unwrap();
+    for line in [
+        "authmesh_gossip_members{node=\"n1\"} 1",
+        "authmesh_gossip_found{node=\"n1\"} 1",
+        "authmesh_gossip_waits_for{node=\"n1\"} 0",
+        "authmesh_gossip_ring{node=\"n1\"} 1",
+        "authmesh_gossip_lease_by_gossip{node=\"n1\"} 1",
+        "authmesh_gossip_lease_by_redis{node=\"n1\"} 0",
+        "authmesh_gossip_evidence_age_milliseconds{node=\"n1\"} ",
+        "authmesh_gossip_datagrams_total{node=\"n1\",result=\"unopened\"} 0",
+        "authmesh_gossip_bytes_total{direction=\"sent\",node=\"n1\"} ",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("redis_proof_age"), "there is no Redis\n{text}");
+    let heard = "authmesh_statements_total{direction=\"heard\",node=\"n2\"} 1";
+    assert!(other.text().unwrap().contains(heard), "{}", other.text().unwrap());
+    drop(n2);
+}
