@@ -14,6 +14,7 @@ use crate::clock::{SystemClock, SystemEntropy};
 use crate::error::BuildError;
 use crate::issuer::Issuer;
 use crate::l1::{Digester, Stores};
+use crate::logout::LogoutRules;
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
 use crate::node::{Codec, Driver, Node, Parts, Ports};
@@ -40,6 +41,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuers: Vec<(String, Arc<dyn KeySource>, KeyPolicy, Rules)>,
+    logouts: BTreeMap<String, LogoutRules>,
     policy: Policy,
     follower: FollowerConfig,
     verdict_bytes: u64,
@@ -60,6 +62,7 @@ impl Builder {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             issuers: Vec::new(),
+            logouts: BTreeMap::new(),
             policy: Policy::default(),
             follower: FollowerConfig::default(),
             verdict_bytes: 64 << 20,
@@ -135,6 +138,13 @@ impl Builder {
         self
     }
 
+    /// Takes the logout tokens of an issuer, which is added with [`Builder::issuer`]. Default: those of none. See
+    /// [`AuthMesh::back_channel_logout`].
+    pub fn logout(mut self, issuer: impl Into<String>, rules: LogoutRules) -> Self {
+        self.logouts.insert(issuer.into(), rules);
+        self
+    }
+
     /// Settings of the default policy; its issuers are those added with [`Builder::issuer`]. Default: [`Policy::default`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
@@ -204,6 +214,15 @@ impl Builder {
                 "issuers",
                 "there is none: no token could be accepted. Add one",
             ));
+        }
+        for (issuer, rules) in &self.logouts {
+            rules.check(issuer)?;
+            if !self.issuers.iter().any(|(known, ..)| known == issuer) {
+                return Err(BuildError::new(
+                    "logout",
+                    format!("{issuer} is not one of the mesh's issuers; add it with `issuer` too"),
+                ));
+            }
         }
         let longest = self
             .issuers
@@ -294,6 +313,7 @@ impl Builder {
             flights: Arc::new(Flights::default()),
             declared: Declared::default(),
             max_token_lifetime,
+            logouts: self.logouts,
             started: now,
         }));
         mesh.await_marks().await;

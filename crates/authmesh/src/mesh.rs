@@ -13,6 +13,7 @@ use crate::builder::Builder;
 use crate::cache::{self, Cache, Declared, Flights, Namespace};
 use crate::error::{BuildError, RevokeError, VerifyError};
 use crate::issuer::{Issuer, IssuerStatus};
+use crate::logout::LogoutRules;
 use crate::node::{Coherence, Member, Node};
 use crate::policy::Policy;
 use crate::ports::PortError;
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights>,
     pub(crate) declared: Declared,
     pub(crate) max_token_lifetime: Duration,
+    /// Issuers whose logout tokens are taken.
+    pub(crate) logouts: BTreeMap<String, LogoutRules>,
     pub(crate) started: Moment,
 }
 

@@ -85,6 +85,14 @@ counters! {
     statements_made: "authmesh.statements", "direction" = "made";
     /// Statements applied from the log.
     statements_applied: "authmesh.statements", "direction" = "applied";
+    /// Logout tokens whose mark stands in the log.
+    logouts: "authmesh.logouts", "outcome" = "committed";
+    /// Logout tokens whose mark was not confirmed in time.
+    logouts_unconfirmed: "authmesh.logouts", "outcome" = "unconfirmed";
+    /// Logout tokens refused: the token's own fault.
+    logouts_refused: "authmesh.logouts", "outcome" = "refused";
+    /// Logout tokens that did nothing: keys could not be asked for, or the mark was not accepted.
+    logouts_failed: "authmesh.logouts", "outcome" = "failed";
     /// Sealed values or statements that did not open: forged, moved, truncated, or under a foreign key.
     unopened: "authmesh.unopened";
     /// Bells that were no log entry of this version.
@@ -110,7 +118,7 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 9] = [
+const DESCRIPTIONS: [(&str, &str); 10] = [
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
@@ -122,6 +130,7 @@ const DESCRIPTIONS: [(&str, &str); 9] = [
     ("authmesh.keys.fetches", "Key set fetches, by result"),
     ("authmesh.keys.skipped", "Keys of fetched sets that were left out"),
     ("authmesh.statements", "Statements made and applied"),
+    ("authmesh.logouts", "Logout tokens of issuers, by outcome"),
     (
         "authmesh.unopened",
         "Sealed values that did not open: altered, moved, or of a foreign key",

@@ -18,12 +18,13 @@ use crate::node::{Done, Node, SayError};
 use crate::ports::BoxFuture;
 
 pub use order::RevocationOrder;
+pub(crate) use target::MAX_VALUE;
 pub use target::{Client, JwtId, Session, SigningKey, Subject, Target, Token, WholeIssuer};
 
 /// How long a caller waits for a commit. The statement is in force here from the start, and is committed in any case.
-const COMMIT_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(2);
 /// How far ahead of our wall clock a `not_before` may lie: as far as the `iat` of an accepted token can.
-const FURTHEST_AHEAD: Duration = Duration::from_secs(300);
+pub(crate) const FURTHEST_AHEAD: Duration = Duration::from_secs(300);
 /// The most revocations in one batch.
 pub(crate) const MAX_BATCH: usize = 1000;
 
@@ -186,7 +187,7 @@ impl<'a> IntoFuture for RevocationBatch<'a> {
 }
 
 /// A receipt that lacks what became of it.
-struct ReceiptOf {
+pub(crate) struct ReceiptOf {
     issuer: String,
     by: String,
     scope: &'static str,
@@ -195,7 +196,7 @@ struct ReceiptOf {
 }
 
 impl ReceiptOf {
-    fn new(issuer: String, mark: &Mark) -> Self {
+    pub(crate) fn new(issuer: String, mark: &Mark) -> Self {
         Self {
             issuer,
             by: mark.note.by.clone(),
@@ -205,12 +206,12 @@ impl ReceiptOf {
         }
     }
 
-    fn log(&self) {
+    pub(crate) fn log(&self) {
         let Self { issuer, by, scope, .. } = self;
         tracing::info!(target: "authmesh::audit", %scope, %issuer, %by, "revoked");
     }
 
-    fn with(self, done: Option<Done>) -> Receipt {
+    pub(crate) fn with(self, done: Option<Done>) -> Receipt {
         Receipt {
             state: match done {
                 Some(_) => CommitState::Committed,

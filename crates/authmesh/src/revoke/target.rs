@@ -9,7 +9,7 @@ use crate::mesh::AuthMesh;
 use crate::verify::claims;
 
 /// Longest value of a scope, in bytes.
-const MAX_VALUE: usize = 1024;
+pub(crate) const MAX_VALUE: usize = 1024;
 
 macro_rules! targets {
     ($($(#[$doc:meta])* $name:ident => $kind:ident;)*) => {
