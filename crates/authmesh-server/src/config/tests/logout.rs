@@ -17,7 +17,10 @@ fn it_is_off_by_default_and_has_a_budget() {
 
 #[test]
 fn the_file_and_the_environment_turn_it_on() {
-    let config = load(&format!("{TAKEN}require_typ = true\n[logout]\nlisten = \"127.0.0.1:1\"\n")).config;
+    let config = load(&format!(
+        "{TAKEN}require_typ = true\n[logout]\nlisten = \"127.0.0.1:1\"\n"
+    ))
+    .config;
     assert_eq!(config.logout.listen.unwrap().to_string(), "127.0.0.1:1");
     assert_eq!(config.issuers[0].logout.client_ids, ["web", "app"]);
     assert!(config.issuers[0].logout.require_typ);

@@ -53,7 +53,13 @@ pub(super) fn router(mesh: AuthMesh, budget: Budget, limits: Limits) -> Router {
         purse: Purse::new(budget),
         limits,
     };
-    let nothing = || async { refuse(StatusCode::NOT_FOUND, "invalid_request", "there is nothing at this path") };
+    let nothing = || async {
+        refuse(
+            StatusCode::NOT_FOUND,
+            "invalid_request",
+            "there is nothing at this path",
+        )
+    };
     let wrong_method = || async {
         refuse(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -129,7 +135,10 @@ fn bad_body(error: &FormRejection) -> Response {
 
 /// Not a verdict: the same token may be sent again.
 fn unavailable(retry: Duration, why: &str) -> Response {
-    after(retry, refuse(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", why))
+    after(
+        retry,
+        refuse(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", why),
+    )
 }
 
 fn after(retry: Duration, mut response: Response) -> Response {
@@ -142,5 +151,9 @@ fn after(retry: Duration, mut response: Response) -> Response {
 
 /// An error of section 2.8.
 fn refuse(status: StatusCode, error: &str, description: &str) -> Response {
-    (status, Json(json!({ "error": error, "error_description": description }))).into_response()
+    (
+        status,
+        Json(json!({ "error": error, "error_description": description })),
+    )
+        .into_response()
 }
