@@ -54,8 +54,8 @@ pub enum VerifyError {
     /// `aud` names none of the policy's audiences.
     #[error("the token is meant for another audience")]
     WrongAudience,
-    /// `typ` is none of the policy's types.
-    #[error("the token's typ is not accepted here")]
+    /// `typ` is none of the policy's types, or the token is a logout token or another security event (`events`, RFC 8417).
+    #[error("the token's type is not accepted here")]
     WrongType,
     /// A claim that is required is absent.
     #[error("the claim {0} is missing")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh::clock::ManualClock;
+use authmesh::jose::{Algorithm, AlgorithmSet};
 use authmesh::memory::Cluster;
 use authmesh::ports::Log as _;
 use authmesh::proto::crypto::ScopeKind;
@@ -285,6 +286,36 @@ async fn one_issuer_logs_nobody_out_of_another() {
     a.back_channel_logout(logout_token(&issuer, json!({}))).await.unwrap();
     a.verifier().verify(&other.token(json!({ "sid": "s1" }))).await.unwrap();
     assert!(is_revoked(&a, &issuer.token(json!({ "sid": "s1" }))).await);
+}
+
+/// Keys, algorithms and the limit of size are those of access tokens.
+#[tokio::test]
+async fn a_signature_that_is_not_accepted_for_access_logs_nobody_out() {
+    let issuer = TestIssuer::new();
+    let mut rules = issuer.rules();
+    rules.algorithms = AlgorithmSet::of(&[Algorithm::ES256]);
+    let a = AuthMesh::builder()
+        .clock(issuer.clock())
+        .issuer(issuer.url(), issuer.source(), rules)
+        .logout(issuer.url(), LogoutRules::for_clients([CLIENT]))
+        .start()
+        .await
+        .unwrap();
+    let good = logout_token(&issuer, json!({}));
+    let header = |header| issuer.mint(header, issuer.claims(json!({})));
+    for (token, code) in [
+        (good.clone(), "unsupported"),
+        (header(json!({ "alg": "none" })), "unsupported"),
+        (header(json!({ "alg": "HS256" })), "unsupported"),
+        (header(json!({ "crit": ["exp"] })), "unsupported"),
+        (header(json!({ "alg": "ES256", "kid": "k9" })), "unknown_key"),
+        (format!("{good}.x"), "malformed"),
+        ("x".repeat(16 * 1024 + 1), "too_large"),
+    ] {
+        let error = a.back_channel_logout(token).await.unwrap_err();
+        assert_eq!((error.code(), error.fault()), (code, Fault::Token));
+    }
+    assert_eq!(a.stats().marks, 0);
 }
 
 #[tokio::test]
