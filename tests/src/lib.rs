@@ -38,6 +38,7 @@ pub mod idp;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod redis_cluster;
 pub mod redis_server;
