@@ -29,9 +29,21 @@ impl Peer {
 
     /// A connection from this node's own IP.
     async fn connect(&self, to: &Peer) -> TcpStream {
+        self.try_connect(to.node).await.unwrap()
+    }
+
+    async fn try_connect(&self, to: Node) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(self.node.bind.ip(), 0)).unwrap();
-        soon("connect", socket.connect(to.node.advertise)).await.unwrap()
+        soon("connect", socket.connect(to.advertise)).await
+    }
+
+    /// A connection that is reset at once: so early that connecting fails, or a little later.
+    async fn is_reset_by(&self, to: Node) {
+        match self.try_connect(to).await {
+            Ok(mut stream) => hears_a_reset(&mut stream).await,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
+        }
     }
 
     async fn accept(&self) -> (TcpStream, SocketAddr) {
@@ -257,8 +269,7 @@ async fn refused_connections_are_reset_until_the_fault_is_over() {
     let mut pair = Pair::new().await;
     pair.faults().to(pair.b.node).refuse();
     hears_a_reset(&mut pair.client).await;
-    let mut refused = pair.a.connect(&pair.b).await;
-    hears_a_reset(&mut refused).await;
+    pair.a.is_reset_by(pair.b.node).await;
     assert_eq!(pair.counted("refused", |tally| tally.refused == 2).await.opened, 1);
     pair.faults().heal();
     let mut client = pair.a.connect(&pair.b).await;
@@ -273,10 +284,7 @@ async fn a_node_that_is_down_is_a_reset() {
     let (a, b) = (Peer::join(&mesh).await, Peer::join(&mesh).await);
     let node = b.node;
     drop(b.listener);
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::new(a.node.bind.ip(), 0)).unwrap();
-    let mut client = socket.connect(node.advertise).await.unwrap();
-    hears_a_reset(&mut client).await;
+    a.is_reset_by(node).await;
     assert_eq!(mesh.faults().one_way(a.node, node).tally().unreachable, 1);
 }
 
