@@ -35,6 +35,7 @@ pub mod conformance;
 pub mod dev;
 pub mod forge;
 pub mod idp;
+pub mod netns;
 pub mod nginx;
 pub mod ports;
 pub mod process;

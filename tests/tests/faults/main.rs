@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod netns;
 mod proxy_tcp;
 mod proxy_udp;
