@@ -33,6 +33,7 @@ pub mod certificates;
 pub mod client;
 pub mod conformance;
 pub mod dev;
+pub mod fleet;
 pub mod forge;
 pub mod idp;
 pub mod netns;
