@@ -366,9 +366,8 @@ impl Pipe {
                 return Ok(());
             }
             let departure = lane.departure(now, length);
-            let arrival = departure + lane.delay();
-            // A stream keeps its order whatever the jitter says.
-            let due = self.pieces.back().map_or(arrival, |(last, _)| arrival.max(*last));
+            // A stream keeps its order whatever the jitter says: a piece never passes the one in front of it.
+            let due = departure + lane.delay();
             if due > now && length > 0 {
                 lane.tally.delayed += 1;
             }

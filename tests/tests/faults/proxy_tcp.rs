@@ -238,8 +238,11 @@ async fn a_half_open_connection_is_silent_and_its_first_word_after_the_fault_is_
     assert!(has_heard_nothing(&pair.server) && has_heard_nothing(&pair.client) && has_heard_nothing(&late));
     pair.faults().heal();
     hears_a_reset(&mut pair.client).await;
+    assert!(has_heard_nothing(&late), "nobody has said a word on it");
     say(&mut late, "hello?").await;
     hears_a_reset(&mut late).await;
+    pair.counted("both were answered by a reset", |tally| tally.reset == 2)
+        .await;
     let mut fresh = pair.a.connect(&pair.b).await;
     let (mut server, _) = pair.b.accept().await;
     say(&mut fresh, "fresh").await;
