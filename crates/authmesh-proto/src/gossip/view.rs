@@ -264,7 +264,8 @@ impl View {
         let mut named = BTreeSet::new();
         for registered in list {
             let origin = registered.peer.origin;
-            if origin == self.me || self.dropped.contains(&origin) && registered.still_for >= config.gone_after {
+            let moves = registered.moves && registered.still_for < config.gone_after;
+            if origin == self.me || self.dropped.contains(&origin) && !moves {
                 continue;
             }
             if !self.hear_of(now, &registered.peer, config.member_cap) {
@@ -477,7 +478,9 @@ pub(super) fn digest_of<'a>(members: impl Iterator<Item = &'a Origin>, gone: imp
         u64::from_le_bytes(bytes)
     };
     let members = members.fold(0, |sum, origin| sum ^ half(origin, 0));
-    gone.fold(members, |sum, origin| sum ^ half(origin, 8))
+    gone.fold(members, |sum, origin| {
+        sum ^ half(origin, 8).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
 }
 
 fn before(at: Moment, age: Duration) -> Option<Moment> {
