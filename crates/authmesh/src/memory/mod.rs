@@ -2,10 +2,11 @@
 //!
 //! [`Cluster`] is what Redis is to a real cluster: log, bus, L2 and registration of members, for the nodes of one process.
 //! It carries the same sealed, versioned bytes, and it can suffer what Redis can suffer: an outage, a wipe, a failover that
-//! loses the newest writes, a trimmed log.
+//! loses the newest writes, a trimmed log. [`Hub`] is the network between them.
 
 mod channel;
 mod fixed;
+mod hub;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::ports::{
 };
 
 pub use fixed::FixedKeys;
+pub use hub::{Hub, HubGossip};
 
 /// How many bells a slow subscriber may lag behind before it is told that some were lost.
 const BELLS: usize = 4096;
