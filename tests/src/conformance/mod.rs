@@ -28,6 +28,7 @@
 
 pub mod bus;
 mod fixture;
+mod holds;
 pub mod key_source;
 mod leases;
 pub mod log;

@@ -35,7 +35,7 @@ pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
 pub use members::Member;
 use outbox::Outbox;
-pub(crate) use outbox::{Done, SayError};
+pub(crate) use outbox::{Done, SayError, Writing};
 use wakes::Wakes;
 
 /// The outside of a node.

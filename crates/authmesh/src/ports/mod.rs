@@ -22,7 +22,7 @@ mod log;
 mod members;
 mod store;
 
-pub use authmesh_proto::fill::LeaseOutcome;
+pub use authmesh_proto::fill::{HoldOutcome, LeaseOutcome};
 pub use bus::{Bus, BusEvent, BusStream};
 pub use clock::{Clock, Entropy};
 pub use keys::{Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError, UpstreamFault};

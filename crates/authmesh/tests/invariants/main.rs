@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_write_leaves_nothing_old;
 mod an_ended_verdict_is_told;
 mod an_outage_is_never_a_verdict;
 mod bounded_blindness;
