@@ -59,6 +59,7 @@ pub mod offline;
 mod policy;
 pub mod ports;
 mod revoke;
+mod snapshot;
 mod telemetry;
 mod verdict;
 mod verify;

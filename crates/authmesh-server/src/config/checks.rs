@@ -19,6 +19,7 @@ pub(super) fn run(settings: &Resolved, problems: &mut Report, warnings: &mut Rep
     let token = admin_token(settings, problems, warnings);
     listeners(settings, token.is_some(), problems, warnings);
     headers(settings, problems);
+    marks(settings, problems);
     issuers(settings, problems);
     redis::check(settings, problems, warnings);
     routes::check(settings, problems, warnings);
@@ -100,6 +101,17 @@ fn listeners(settings: &Resolved, has_token: bool, problems: &mut Report, warnin
             location,
             "admin.listen",
             "can be reached from other machines over plain HTTP: let only operators in, and put TLS in front.",
+        );
+    }
+}
+
+fn marks(settings: &Resolved, problems: &mut Report) {
+    if settings.is_given("marks.snapshot") && !settings.is_given("cluster.key_ring_file") {
+        problems.push(
+            settings.location("marks.snapshot"),
+            "cluster.key_ring_file",
+            "is missing: the snapshot is sealed, and must open after the next start. Make a key ring with `authmesh \
+             keyring generate FILE`, and name it here.",
         );
     }
 }

@@ -245,6 +245,17 @@ impl Node {
         }
     }
 
+    /// Applies marks that this node kept from before its start.
+    pub(crate) fn apply_kept(&self, marks: Vec<Mark>) {
+        let now = self.now();
+        let mut held = self.marks_mut();
+        for mark in marks {
+            held.apply_kept(now, mark, &self.codec.namer);
+        }
+        drop(held);
+        self.epoch.bump();
+    }
+
     fn unpositioned(&self) -> MutexGuard<'_, Unpositioned> {
         self.unpositioned.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,6 +17,7 @@ mod graceful_shutdown;
 mod key_rotation;
 mod marks_are_accounted_for;
 mod marks_survive;
+mod marks_survive_on_disk;
 mod no_lost_statement_is_silent;
 mod no_stale_fill;
 mod one_of_many_wins;
