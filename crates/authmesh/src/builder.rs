@@ -20,6 +20,7 @@ use crate::mesh::{AuthMesh, Inner};
 use crate::node::{Codec, Driver, Node, Parts, Ports};
 use crate::policy::{Policy, Rules};
 use crate::ports::{Bus, Clock, Entropy, KeySource, Log, Members, Store};
+use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
 use crate::verify::{Shared, VERDICTS, Verifier};
@@ -319,6 +320,7 @@ impl Builder {
             verifier,
             flights: Arc::new(Flights::default()),
             declared: Declared::default(),
+            subjects: Subjects::default(),
             max_token_lifetime,
             started: now,
         }));

@@ -16,6 +16,7 @@ mod garbage_cannot_push_out_truth;
 mod graceful_shutdown;
 mod key_rotation;
 mod marks_are_accounted_for;
+mod marks_of_one_subject_collapse;
 mod marks_survive;
 mod marks_survive_on_disk;
 mod no_lost_statement_is_silent;
