@@ -171,8 +171,8 @@ impl Builder {
     }
 
     /// A file in which this node keeps the cluster's revocations, sealed, for its next start: they are in force before
-    /// anything is answered, and come back to a Redis that was emptied while no node ran. Written when they have changed, at
-    /// most every 30 s, and at shutdown. About 100 bytes for each. Every node needs a file of its own, and a
+    /// anything is answered, and come back to a Redis that was emptied while no node ran. Written a second after they have
+    /// changed (with very many of them at most 30 s after), and at shutdown. About 100 bytes for each. Every node needs a file of its own, and a
     /// [`Builder::key_ring`]. Default: none.
     ///
     /// A file that is broken, or of another cluster or key, is set aside under a name with `.refused-` in it.

@@ -258,7 +258,9 @@ pub(super) static SETTINGS: &[Setting] = &[
         fallback: Unset {
             example: "/var/lib/authmesh/marks",
         },
-        doc: "File in which this node keeps all revocations, sealed with the key ring, for its next start. With it they               come back even where Redis was emptied while no node ran. Every node needs one of its own. It is written               when something has changed, at most every 30 seconds, and takes about 100 bytes for each revocation.",
+        doc: "File in which this node keeps all revocations, sealed with the key ring, for its next start. With it they \
+              come back even where Redis was emptied while no node ran. Every node needs one of its own. It is written a \
+              second after a change (with very many of them at most 30 seconds), and takes about 100 bytes for each.",
     },
     Setting {
         path: "cache.verdict_bytes",

@@ -20,10 +20,12 @@ use crate::error::BuildError;
 use crate::node::Node;
 use file::Found;
 
-/// The least time between two writes.
-const PERIOD: Duration = Duration::from_secs(30);
 /// How often a node looks whether its marks have changed.
 const LOOK: Duration = Duration::from_secs(1);
+/// The longest pause after a write, however long it took.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pause after a write is so many times as long as the write.
+const PAUSE: u32 = 100;
 
 /// Where a node keeps its marks.
 #[derive(Debug, Clone)]
@@ -34,7 +36,7 @@ struct Written {
     revision: u64,
     /// A key that leaves the ring must not be needed for it.
     sealer: Arc<Sealer>,
-    at: Instant,
+    next: Instant,
 }
 
 impl Snapshot {
@@ -98,7 +100,7 @@ impl Snapshot {
                 () = node.shutdown.cancelled() => true,
                 () = tokio::time::sleep(LOOK) => false,
             };
-            let due = written.as_ref().is_none_or(|written| written.at.elapsed() >= PERIOD);
+            let due = written.as_ref().is_none_or(|written| Instant::now() >= written.next);
             if due || ends {
                 self.write_if_changed(&node, &mut written).await;
             }
@@ -109,11 +111,12 @@ impl Snapshot {
     }
 
     async fn write_if_changed(&self, node: &Arc<Node>, written: &mut Option<Written>) {
-        let now = Written {
+        let began = Instant::now();
+        let mut now = Written {
             // Before the marks are looked at: what comes meanwhile is written next time.
             revision: node.marks().revision(),
             sealer: Arc::clone(&node.codec.sealer()),
-            at: Instant::now(),
+            next: began,
         };
         let same = |written: &Written| written.revision == now.revision && Arc::ptr_eq(&written.sealer, &now.sealer);
         if written.as_ref().is_some_and(same) {
@@ -124,7 +127,9 @@ impl Snapshot {
             let random = |bytes: &mut [u8]| of_node.ports.entropy.fill(bytes);
             file::write(&path, &sealer, random, |channel| marks_of(&of_node, channel))
         });
-        match wrote.await {
+        let wrote = wrote.await;
+        now.next = Instant::now() + began.elapsed().saturating_mul(PAUSE).min(LONGEST_PAUSE);
+        match wrote {
             Ok(Ok(marks)) => {
                 tracing::debug!(marks, "the snapshot of marks was written");
                 *written = Some(now);
@@ -132,9 +137,10 @@ impl Snapshot {
             Ok(Err(error)) => {
                 node.counters.snapshot_failures.add();
                 tracing::error!(%error, path = %self.0.display(), "the snapshot of marks could not be written");
-                // Not again at once. It holds what it held.
+                // It holds what it held. Tried again, but not at once.
                 *written = Some(Written {
                     revision: u64::MAX,
+                    next: Instant::now() + LONGEST_PAUSE,
                     ..now
                 });
             }
