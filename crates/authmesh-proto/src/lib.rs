@@ -20,6 +20,7 @@
 //! | [`follower`] | whether this node has applied everything that Redis holds |
 //! | [`commit`] | how its own statements get into the log |
 //! | [`fill`] | who loads a key for the cluster, and who waits |
+//! | [`gossip`] | whether this node has applied everything that the others have |
 //! | [`member`] | what a node tells about itself |
 //! | [`record`] | what stands in the shared second level |
 //! | [`keys`] | when an issuer's keys are fetched, and how long they are trusted |
@@ -36,6 +37,7 @@ pub mod crypto;
 pub mod fill;
 pub mod follower;
 pub mod freshness;
+pub mod gossip;
 pub mod ident;
 pub mod keys;
 pub mod log;

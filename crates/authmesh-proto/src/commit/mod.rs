@@ -39,6 +39,8 @@ pub struct CommitConfig {
     pub remember: Duration,
     /// How many drops are remembered. For those beyond, their whole channel is voided. Default: 4,096.
     pub remembered: usize,
+    /// How many statements of other nodes are committed at a time. Default: 64.
+    pub held_at_once: usize,
 }
 
 impl Default for CommitConfig {
@@ -48,6 +50,7 @@ impl Default for CommitConfig {
             backoff_ceiling: Duration::from_secs(2),
             remember: Duration::from_secs(60),
             remembered: 4096,
+            held_at_once: 64,
         }
     }
 }
@@ -72,6 +75,11 @@ pub enum Attempt {
 pub enum Input {
     /// A statement was made here, and is in force here.
     Said(Statement),
+    /// A statement of another node was heard, which the log does not have yet, as far as this node knows: should nobody else
+    /// commit it, this node does, after a wait. The waits of the nodes that hold it should differ.
+    Held(Statement, Duration),
+    /// A statement of another node is not held any more: its whole channel is voided instead.
+    Forgotten(StatementName),
     /// An attempt to commit a statement ended.
     Answered(StatementName, Attempt),
     /// This node's follower passed a statement of this node in the log; `whole`: with its effect beside the log.
@@ -112,6 +120,8 @@ pub enum Action {
 pub struct Commits {
     config: CommitConfig,
     waiting: BTreeMap<StatementName, Waiting>,
+    /// How many commits of other nodes' statements are under way.
+    held_under_way: usize,
     /// Those whose commit was answered and that the follower has not passed.
     unpassed: BTreeMap<ChannelId, BTreeSet<StatementName>>,
     due: BTreeSet<(Moment, StatementName)>,
@@ -132,9 +142,28 @@ struct Waiting {
     /// .. in an entry whose effect was carried out.
     passed_whole: bool,
     announced: bool,
+    /// Another node made it.
+    held: bool,
     /// When the next attempt is due; `None` while one is under way.
     due: Option<Moment>,
+    under_way: bool,
     attempts: u32,
+}
+
+impl Waiting {
+    const fn new(statement: Statement, held: bool) -> Self {
+        Self {
+            statement,
+            replicas: None,
+            passed: false,
+            passed_whole: false,
+            announced: false,
+            held,
+            due: None,
+            under_way: false,
+            attempts: 0,
+        }
+    }
 }
 
 impl Commits {
@@ -144,6 +173,7 @@ impl Commits {
         Self {
             config,
             waiting: BTreeMap::new(),
+            held_under_way: 0,
             unpassed: BTreeMap::new(),
             due: BTreeSet::new(),
             done: VecDeque::new(),
@@ -186,7 +216,17 @@ impl Commits {
             && now >= at
         {
             self.due.remove(&(at, name));
-            self.attempt(name);
+            let is_held = self.waiting.get(&name).is_some_and(|waiting| waiting.held);
+            if is_held && self.held_under_way >= self.config.held_at_once {
+                // While the log is away they all wait; none of them is in a hurry.
+                let later = now.plus(self.config.backoff_ceiling);
+                self.due.insert((later, name));
+                if let Some(waiting) = self.waiting.get_mut(&name) {
+                    waiting.due = Some(later);
+                }
+            } else {
+                self.attempt(name);
+            }
         }
     }
 
@@ -194,6 +234,8 @@ impl Commits {
     pub fn handle(&mut self, now: Moment, input: Input) {
         match input {
             Input::Said(statement) => self.say(statement),
+            Input::Held(statement, wait) => self.hold(now, statement, wait),
+            Input::Forgotten(name) => self.forget_held(name),
             Input::Answered(name, attempt) => self.on_answer(now, name, attempt),
             Input::Passed { name, whole } => self.on_passed(now, name, whole),
             Input::Settled(channel) => self.on_settled(channel),
@@ -204,22 +246,37 @@ impl Commits {
 
     fn say(&mut self, statement: Statement) {
         let name = statement.name;
-        let waiting = Waiting {
-            statement,
-            replicas: None,
-            passed: false,
-            passed_whole: false,
-            announced: false,
-            due: None,
-            attempts: 0,
-        };
-        self.waiting.insert(name, waiting);
+        self.waiting.insert(name, Waiting::new(statement, false));
         self.attempt(name);
+    }
+
+    fn hold(&mut self, now: Moment, statement: Statement, wait: Duration) {
+        let name = statement.name;
+        if !self.waiting.contains_key(&name) {
+            let mut waiting = Waiting::new(statement, true);
+            let due = now.plus(wait);
+            waiting.due = Some(due);
+            self.due.insert((due, name));
+            self.waiting.insert(name, waiting);
+        }
+    }
+
+    fn forget_held(&mut self, name: StatementName) {
+        if let Some(waiting) = self.waiting.get(&name).filter(|waiting| waiting.held) {
+            if !waiting.passed {
+                let voids = Voids::of(&waiting.statement.body);
+                self.actions.extend(voids.map(Action::Positioned));
+            }
+            self.end(name);
+        }
     }
 
     fn attempt(&mut self, name: StatementName) {
         if let Some(waiting) = self.waiting.get_mut(&name) {
             waiting.due = None;
+            if !core::mem::replace(&mut waiting.under_way, true) {
+                self.held_under_way += usize::from(waiting.held);
+            }
             self.actions.push_back(Action::Commit {
                 statement: waiting.statement.clone(),
                 announced: waiting.announced,
@@ -231,6 +288,9 @@ impl Commits {
         let Some(waiting) = self.waiting.get_mut(&name) else {
             return;
         };
+        if core::mem::take(&mut waiting.under_way) {
+            self.held_under_way -= usize::from(waiting.held);
+        }
         match attempt {
             Attempt::Whole { replicas } => {
                 waiting.replicas = Some(replicas);
@@ -322,6 +382,22 @@ impl Commits {
         let (Some(replicas), true) = (waiting.replicas, waiting.passed_whole) else {
             return;
         };
+        self.actions.push_back(Action::Done(name, replicas));
+        // A tag is said again and again by marks that are alike: no table shows that the newest is lacking.
+        if let Some(Waiting {
+            statement, held: false, ..
+        }) = self.end(name)
+            && Voids::of(&statement.body).is_some()
+        {
+            self.remember(now, statement);
+        }
+    }
+
+    fn end(&mut self, name: StatementName) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&name)?;
+        if waiting.under_way {
+            self.held_under_way -= usize::from(waiting.held);
+        }
         if let Some(due) = waiting.due {
             self.due.remove(&(due, name));
         }
@@ -331,13 +407,7 @@ impl Commits {
                 self.unpassed.remove(&name.channel);
             }
         }
-        self.actions.push_back(Action::Done(name, replicas));
-        // A tag is said again and again by marks that are alike: no table shows that the newest is lacking.
-        if let Some(Waiting { statement, .. }) = self.waiting.remove(&name)
-            && Voids::of(&statement.body).is_some()
-        {
-            self.remember(now, statement);
-        }
+        Some(waiting)
     }
 }
 

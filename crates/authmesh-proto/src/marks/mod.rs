@@ -60,7 +60,13 @@ impl Buckets {
 /// The bucket of a mark.
 #[must_use]
 pub const fn bucket_of(expires: Unix) -> usize {
-    (expires.div_ceil(3600) % BUCKETS as u64) as usize
+    bucket_of_hour(expires.div_ceil(3600))
+}
+
+/// The bucket of the marks that expire in an hour, which is counted from the epoch.
+#[must_use]
+pub const fn bucket_of_hour(hour: u64) -> usize {
+    (hour % BUCKETS as u64) as usize
 }
 
 /// The marks that a node holds.
@@ -361,6 +367,24 @@ impl Marks {
     pub fn of_channel(&self, channel: ChannelId) -> impl Iterator<Item = Mark> + '_ {
         let marks = self.table.of_channel(channel);
         marks.map(|(key, element)| self.table.mark(key, element))
+    }
+
+    /// The marks of one bucket, in the order of [`Marks::of_channel`], behind `after`.
+    pub fn of_bucket(
+        &self,
+        channel: ChannelId,
+        bucket: usize,
+        after: Option<MarkKey>,
+    ) -> impl Iterator<Item = Mark> + '_ {
+        let within = move |(key, _): &(MarkKey, &table::Element)| key.scope.slot().channel == channel;
+        let (behind, all) = match after {
+            Some(after) => (Some(self.table.behind(Some(after)).take_while(within)), None),
+            None => (None, Some(self.table.of_channel(channel))),
+        };
+        let marks = behind.into_iter().flatten().chain(all.into_iter().flatten());
+        marks
+            .filter(move |(_, element)| bucket_of(element.expires()) == bucket)
+            .map(|(key, element)| self.table.mark(key, element))
     }
 
     /// Whether this mark would change nothing that is voided here.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use authmesh_proto::commit::{self, Attempt};
 use authmesh_proto::follower::{Action, Event, Input, OpenedEntry, OpenedPayload, Slice};
-use authmesh_proto::ident::{CHANNELS, ChannelId, Incarnation, Nonce};
+use authmesh_proto::ident::{CHANNELS, ChannelId, Incarnation, Nonce, StatementName};
 use authmesh_proto::marks::Buckets;
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Now;
@@ -140,13 +140,13 @@ impl Node {
         }
     }
 
-    /// One after the other, each as a statement of this node.
+    /// One after the other, each as a restatement of this node.
     fn recommit(&mut self, now: Now, channel: ChannelId, mut rest: VecDeque<Mark>, all: bool) {
         let Some(mark) = rest.pop_front() else {
             return self.step(now, Some(Input::Recommitted(channel, all)));
         };
         let statement = Statement {
-            name: self.next_name(channel),
+            name: StatementName::restatement(self.origin, channel),
             body: Body::Mark(mark),
         };
         let op = self.commit_of(statement, false);

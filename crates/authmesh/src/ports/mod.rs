@@ -12,11 +12,13 @@
 //! | [`Bus`] | sharded pub/sub | the same |
 //! | [`Store`] | the L2 entries of a channel | the same |
 //! | [`Members`] | one hash | the same |
+//! | [`Gossip`] | - (UDP and TCP: `authmesh-gossip`) | `memory::Hub` |
 //! | [`KeySource`] | - (HTTP: `authmesh-oidc`) | a closure or a fixed document: [`crate::memory::FixedKeys`] |
 //! | [`Clock`], [`Entropy`] | - | [`crate::clock`] |
 
 mod bus;
 mod clock;
+mod gossip;
 mod keys;
 mod log;
 mod members;
@@ -25,6 +27,9 @@ mod store;
 pub use authmesh_proto::fill::{HoldOutcome, LeaseOutcome};
 pub use bus::{Bus, BusEvent, BusStream};
 pub use clock::{Clock, Entropy};
+pub use gossip::{
+    Asked, DatagramSeal, Gossip, GossipCounts, GossipEvent, GossipNode, GossipPeer, GossipStream, MAX_LARGE, MAX_SMALL,
+};
 pub use keys::{Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError, UpstreamFault};
 pub use log::{Commit, Committed, Effect, Log, LogSlice, MarkTable, StoredMark};
 pub use members::{MemberEntry, Members};

@@ -1,0 +1,489 @@
+//! The view: who the members are, what each of them is known to have applied, and what that is worth.
+//!
+//! **Evidence.** That this node has applied everything which a member had applied at an instant is evidence of that member, of that
+//! age. It is transitive: whoever has applied everything that P had applied, and P everything that M had, has applied
+//! everything that M had. So evidence is relayed, and carries its age; every hop counts from before its request.
+//!
+//! A member enters the view when it is heard of, by any road: more members make a lease harder to hold, never easier. It
+//! leaves when it says good-bye, when an operator forgets it, when another start of it has its name and address, or when a
+//! node that Redis proves current finds its registration at a standstill for so long that it can hold no lease by Redis.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::message::Peer;
+use super::talk::GossipConfig;
+use crate::ident::Origin;
+use crate::time::Moment;
+
+/// The most origins that are remembered as gone.
+const MAX_GONE: usize = 4096;
+/// A step of an age in [`State::evidence`](super::State).
+const AGE_STEP: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) address: String,
+    pub(super) name: String,
+    /// By SWIM.
+    pub(super) is_up: bool,
+    /// Whether it was registered when the registrations were read last.
+    pub(super) registered: bool,
+    /// When its registration was last seen to move, or for the first time.
+    moved: Moment,
+    /// Whether it was seen to move.
+    moves: bool,
+    /// Whether it said that this node is in its view, since this node's registration lapsed last.
+    pub(super) knows_me: bool,
+    /// The instant up to which everything that it had applied is applied here.
+    pub(super) evidence: Option<Moment>,
+    /// The version of its changes that is applied here whole.
+    pub(super) since: u64,
+    /// Whether everything was ever compared with it.
+    pub(super) compared: bool,
+    /// The instant before the newest question whose answer left nothing open.
+    pub(super) completed: Option<Moment>,
+    /// What it said of itself last.
+    pub(super) coherent: bool,
+    pub(super) joined: bool,
+    /// The digest of its view whose members are all in this node's.
+    pub(super) merged: Option<u64>,
+    pub(super) speaks: super::message::Speaks,
+    /// The pull that is under way with it.
+    pub(super) pulling: Option<u64>,
+    /// When it may be asked again although SWIM holds it to be down.
+    pub(super) next_try: Moment,
+}
+
+impl Member {
+    fn new(address: String, name: String, now: Moment) -> Self {
+        Self {
+            address,
+            name,
+            is_up: false,
+            registered: false,
+            moved: now,
+            moves: false,
+            knows_me: false,
+            evidence: None,
+            since: 0,
+            compared: false,
+            completed: None,
+            coherent: false,
+            joined: false,
+            merged: None,
+            speaks: super::message::Speaks::default(),
+            pulling: None,
+            next_try: now,
+        }
+    }
+}
+
+/// What changed in the view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Moved {
+    Joined(Peer),
+    Left(Origin),
+}
+
+#[derive(Debug)]
+pub(super) struct View {
+    me: Origin,
+    members: BTreeMap<Origin, Member>,
+    gone: BTreeSet<Origin>,
+    gone_by_age: VecDeque<Origin>,
+    /// Members that this node has dropped since their registration lapsed. They come back when they are heard.
+    dropped: BTreeSet<Origin>,
+    moved: Vec<Moved>,
+    /// This node itself is gone, for others.
+    pub(super) forgotten: bool,
+    /// This node was taken in: every member of its view had it in its own.
+    pub(super) joined: bool,
+    /// .. and has it so since its registration lapsed last: its proofs by Redis count.
+    pub(super) vouched: bool,
+    /// This node's marks are those of the cluster: they came from Redis, or from a coherent member.
+    pub(super) loaded: bool,
+    /// The instant of the newest proof by Redis that is applied here, of this node or relayed.
+    pub(super) redis: Option<Moment>,
+    /// The instant of the newest own proof.
+    own_redis: Option<Moment>,
+    /// When this node's registration was last written, counted from before.
+    announced: Option<Moment>,
+    /// When it was first known to be written, since it lapsed last.
+    announced_since: Option<Moment>,
+    /// The instant before the newest read of all registrations.
+    listed: Option<Moment>,
+}
+
+impl View {
+    pub(super) const fn new(me: Origin) -> Self {
+        Self {
+            me,
+            members: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            gone_by_age: VecDeque::new(),
+            dropped: BTreeSet::new(),
+            moved: Vec::new(),
+            forgotten: false,
+            joined: false,
+            vouched: false,
+            loaded: false,
+            redis: None,
+            own_redis: None,
+            announced: None,
+            announced_since: None,
+            listed: None,
+        }
+    }
+
+    pub(super) fn take_moved(&mut self) -> Vec<Moved> {
+        core::mem::take(&mut self.moved)
+    }
+
+    pub(super) fn get(&self, origin: &Origin) -> Option<&Member> {
+        self.members.get(origin)
+    }
+
+    pub(super) fn get_mut(&mut self, origin: &Origin) -> Option<&mut Member> {
+        self.members.get_mut(origin)
+    }
+
+    pub(super) fn contains(&self, origin: &Origin) -> bool {
+        *origin == self.me || self.members.contains_key(origin)
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&Origin, &Member)> {
+        self.members.iter()
+    }
+
+    /// Members, this node not counted.
+    pub(super) fn others(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn peer(&self, origin: &Origin) -> Option<Peer> {
+        let member = self.members.get(origin)?;
+        Some(Peer {
+            origin: *origin,
+            address: member.address.clone(),
+            name: member.name.clone(),
+        })
+    }
+
+    /// The digest of members and gone ones.
+    pub(super) fn digest(&self) -> u64 {
+        let me = (!self.gone.contains(&self.me)).then_some(&self.me);
+        digest_of(self.members.keys().chain(me), self.gone.iter())
+    }
+
+    /// Every member's name and address, this node's as given; and those that are gone.
+    pub(super) fn list(&self, me: Peer) -> (Vec<Peer>, Vec<Origin>) {
+        let mut members: Vec<Peer> = self.members.keys().filter_map(|origin| self.peer(origin)).collect();
+        if !self.gone.contains(&self.me) {
+            members.push(me);
+        }
+        (members, self.gone.iter().copied().collect())
+    }
+
+    /// Another member has this one in its view.
+    pub(super) fn hear_say(&mut self, now: Moment, peer: &Peer, cap: usize) {
+        // This node knows better: it has seen its registration lapse.
+        if !self.dropped.contains(&peer.origin) {
+            self.hear_of(now, peer, cap);
+        }
+    }
+
+    /// This node leaves.
+    pub(super) fn leave(&mut self) {
+        self.forgotten = true;
+        self.gone.insert(self.me);
+    }
+
+    /// A member was heard of. `false`: it is gone, or there is no room.
+    pub(super) fn hear_of(&mut self, now: Moment, peer: &Peer, cap: usize) -> bool {
+        if peer.origin == self.me || self.gone.contains(&peer.origin) {
+            return false;
+        }
+        if let Some(member) = self.members.get_mut(&peer.origin) {
+            if !peer.address.is_empty() {
+                member.address.clone_from(&peer.address);
+            }
+            member.name.clone_from(&peer.name);
+            return true;
+        }
+        if self.members.len() + 1 >= cap {
+            return false;
+        }
+        self.dropped.remove(&peer.origin);
+        let member = Member::new(peer.address.clone(), peer.name.clone(), now);
+        self.members.insert(peer.origin, member);
+        self.moved.push(Moved::Joined(peer.clone()));
+        true
+    }
+
+    /// A member that SWIM found has this name and address now: whoever had them before has ended.
+    pub(super) fn supersede(&mut self, peer: &Peer) -> Vec<Origin> {
+        let former = self.members.iter().filter(|(origin, member)| {
+            **origin != peer.origin && member.address == peer.address && member.name == peer.name
+        });
+        former.map(|(origin, _)| *origin).collect()
+    }
+
+    /// A member is gone for good. `true`: that is news.
+    pub(super) fn part(&mut self, origin: Origin) -> bool {
+        if origin == self.me {
+            let news = !self.forgotten;
+            self.forgotten = true;
+            return news;
+        }
+        if self.members.remove(&origin).is_some() {
+            self.moved.push(Moved::Left(origin));
+        }
+        if !self.gone.insert(origin) {
+            return false;
+        }
+        self.gone_by_age.push_back(origin);
+        if self.gone_by_age.len() > MAX_GONE
+            && let Some(oldest) = self.gone_by_age.pop_front()
+        {
+            self.gone.remove(&oldest);
+        }
+        true
+    }
+
+    /// All registrations were read.
+    pub(super) fn registered(
+        &mut self,
+        now: Moment,
+        asked: Moment,
+        list: Vec<super::talk::Registered>,
+        config: &GossipConfig,
+    ) {
+        let mut named = BTreeSet::new();
+        for registered in list {
+            let origin = registered.peer.origin;
+            let moves = registered.moves && registered.still_for < config.gone_after;
+            if origin == self.me || self.dropped.contains(&origin) && !moves {
+                continue;
+            }
+            if !self.hear_of(now, &registered.peer, config.member_cap) {
+                continue;
+            }
+            named.insert(origin);
+            if let Some(member) = self.members.get_mut(&origin) {
+                member.registered = true;
+                member.moved = member
+                    .moved
+                    .max(before(asked, registered.still_for).unwrap_or_default());
+                member.moves = registered.moves;
+                // Without gossip it renews by Redis alone, and need not know anybody.
+                member.knows_me |= registered.knows_me || registered.peer.address.is_empty();
+            }
+        }
+        for (origin, member) in &mut self.members {
+            member.registered = named.contains(origin);
+        }
+        self.listed = self.listed.max(Some(asked));
+        // Only a node that Redis proves current knows that the standstill is the member's, not its own.
+        let proven = self.own_redis.is_some_and(|at| now.since(at) < config.lease);
+        if proven {
+            self.drop_lapsed(now, config);
+        }
+    }
+
+    /// Members that can hold no lease that this node need not know of. By Redis they hold none, since their registration has
+    /// lapsed. By gossip they need evidence of this node, if it is in their view; else such a lease ends with its limit.
+    fn drop_lapsed(&mut self, now: Moment, config: &GossipConfig) {
+        let (short, long) = (config.gone_after, config.redis_limit.max(config.gone_after));
+        let joined = self.joined;
+        let lapsed = self.members.iter().filter(|(_, member)| {
+            let limit = if joined && member.knows_me { short } else { long };
+            !member.is_up && now.since(member.moved) > limit.saturating_add(config.lease)
+        });
+        let lapsed: Vec<Origin> = lapsed.map(|(origin, _)| *origin).collect();
+        for origin in lapsed {
+            self.drop(origin);
+        }
+    }
+
+    fn drop(&mut self, origin: Origin) {
+        self.members.remove(&origin);
+        if self.dropped.len() >= MAX_GONE {
+            self.dropped.pop_first();
+        }
+        self.dropped.insert(origin);
+        self.moved.push(Moved::Left(origin));
+    }
+
+    /// The view of a member that is taken in: whom it does not have, and nobody has heard, is gone. For a node that comes.
+    pub(super) fn adopt(&mut self, now: Moment, members: &[Peer], config: &GossipConfig) {
+        if self.joined {
+            return;
+        }
+        let unheard = self.members.iter().filter(|(origin, member)| {
+            let moves = member.moves && now.since(member.moved) < config.gone_after;
+            !member.is_up && !moves && !members.iter().any(|peer| peer.origin == **origin)
+        });
+        let unheard: Vec<Origin> = unheard.map(|(origin, _)| *origin).collect();
+        for origin in unheard {
+            self.drop(origin);
+        }
+    }
+
+    /// This node's registration was written.
+    pub(super) fn announced(&mut self, now: Moment, asked: Moment, config: &GossipConfig) {
+        if !self.is_registered(now, config) {
+            // Anybody may hold this node to be gone: everybody has to say again that it is a member.
+            self.announced_since = Some(now);
+            self.vouched = false;
+            for member in self.members.values_mut() {
+                member.knows_me = member.address.is_empty();
+            }
+        }
+        self.announced = self.announced.max(Some(asked));
+    }
+
+    pub(super) fn proven(&mut self, now: Moment, at: Moment, config: &GossipConfig) {
+        self.own_redis = self.own_redis.max(Some(at));
+        self.loaded = true;
+        if self.vouched && self.is_registered(now, config) {
+            self.redis = self.redis.max(Some(at));
+        }
+    }
+
+    pub(super) fn is_registered(&self, now: Moment, config: &GossipConfig) -> bool {
+        self.announced
+            .is_some_and(|at| now.since(at) <= config.registration_life)
+    }
+
+    /// Everything that `origin` had applied at `asked` is applied here; so is what it had evidence of, by age.
+    pub(super) fn grant(
+        &mut self,
+        origin: Origin,
+        asked: Moment,
+        ages: &[(Origin, Duration)],
+        redis_age: Option<Duration>,
+    ) {
+        if let Some(member) = self.members.get_mut(&origin) {
+            member.evidence = member.evidence.max(Some(asked));
+            member.completed = member.completed.max(Some(asked));
+        }
+        for (of, age) in ages {
+            let at = before(asked, *age);
+            if let Some(member) = self.members.get_mut(of) {
+                member.evidence = member.evidence.max(at);
+            }
+        }
+        if let Some(at) = redis_age.and_then(|age| before(asked, age)) {
+            self.redis = self.redis.max(Some(at));
+        }
+    }
+
+    /// The ages of this node's evidence, in the order of its view.
+    pub(super) fn ages(&self, now: Moment) -> Vec<u8> {
+        let age = |at: Option<Moment>| {
+            let Some(at) = at else { return u8::MAX };
+            let steps = now.since(at).as_nanos().div_ceil(AGE_STEP.as_nanos());
+            u8::try_from(steps).unwrap_or(u8::MAX)
+        };
+        self.in_order()
+            .map(|origin| match self.members.get(&origin) {
+                Some(member) => age(member.evidence),
+                None => 0,
+            })
+            .collect()
+    }
+
+    /// What ages of a member with an equal view say.
+    pub(super) fn resolve(&self, ages: &[u8]) -> Vec<(Origin, Duration)> {
+        let ages = self.in_order().zip(ages).filter(|(_, age)| **age != u8::MAX);
+        ages.map(|(origin, age)| (origin, AGE_STEP.saturating_mul(u32::from(*age))))
+            .collect()
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = Origin> {
+        let (before, after): (Vec<Origin>, Vec<Origin>) =
+            self.members.keys().copied().partition(|origin| *origin < self.me);
+        before.into_iter().chain([self.me]).chain(after)
+    }
+
+    /// Looks whether this node is a member for all others. `true`: it was taken in just now.
+    pub(super) fn try_join(&mut self, now: Moment, config: &GossipConfig) -> bool {
+        if self.forgotten || !self.members.values().all(|member| member.knows_me) {
+            return false;
+        }
+        // Of two that come at once, the one that reads the registrations last sees the other.
+        let lists_all = self.is_registered(now, config) && self.listed.is_some() && self.listed >= self.announced_since;
+        self.vouched |= lists_all;
+        if self.joined {
+            return false;
+        }
+        let knows_whom = match config.has_log {
+            true => lists_all || self.members.values().any(|member| member.joined),
+            false => self.members.len() + 1 >= config.expect,
+        };
+        let founds = !config.has_log && self.founds(now, config);
+        self.joined = knows_whom && (self.loaded || founds);
+        self.loaded |= self.joined;
+        self.joined
+    }
+
+    /// Without a log: whether nobody is a cluster yet, and everything that anybody brought along is applied here.
+    fn founds(&self, now: Moment, config: &GossipConfig) -> bool {
+        self.members.values().all(|member| {
+            let fresh = member.completed.is_some_and(|at| now.since(at) < config.lease);
+            !member.joined && !member.coherent && member.compared && fresh
+        })
+    }
+
+    /// Until when the node is coherent. `follower`: by its own proofs from Redis.
+    pub(super) fn lease(&self, now: Moment, follower: Moment, config: &GossipConfig) -> Moment {
+        if !self.joined || self.forgotten {
+            return Moment::ORIGIN;
+        }
+        let by_redis = match self.announced {
+            Some(at) if config.has_log && self.vouched => follower.min(at.plus(config.registration_life)),
+            _ => Moment::ORIGIN,
+        };
+        by_redis.max(self.by_gossip(now, config))
+    }
+
+    fn by_gossip(&self, now: Moment, config: &GossipConfig) -> Moment {
+        let mut evidence: Vec<Option<Moment>> = self.members.values().map(|member| member.evidence).collect();
+        if !config.has_log {
+            // Whoever is alone is its own authority.
+            let least = evidence.iter().min().copied().unwrap_or(Some(now));
+            return least.map_or(Moment::ORIGIN, |at| at.plus(config.lease));
+        }
+        // Alone, without Redis: others may have come, and hold this node to be gone.
+        let (Some(redis), false) = (self.redis, evidence.is_empty()) else {
+            return Moment::ORIGIN;
+        };
+        evidence.sort_unstable_by(|a, b| b.cmp(a));
+        // Of every member; or of a majority, this node counted, if what Redis held is among it.
+        let all = evidence.last().copied().flatten();
+        let most = evidence[evidence.len().div_ceil(2) - 1].map(|at| at.min(redis));
+        let of = |at: Option<Moment>| at.map_or(Moment::ORIGIN, |at| at.plus(config.lease));
+        of(all).max(of(most)).min(redis.plus(config.redis_limit))
+    }
+}
+
+/// The digest of a view.
+pub(super) fn digest_of<'a>(members: impl Iterator<Item = &'a Origin>, gone: impl Iterator<Item = &'a Origin>) -> u64 {
+    let half = |origin: &Origin, from: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&origin.as_bytes()[from..from + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    let members = members.fold(0, |sum, origin| sum ^ half(origin, 0));
+    gone.fold(members, |sum, origin| {
+        sum ^ half(origin, 8).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
+
+fn before(at: Moment, age: Duration) -> Option<Moment> {
+    let nanos = u64::try_from(age.as_nanos()).ok()?;
+    at.as_nanos().checked_sub(nanos).map(Moment::from_nanos)
+}
