@@ -56,10 +56,11 @@ async fn marks_survive_when_every_node_is_killed_and_redis_is_emptied() {
     let place = |name: &str| world.folder.path().join(format!("marks-{name}"));
     let start = async |name: &'static str| {
         let more = format!("\n[marks]\nsnapshot = \"{}\"\n", place(name).display());
+        let (ring, redis) = (world.ring(), [world.redis.url()]);
         let shared = Shared {
             node: name,
-            redis: &[world.redis.url()],
-            key_ring: world.ring().to_str().unwrap(),
+            redis: &redis,
+            key_ring: ring.to_str().unwrap(),
             more: &more,
             unready: false,
         };
