@@ -95,6 +95,8 @@ counters! {
     logouts_failed: "authmesh.logouts", "outcome" = "failed";
     /// Sealed values or statements that did not open: forged, moved, truncated, or under a foreign key.
     unopened: "authmesh.unopened";
+    /// Snapshots of marks that could not be written.
+    snapshot_failures: "authmesh.snapshot.failures";
     /// Bells that were no log entry of this version.
     malformed_bells: "authmesh.bells.malformed";
     /// Times a channel turned suspect.
@@ -118,7 +120,7 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 10] = [
+const DESCRIPTIONS: [(&str, &str); 11] = [
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
@@ -134,6 +136,10 @@ const DESCRIPTIONS: [(&str, &str); 10] = [
     (
         "authmesh.unopened",
         "Sealed values that did not open: altered, moved, or of a foreign key",
+    ),
+    (
+        "authmesh.snapshot.failures",
+        "Snapshots of marks that could not be written",
     ),
     (
         "authmesh.bells.malformed",

@@ -6,8 +6,8 @@ use super::problem::Problem;
 use super::resolve::Resolved;
 use super::secret::Secret;
 use super::typed::{
-    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Log, Logout, Redis,
-    Route, Server,
+    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Log, Logout, Marks,
+    Redis, Route, Server,
 };
 use super::value::{FromValue, Value};
 
@@ -55,6 +55,9 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
             burst: values.take("logout.burst")?,
         },
         redis: redis(&mut values)?,
+        marks: Marks {
+            snapshot: values.take::<Option<String>>("marks.snapshot")?.map(Into::into),
+        },
         cache: Cache {
             verdict_bytes: values.take("cache.verdict_bytes")?,
             entry_bytes: values.take("cache.entry_bytes")?,

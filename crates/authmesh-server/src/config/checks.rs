@@ -20,6 +20,7 @@ pub(super) fn run(settings: &Resolved, problems: &mut Report, warnings: &mut Rep
     listeners(settings, token.is_some(), problems, warnings);
     logout(settings, token.is_some(), problems, warnings);
     headers(settings, problems);
+    marks(settings, problems);
     issuers(settings, problems);
     redis::check(settings, problems, warnings);
     routes::check(settings, problems, warnings);
@@ -137,6 +138,17 @@ fn logout(settings: &Resolved, has_token: bool, problems: &mut Report, warnings:
             let message = format!("is the same port as {other}: give logout tokens a port of their own.");
             problems.push(location.clone(), "logout.listen", message);
         }
+    }
+}
+
+fn marks(settings: &Resolved, problems: &mut Report) {
+    if settings.is_given("marks.snapshot") && !settings.is_given("cluster.key_ring_file") {
+        problems.push(
+            settings.location("marks.snapshot"),
+            "cluster.key_ring_file",
+            "is missing: the snapshot is sealed, and must open after the next start. Make a key ring with `authmesh \
+             keyring generate FILE`, and name it here.",
+        );
     }
 }
 

@@ -51,6 +51,10 @@ pub(super) static SECTIONS: &[Section] = &[
               all. Without url each node stands alone. `authmesh doctor` checks a Redis.",
     },
     Section {
+        path: "marks",
+        doc: "Revocations.",
+    },
+    Section {
         path: "cache",
         doc: "Sizes and ages of what is kept in memory.",
     },

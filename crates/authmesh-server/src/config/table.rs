@@ -283,6 +283,16 @@ pub(super) static SETTINGS: &[Setting] = &[
         doc: "Entries that each of the 64 logs keeps. A node that was away for longer loads all revocations anew.",
     },
     Setting {
+        path: "marks.snapshot",
+        kind: word("an absolute path", rules::absolute_path),
+        fallback: Unset {
+            example: "/var/lib/authmesh/marks",
+        },
+        doc: "File in which this node keeps all revocations, sealed with the key ring, for its next start. With it they \
+              come back even where Redis was emptied while no node ran. Every node needs one of its own. It is written a \
+              second after a change (with very many of them at most 30 seconds), and takes about 100 bytes for each.",
+    },
+    Setting {
         path: "cache.verdict_bytes",
         kind: Kind::Size {
             min: MIB,

@@ -23,6 +23,8 @@ pub struct Config {
     pub logout: Logout,
     /// The Redis that makes nodes one cluster. Default: none; the node stands alone.
     pub redis: Option<Redis>,
+    /// Revocations.
+    pub marks: Marks,
     /// Sizes and ages of what is kept in memory.
     pub cache: Cache,
     /// Whose tokens are accepted: 1 to 512, with different URLs.
@@ -130,6 +132,13 @@ pub struct Redis {
     pub response_timeout: Duration,
     /// Entries of each log, 128 to 1,000,000. Default: 4,096.
     pub log_entries: usize,
+}
+
+/// Revocations.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    /// Where they are kept for the next start. Where it is set, so is [`Cluster::key_ring_file`]. Default: nowhere.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// Sizes and ages of what is kept in memory.

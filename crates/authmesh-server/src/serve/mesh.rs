@@ -53,6 +53,9 @@ pub(super) async fn start(
     if let Some(ring) = ring {
         builder = builder.key_ring(ring.clone());
     }
+    if let Some(path) = &config.marks.snapshot {
+        builder = builder.snapshot(path);
+    }
     if let Some(settings) = redis::settings(config).map_err(ServeError::new)? {
         builder = builder.join(Arc::new(RedisAdapter::lazy(settings).map_err(ServeError::new)?));
     }

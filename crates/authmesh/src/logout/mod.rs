@@ -74,7 +74,7 @@ impl AuthMesh {
     async fn log_out(&self, token: &[u8]) -> Result<Receipt, LogoutError> {
         let Order { issuer, logout } = self.check_logout(token).await?;
         let mark = self.logout_mark(&issuer, logout);
-        let receipt = ReceiptOf::new(issuer.url.to_string(), &mark);
+        let receipt = ReceiptOf::new(issuer.url.to_string(), &mark, false);
         let said = self.node().say_once(mark).map_err(RevokeError::from)?;
         if said.is_new() {
             receipt.log();

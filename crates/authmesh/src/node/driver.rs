@@ -90,7 +90,8 @@ impl Driver {
         self.tick();
         let mut ending: Option<Instant> = None;
         loop {
-            let over = ending.is_some_and(|end| self.commits.is_empty() || Instant::now() >= end);
+            let done = self.commits.is_empty() && !self.node.outbox.is_writing();
+            let over = ending.is_some_and(|end| done || Instant::now() >= end);
             if over && self.said.is_empty() {
                 break;
             }

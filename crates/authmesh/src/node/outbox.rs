@@ -1,12 +1,13 @@
 //! The outbox: statements on their way from a caller to the log.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use authmesh_proto::commit::Voids;
 use authmesh_proto::crypto::ScopeKind;
-use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
+use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, StatementName};
 use authmesh_proto::marks::Full;
 use authmesh_proto::statement::{Body, Mark, MarkKey, Statement};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -85,6 +86,8 @@ pub(crate) struct Outbox {
     room: Arc<Semaphore>,
     said: mpsc::UnboundedSender<Said>,
     soiled: Arc<Notify>,
+    /// Writes of sources that are under way: their last drops are still to come.
+    writing: AtomicUsize,
     /// Held while marks are admitted and applied: two callers must not both take the last room in the table.
     admission: Mutex<()>,
     /// Bounded as `said` is.
@@ -102,6 +105,7 @@ impl Outbox {
             room: Arc::new(Semaphore::new(CAPACITY)),
             said,
             soiled: Arc::default(),
+            writing: AtomicUsize::new(0),
             admission: Mutex::new(()),
             undone: Mutex::default(),
         };
@@ -135,6 +139,11 @@ impl Outbox {
     /// Wakes the driver when a channel was soiled.
     pub(super) fn soiled(&self) -> Arc<Notify> {
         Arc::clone(&self.soiled)
+    }
+
+    /// Whether a source is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Acquire) > 0
     }
 
     /// How many statements wait.
@@ -201,11 +210,26 @@ impl Node {
         self.say_admitted(Body::Mark(mark), room).map(Once::Said)
     }
 
+    /// Announces that a source is being written: a node that shuts down waits for its last drops, for a while.
+    pub(crate) fn begin_writing(self: &Arc<Self>) -> Result<Writing, SayError> {
+        // Counted first: the driver looks at the count after the shutdown.
+        self.outbox.writing.fetch_add(1, Ordering::AcqRel);
+        let writing = Writing(Arc::clone(self));
+        if self.shutdown.is_cancelled() {
+            return Err(SayError::ShutDown);
+        }
+        Ok(writing)
+    }
+
     /// Room for all of them, in the outbox and in the table of marks.
     fn admit(&self, bodies: &[Body]) -> Result<(OwnedSemaphorePermit, MutexGuard<'_, ()>), SayError> {
         if self.shutdown.is_cancelled() {
             return Err(SayError::ShutDown);
         }
+        self.admit_late(bodies)
+    }
+
+    fn admit_late(&self, bodies: &[Body]) -> Result<(OwnedSemaphorePermit, MutexGuard<'_, ()>), SayError> {
         let count = u32::try_from(bodies.len()).map_err(|_| SayError::Busy)?;
         let room = self.outbox.room_for(count)?;
         let admission = self.outbox.lock_admission();
@@ -265,5 +289,27 @@ impl Node {
         self.soil(channel);
         // Nobody is told when the mint is done: this receiver is closed.
         Some(oneshot::channel().1)
+    }
+}
+
+/// A write of a source that is under way.
+pub(crate) struct Writing(Arc<Node>);
+
+impl Writing {
+    /// Drops a key that was written; while the node shuts down, too, since the write may have happened. `None`: the driver
+    /// has ended, and nobody else hears of it.
+    pub(crate) fn drop_key(&self, name: EntryName) -> Option<oneshot::Receiver<Done>> {
+        let (node, body) = (&*self.0, Body::Drop(name));
+        node.l1.entries.invalidate(&name);
+        match node.admit_late(std::slice::from_ref(&body)) {
+            Ok((room, _admission)) => node.say_admitted(body, room).ok(),
+            Err(_) => node.without_room(&body),
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.outbox.writing.fetch_sub(1, Ordering::AcqRel);
     }
 }

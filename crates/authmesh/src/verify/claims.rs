@@ -39,6 +39,16 @@ pub(crate) fn issuer(claims: &Map<String, Value>) -> Result<&str, VerifyError> {
     }
 }
 
+/// `sub` of a token that was checked.
+pub(crate) fn subject(claims: &Map<String, Value>) -> Result<Option<Box<str>>, VerifyError> {
+    text(claims, "sub")
+}
+
+/// `iat` of a token that was checked.
+pub(crate) fn issued_at(claims: &Map<String, Value>) -> Result<Option<Unix>, VerifyError> {
+    Ok(time(claims, "iat")?.map(|iat| iat.floor() as Unix))
+}
+
 /// Checks the claims of a token whose signature holds.
 pub(crate) fn check(
     rules: &Rules,

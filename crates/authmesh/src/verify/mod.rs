@@ -54,6 +54,12 @@ pub(crate) struct Shared {
 pub(crate) const VERDICTS: &str = "authmesh/verdict";
 
 impl Verifier {
+    /// Whether tokens of an issuer may lack `iat` here.
+    pub(crate) fn accepts_without_issued_at(&self, issuer: &str) -> bool {
+        let rules = self.policy.policy.issuers.get(issuer);
+        rules.is_some_and(|rules| rules.without_issued_at)
+    }
+
     pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Result<Self, BuildError> {
         if let Some(unknown) = policy
             .issuers
