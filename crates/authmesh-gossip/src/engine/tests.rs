@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::swim::Codec;
 use crate::testing::{Flying, Mesh, TestSeal, address, identity};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -225,6 +226,33 @@ fn who_leaves_unheard_is_given_up_and_does_not_come_back() {
         let back = |event: &Event| matches!(event, Event::Up(_));
         assert_eq!((mesh.heard(n, gone), mesh.heard(n, back)), (1, 0), "node {n}");
     }
+}
+
+#[test]
+fn who_has_left_is_not_called_back_by_hearing_that_it_is_down() {
+    let mut mesh = Mesh::joined(24, 3);
+    mesh.at(2, |engine, now| engine.leave(now));
+    mesh.run(SECOND);
+    mesh.clear_events();
+    let news = foca::Header {
+        src: identity(0, 0),
+        src_incarnation: 0,
+        dst: identity(2, 0),
+        message: foca::Message::Gossip,
+    };
+    let mut body = Vec::new();
+    let mut codec = Codec { address: address(0) };
+    foca::Codec::encode_header(&mut codec, &news, &mut body).unwrap();
+    body.extend([0, 1]);
+    let you_are_down = foca::Member::down(identity(2, 0));
+    foca::Codec::encode_member(&mut codec, &you_are_down, &mut body).unwrap();
+    mesh.at(2, |engine, now| {
+        assert!(engine.take(address(0), origin_of(0), Kind::Swim, &body, now));
+        engine.flush(now);
+        assert_eq!(engine.swim.me(), &identity(2, 0), "it takes no new identity");
+    });
+    mesh.run(SECOND * 5);
+    assert_eq!(mesh.heard(0, |event| matches!(event, Event::Up(_))), 0);
 }
 
 #[test]

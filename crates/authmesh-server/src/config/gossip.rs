@@ -135,7 +135,7 @@ fn advertise(settings: &Resolved, bind: SocketAddr, problems: &mut Report) {
 
 /// Gossip listens for streams, too.
 fn ports(settings: &Resolved, bind: SocketAddr, problems: &mut Report) {
-    for other in ["server.listen", "admin.listen"] {
+    for other in ["server.listen", "admin.listen", "logout.listen"] {
         let Some(address) = address(settings, other) else {
             continue;
         };

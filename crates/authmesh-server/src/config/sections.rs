@@ -40,6 +40,12 @@ pub(super) static SECTIONS: &[Section] = &[
               from token_file or from AUTHMESH_ADMIN_TOKEN, never from this file.",
     },
     Section {
+        path: "logout",
+        doc: "The listener to which issuers post logout tokens (OpenID Connect Back-Channel Logout 1.0), at \
+              /backchannel-logout. It is off where listen is empty, and takes those of the issuers that have \
+              logout.client_ids. Let only the issuers reach it.",
+    },
+    Section {
         path: "redis",
         doc: "Redis, which makes nodes one cluster: a revocation through one is known to all, and an issuer is asked once for \
               all. Without url, and without gossip, each node stands alone. `authmesh doctor` checks a Redis.",
@@ -48,6 +54,10 @@ pub(super) static SECTIONS: &[Section] = &[
         path: "gossip",
         doc: "Gossip: nodes talk to each other directly, and stay one cluster while Redis is away, or without any. Without bind it is \
               off. It needs one port, open by UDP and TCP between all nodes.",
+    },
+    Section {
+        path: "marks",
+        doc: "Revocations.",
     },
     Section {
         path: "cache",
@@ -64,6 +74,10 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "issuers[].http",
         doc: "How the issuer is asked.",
+    },
+    Section {
+        path: "issuers[].logout",
+        doc: "The issuer's logout tokens. They are taken where client_ids is set.",
     },
     Section {
         path: "routes[]",

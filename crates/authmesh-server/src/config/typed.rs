@@ -19,10 +19,14 @@ pub struct Config {
     pub server: Server,
     /// The admin API.
     pub admin: Admin,
+    /// The listener for logout tokens.
+    pub logout: Logout,
     /// The Redis that makes nodes one cluster. Default: none.
     pub redis: Option<Redis>,
     /// How nodes talk to each other directly. Default: not at all.
     pub gossip: Option<Gossip>,
+    /// Revocations.
+    pub marks: Marks,
     /// Sizes and ages of what is kept in memory.
     pub cache: Cache,
     /// Whose tokens are accepted: 1 to 512, with different URLs.
@@ -94,6 +98,21 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
+/// The listener for logout tokens (OpenID Connect Back-Channel Logout 1.0).
+#[derive(Debug, Clone)]
+pub struct Logout {
+    /// Address to listen on. Default: none; logout tokens are not taken.
+    pub listen: Option<SocketAddr>,
+    /// Connections at one time, 1 to 10,000. Default: 256.
+    pub max_connections: usize,
+    /// Requests at one time, 1 to 10,000. Default: 64.
+    pub max_concurrent: usize,
+    /// Requests per second on average, 1 to 100,000. Default: 100.
+    pub per_second: u32,
+    /// Requests at once after a quiet time, 1 to 100,000. Default: 200.
+    pub burst: u32,
+}
+
 /// Redis. Where it is set, so is [`Cluster::key_ring_file`].
 #[derive(Debug, Clone)]
 pub struct Redis {
@@ -136,6 +155,13 @@ pub struct Gossip {
     pub suspicion: Duration,
 }
 
+/// Revocations.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    /// Where they are kept for the next start. Where it is set, so is [`Cluster::key_ring_file`]. Default: nowhere.
+    pub snapshot: Option<PathBuf>,
+}
+
 /// Sizes and ages of what is kept in memory.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -175,6 +201,8 @@ pub struct Issuer {
     pub keys: IssuerKeys,
     /// How the issuer is asked.
     pub http: IssuerHttp,
+    /// Its logout tokens.
+    pub logout: IssuerLogout,
 }
 
 /// How long the keys of an issuer are trusted.
@@ -195,6 +223,17 @@ pub struct IssuerHttp {
     pub total_timeout: Duration,
     /// PEM file of root certificates to trust in addition. Default: none.
     pub ca_file: Option<PathBuf>,
+}
+
+/// What is demanded of an issuer's logout tokens.
+#[derive(Debug, Clone)]
+pub struct IssuerLogout {
+    /// Clients of which a logout token must name one in `aud`. Default: none, which means that no logout token is taken.
+    pub client_ids: Vec<String>,
+    /// Whether the `typ` must be `logout+jwt`. Default: false, which means that `JWT` and none are accepted too.
+    pub require_typ: bool,
+    /// Whether there must be an `exp`. Default: true.
+    pub require_exp: bool,
 }
 
 /// What a path demands.

@@ -98,6 +98,7 @@ pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>, gossip: bool) 
             forward,
             settings,
             admin,
+            None,
             Limits::default(),
         ));
         rows.push((name, forward_url, admin_url));
