@@ -1,5 +1,6 @@
 //! The verbs: which links, and what happens on them.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,6 +233,39 @@ impl Links {
     /// [`MAX_WAITING`](super::MAX_WAITING), streams until the sender feels it.
     pub fn throttle(&self, bytes_per_second: u64) -> &Self {
         self.change(BOTH, |conditions| conditions.rate = Some(bytes_per_second))
+    }
+
+    /// UDP: keeps what is sent from now on, up to [`MAX_CAPTURED`](super::MAX_CAPTURED) datagrams of each link, whether it
+    /// arrives or not. What was kept before is forgotten.
+    pub fn capture(&self) -> &Self {
+        self.order(|state| {
+            for (_, lane) in state.lanes.iter_mut().filter(|(key, _)| self.has(**key, &[Kind::Udp])) {
+                lane.captured = Some(VecDeque::new());
+            }
+        })
+    }
+
+    /// UDP: what [`Links::capture`] has kept, link by link.
+    pub fn captured(&self) -> Vec<Vec<u8>> {
+        let state = self.shared.lock();
+        let lanes = state.lanes.iter().filter(|(key, _)| self.has(**key, &[Kind::Udp]));
+        lanes
+            .filter_map(|(_, lane)| lane.captured.as_ref())
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    /// UDP: an attacker on the way. Puts a datagram on each of these links, as if its sender had sent it. No chance strikes
+    /// it; a cut does.
+    pub fn inject(&self, datagram: &[u8]) -> &Self {
+        self.shared.count(|state| {
+            let chosen = state.lanes.keys().filter(|key| self.has(**key, &[Kind::Udp]));
+            for key in chosen.copied().collect::<Vec<_>>() {
+                state.inject(key, datagram);
+            }
+        });
+        self
     }
 
     /// Ends every fault of these links. Tallies stay.

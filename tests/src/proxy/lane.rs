@@ -1,5 +1,6 @@
 //! One direction between two nodes for one protocol.
 
+use std::collections::VecDeque;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,9 @@ pub(super) enum Road {
     HalfOpen,
     Refused,
 }
+
+/// Datagrams of one link that are kept to be sent again, at most. Older ones are forgotten.
+pub const MAX_CAPTURED: usize = 256;
 
 /// What happens to what is sent over a lane.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +79,8 @@ pub struct Tally {
     pub half_open: u64,
     /// Bytes of streams that vanished in a black hole.
     pub swallowed: u64,
+    /// Datagrams that the proxy put on the link itself: forged or replayed. They count as `passed` too.
+    pub injected: u64,
 }
 
 impl AddAssign for Tally {
@@ -93,6 +99,7 @@ impl AddAssign for Tally {
         self.reset += other.reset;
         self.half_open += other.half_open;
         self.swallowed += other.swallowed;
+        self.injected += other.injected;
     }
 }
 
@@ -115,6 +122,8 @@ pub(super) struct Lane {
     pub(super) resets: u64,
     /// Datagrams under way.
     pub(super) waiting: usize,
+    /// What was sent since it was asked to be kept.
+    pub(super) captured: Option<VecDeque<Vec<u8>>>,
     /// When the wire is free again, where a rate limits it.
     free_at: Option<Instant>,
     dice: Dice,
@@ -127,8 +136,19 @@ impl Lane {
             tally: Tally::default(),
             resets: 0,
             waiting: 0,
+            captured: None,
             free_at: None,
             dice: Dice::new(seed, key),
+        }
+    }
+
+    /// Keeps a datagram, where that was asked for.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        if let Some(captured) = &mut self.captured {
+            if captured.len() == MAX_CAPTURED {
+                captured.pop_front();
+            }
+            captured.push_back(bytes.to_vec());
         }
     }
 

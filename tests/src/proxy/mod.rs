@@ -53,7 +53,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use faults::{Faults, Links};
-pub use lane::Tally;
+pub use lane::{MAX_CAPTURED, Tally};
 pub use state::{MAX_CONNECTIONS, MAX_WAITING};
 
 use state::{Post, Shared};
