@@ -32,6 +32,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Two fleets at once would measure each other.
 static TURN: Mutex<()> = Mutex::const_new(());
 
+/// Waits for the tests before this one.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
 /// Whether this run takes its time.
 pub(crate) fn is_long() -> bool {
     std::env::var("AUTHMESH_FLEET").is_ok_and(|length| length == "long")
