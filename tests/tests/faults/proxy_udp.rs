@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use authmesh_tests::proxy::{MAX_WAITING, Mesh, Node, Tally};
+use authmesh_tests::proxy::{MAX_CAPTURED, MAX_WAITING, Mesh, Node, Tally};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -322,4 +322,44 @@ async fn meshes_side_by_side_do_not_meet() {
         })
         .collect();
     assert_eq!(ips.len(), 6);
+}
+
+#[tokio::test]
+async fn what_passes_a_link_is_kept_and_can_be_sent_again_or_forged_by_somebody_on_the_way() {
+    let mesh = Mesh::new(1);
+    let (a, b) = (Peer::join(&mesh).await, Peer::join(&mesh).await);
+    let way = mesh.faults().one_way(&a.node, &b.node);
+    a.say("not kept", &b).await;
+    b.hears(&["not kept"]).await;
+    way.capture();
+    // What is lost was sent all the same.
+    way.lose(1.0);
+    a.say("lost", &b).await;
+    b.say("the other way", &a).await;
+    a.hears(&["the other way"]).await;
+    way.until("it is lost", SOON, |tally| tally.lost == 1).await;
+    assert_eq!(way.captured(), [b"lost".to_vec()]);
+
+    for forged in way.captured().iter().map(Vec::as_slice).chain([b"forged".as_slice()]) {
+        way.inject(forged);
+    }
+    for word in ["lost", "forged"] {
+        assert_eq!(
+            b.hear().await,
+            (word.to_owned(), a.node.advertise),
+            "no chance strikes it, and it is from `a`"
+        );
+    }
+    way.cut();
+    way.inject(b"cut");
+    let tally = way.tally();
+    assert_eq!((tally.injected, tally.cut), (3, 1), "{tally:?}");
+    way.heal();
+    for number in 0..MAX_CAPTURED + 3 {
+        a.say(&number.to_string(), &b).await;
+        b.hears(&[&number.to_string()]).await;
+    }
+    let kept = way.captured();
+    assert_eq!(kept.len(), MAX_CAPTURED, "as many as promised");
+    assert_eq!(kept[0], b"3", "the newest: `lost` and the first few are gone");
 }

@@ -53,7 +53,11 @@ async fn datagrams_and_streams_that_no_member_made_are_counted_and_change_nothin
     // Somebody from outside: random bytes of every length, whole and oversized datagrams among them.
     let before = counts(&world).await;
     let outside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    for length in [0, 1, 133, 134, 700, 1400, 1401, 9000, 60_000].into_iter().cycle().take(200) {
+    for length in [0, 1, 133, 134, 700, 1400, 1401, 9000, 60_000]
+        .into_iter()
+        .cycle()
+        .take(200)
+    {
         outside.send_to(&noise.bytes(length), node.bind).await.unwrap();
     }
     grows(&world, "limited", &before, 50).await;
@@ -87,7 +91,9 @@ async fn datagrams_and_streams_that_no_member_made_are_counted_and_change_nothin
     let elsewhere = faults.one_way(world.nodes[2], world.nodes[3]).udp();
     elsewhere.capture();
     world
-        .eventually("a member has said something to another", async || elsewhere.captured().len() >= 5)
+        .eventually("a member has said something to another", async || {
+            elsewhere.captured().len() >= 5
+        })
         .await;
     for datagram in elsewhere.captured() {
         way.inject(&datagram);
@@ -141,19 +147,27 @@ async fn datagrams_and_streams_that_no_member_made_are_counted_and_change_nothin
     assert_eq!(blind, 0, "of {asked} answers");
     for index in everyone() {
         let stats = world.ask(index, "/v1/stats").await;
-        assert_eq!(stats["marks"], json!(marks.as_u64().unwrap() + 1), "one more revocation, and no more: {stats}");
+        assert_eq!(
+            stats["marks"],
+            json!(marks.as_u64().unwrap() + 1),
+            "one more revocation, and no more: {stats}"
+        );
         assert_eq!(stats["gossip"]["lost_statements"], 0, "{stats}");
     }
     let metrics = world.fleet.node(0).get("/metrics").await;
     let metrics = match metrics.status {
         200 => metrics,
-        _ => world.fleet.node(0).try_admin("/metrics", crate::world::DEADLINE).await.unwrap(),
+        _ => world
+            .fleet
+            .node(0)
+            .try_admin("/metrics", crate::world::DEADLINE)
+            .await
+            .unwrap(),
     };
     for result in ["limited", "replayed", "unopened"] {
-        let row = metrics
-            .body
-            .lines()
-            .find(|line| line.starts_with("authmesh_gossip_datagrams_total") && line.contains(&format!("\"{result}\"")));
+        let row = metrics.body.lines().find(|line| {
+            line.starts_with("authmesh_gossip_datagrams_total") && line.contains(&format!("\"{result}\""))
+        });
         let value = row.and_then(|row| row.rsplit(' ').next()?.parse::<f64>().ok());
         assert!(value.is_some_and(|value| value > 0.0), "{result}: {row:?}");
     }
@@ -162,7 +176,10 @@ async fn datagrams_and_streams_that_no_member_made_are_counted_and_change_nothin
 /// A key ring that is not the cluster's.
 fn other_ring(world: &World) -> std::path::PathBuf {
     let ring = world.ring().with_file_name("other-keyring");
-    let (code, said, error) = world.fleet.node(0).command(&["keyring", "generate", ring.to_str().unwrap()]);
+    let (code, said, error) = world
+        .fleet
+        .node(0)
+        .command(&["keyring", "generate", ring.to_str().unwrap()]);
     assert_eq!(code, 0, "{said}{error}");
     ring
 }

@@ -122,7 +122,12 @@ impl Nodes {
         for index in 0..SIZE {
             let config = authmesh_gossip::GossipConfig {
                 bind: (Ipv4Addr::LOCALHOST, 0).into(),
-                seeds: mutes.first().and_then(|first| first.address()).map(|at| at.to_string()).into_iter().collect(),
+                seeds: mutes
+                    .first()
+                    .and_then(|first| first.address())
+                    .map(|at| at.to_string())
+                    .into_iter()
+                    .collect(),
                 ..authmesh_gossip::GossipConfig::default()
             };
             let gossip = Arc::new(Mute {
@@ -133,7 +138,11 @@ impl Nodes {
             let mesh = AuthMesh::builder()
                 .name(format!("n{index:02}"))
                 .key_ring(ring)
-                .issuer(ISSUER, Arc::new(FixedKeys::new(r#"{"keys":[]}"#)), Rules::danger_any_audience())
+                .issuer(
+                    ISSUER,
+                    Arc::new(FixedKeys::new(r#"{"keys":[]}"#)),
+                    Rules::danger_any_audience(),
+                )
                 .gossip(Arc::clone(&gossip) as _)
                 .gossip_config(GossipConfig {
                     expect: SIZE,
@@ -159,7 +168,9 @@ impl Nodes {
         for number in 0..REVOCATIONS {
             let subject = Subject::new(ISSUER, format!("subject-{number}"));
             // Its own turn for each, so that one lucky datagram does not carry them all.
-            let revocation = self.meshes[number % SIZE].revoke(subject).deadline(Duration::from_millis(5));
+            let revocation = self.meshes[number % SIZE]
+                .revoke(subject)
+                .deadline(Duration::from_millis(5));
             revocation.await.unwrap();
         }
         let held = || self.meshes.iter().map(|mesh| mesh.stats().marks).sum::<usize>();
@@ -171,7 +182,10 @@ impl Nodes {
                 (last, moved) = (now, Instant::now());
             }
         }
-        assert!(self.loss.lost.load(Ordering::SeqCst) > 1000, "little was lost, so little was shown");
+        assert!(
+            self.loss.lost.load(Ordering::SeqCst) > 1000,
+            "little was lost, so little was shown"
+        );
         REVOCATIONS * SIZE - last
     }
 
@@ -211,6 +225,9 @@ async fn with_anti_entropy_heavy_loss_leaves_no_revocation_behind_and_without_it
         LOST / 10,
         REVOCATIONS * (SIZE - 1)
     );
-    assert!(missed > 0, "the test above would pass without anti-entropy: it shows nothing");
+    assert!(
+        missed > 0,
+        "the test above would pass without anti-entropy: it shows nothing"
+    );
     nodes.stop().await;
 }

@@ -58,9 +58,15 @@ async fn sixteen_machines_stand_loss_and_a_partition_made_by_the_kernel() {
         let (receipt, took) = world.revoke(index, json!({ "token": token })).await;
         confirmed_by_all_but(index, &receipt);
         times.push(took);
-        world.asker.each_says(&everyone(), "/", token, 401, "it has confirmed").await;
+        world
+            .asker
+            .each_says(&everyone(), "/", token, 401, "it has confirmed")
+            .await;
     }
-    print_times("30 % loss by iptables: statement to the last of 16 and back", &times);
+    print_times(
+        "30 % loss by iptables: from the order until all 15 others have confirmed",
+        &times,
+    );
     let (asked, blind) = watch.count(503);
     println!("FIGURE 30 % loss by iptables: {blind} of {asked} answers were blind");
     assert!(blind * 50 < asked, "{blind} of {asked} answers were blind");
@@ -78,13 +84,18 @@ async fn sixteen_machines_stand_loss_and_a_partition_made_by_the_kernel() {
     world.asker.all_say(left, "/", token, 401).await;
     let unheard = world.asker.watch(right, "/refund", token);
     world
-        .eventually("the lease has ended, and a while", async || cut.elapsed() > LEASE + Duration::from_secs(1))
+        .eventually("the lease has ended, and a while", async || {
+            cut.elapsed() > LEASE + Duration::from_secs(1)
+        })
         .await;
     watch.never_since(cut + LEASE, 200, "no evidence crosses the cut, so no lease does");
     spaces.heal();
     let healed = Instant::now();
     world.asker.all_say(right, "/", token, 401).await;
     world.whole().await;
-    println!("FIGURE a partition by iptables: {} ms until all are whole", healed.elapsed().as_millis());
+    println!(
+        "FIGURE a partition by iptables: {} ms until all are whole",
+        healed.elapsed().as_millis()
+    );
     unheard.never_since(cut, 200, "coherent, and it does not know");
 }

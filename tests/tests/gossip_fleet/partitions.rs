@@ -21,13 +21,19 @@ async fn both_halves_of_a_partition_go_blind_in_time_and_know_everything_once_th
     }
 
     let watch = world.asker.watch(&everyone(), "/refund", &world.good);
-    world.faults().partition(&world.nodes[..SIZE / 2], &world.nodes[SIZE / 2..]);
+    world
+        .faults()
+        .partition(&world.nodes[..SIZE / 2], &world.nodes[SIZE / 2..]);
     let cut = Instant::now();
     let blind = world.asker.all_say(&everyone(), "/refund", &world.good, 503).await;
     print_times("a partition: until a node is blind", &blind);
     for index in everyone() {
         let health = world.ask(index, "/v1/health").await;
-        assert_eq!((&health["coherent"], &health["status"]), (&json!(false), &json!("blind")), "{health}");
+        assert_eq!(
+            (&health["coherent"], &health["status"]),
+            (&json!(false), &json!("blind")),
+            "{health}"
+        );
     }
 
     for (index, token) in [(0, &on_left), (SIZE - 1, &on_right)] {
@@ -37,7 +43,10 @@ async fn both_halves_of_a_partition_go_blind_in_time_and_know_everything_once_th
     world.asker.all_say(left, "/", &on_left, 401).await;
     world.asker.all_say(right, "/", &on_right, 401).await;
     // Whoever has not heard of one says nothing that needs it.
-    let unheard = [world.asker.watch(left, "/refund", &on_right), world.asker.watch(right, "/refund", &on_left)];
+    let unheard = [
+        world.asker.watch(left, "/refund", &on_right),
+        world.asker.watch(right, "/refund", &on_left),
+    ];
     let apart = if is_long() { LONG_APART } else { APART };
     world
         .eventually("the partition has lasted", async || cut.elapsed() >= apart)
@@ -54,8 +63,18 @@ async fn both_halves_of_a_partition_go_blind_in_time_and_know_everything_once_th
     let known = [known.0, known.1].concat();
     world.whole().await;
     let whole = healed.elapsed();
-    print_times(&format!("a partition of {} s: until a node knows what the others said", apart.as_secs()), &known);
-    println!("FIGURE a partition of {} s: {} ms until all are whole", apart.as_secs(), whole.as_millis());
+    print_times(
+        &format!(
+            "a partition of {} s: until a node knows what the others said",
+            apart.as_secs()
+        ),
+        &known,
+    );
+    println!(
+        "FIGURE a partition of {} s: {} ms until all are whole",
+        apart.as_secs(),
+        whole.as_millis()
+    );
     for unheard in unheard {
         unheard.never_since(cut, 200, "coherent, and it does not know");
     }
@@ -73,7 +92,10 @@ async fn a_way_that_is_cut_in_one_direction_blinds_nobody_and_a_receipt_names_wh
     // SWIM finds 7 by way of others, and evidence of it comes by way of others.
     let (receipt, _) = world.revoke(0, json!({ "token": tokens[0] })).await;
     confirmed_by_all_but(0, &receipt);
-    world.asker.each_says(&everyone(), "/", &tokens[0], 401, "it has confirmed").await;
+    world
+        .asker
+        .each_says(&everyone(), "/", &tokens[0], 401, "it has confirmed")
+        .await;
 
     let told = json!({ "token": tokens[1], "wait_for": "all_live", "deadline_seconds": 2 });
     let receipt = world.fleet.node(3).revoke(&told).await;
@@ -88,7 +110,10 @@ async fn a_way_that_is_cut_in_one_direction_blinds_nobody_and_a_receipt_names_wh
     for (index, token) in [(9, &tokens[2])] {
         let (receipt, _) = world.revoke(index, json!({ "token": token })).await;
         confirmed_by_all_but(index, &receipt);
-        world.asker.each_says(&everyone(), "/", token, 401, "it has confirmed").await;
+        world
+            .asker
+            .each_says(&everyone(), "/", token, 401, "it has confirmed")
+            .await;
     }
     faults.heal();
     world.whole().await;
@@ -106,7 +131,9 @@ async fn a_node_that_nobody_hears_blinds_all_and_streams_that_lie_dead_hold_up_i
     let watch = world.asker.watch(&everyone(), "/refund", &world.good);
     world.asker.all_say(&everyone(), "/refund", &world.good, 503).await;
     world
-        .eventually("the lease has ended, and a while", async || cut.elapsed() > LEASE + Duration::from_millis(500))
+        .eventually("the lease has ended, and a while", async || {
+            cut.elapsed() > LEASE + Duration::from_millis(500)
+        })
         .await;
     watch.never_since(cut + LEASE, 200, "nobody hears it, so nobody knows what it has said");
     drop(watch);

@@ -127,7 +127,10 @@ impl Watch {
     pub(crate) fn never_since(&self, since: Instant, status: u16, why: &str) {
         let samples = self.samples();
         let late: Vec<_> = samples.iter().filter(|sample| sample.asked >= since).collect();
-        assert!(!late.is_empty(), "nobody was asked since then, so nothing was shown: {why}");
+        assert!(
+            !late.is_empty(),
+            "nobody was asked since then, so nothing was shown: {why}"
+        );
         let wrong = late.iter().find(|sample| sample.status == status);
         assert!(
             wrong.is_none(),

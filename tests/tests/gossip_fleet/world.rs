@@ -63,7 +63,15 @@ impl World {
         let mesh = Mesh::new(seed);
         let nodes: Vec<Node> = (0..SIZE).map(|_| mesh.join()).collect();
         let places: Vec<_> = nodes.iter().map(|node| (node.bind, node.advertise)).collect();
-        Self::launch(turn, Idp::start().await, Some(mesh), nodes, Place::Loopback(SIZE), &places).await
+        Self::launch(
+            turn,
+            Idp::start().await,
+            Some(mesh),
+            nodes,
+            Place::Loopback(SIZE),
+            &places,
+        )
+        .await
     }
 
     /// Sixteen nodes, each in a namespace of its own, all coherent.
@@ -143,7 +151,12 @@ impl World {
                 && health["gossip"]["members"] == others
         };
         self.fleet
-            .until_all("every node is coherent, and knows every other", "/v1/health", DEADLINE, whole)
+            .until_all(
+                "every node is coherent, and knows every other",
+                "/v1/health",
+                DEADLINE,
+                whole,
+            )
             .await
     }
 
@@ -210,7 +223,11 @@ pub(crate) fn name(index: usize) -> String {
 pub(crate) fn confirmed_by_all_but(index: usize, receipt: &Value) {
     assert_eq!(receipt["state"], "committed", "{receipt}");
     assert_eq!(receipt["missing"], json!([]), "{receipt}");
-    let others: Vec<String> = everyone().into_iter().filter(|other| *other != index).map(name).collect();
+    let others: Vec<String> = everyone()
+        .into_iter()
+        .filter(|other| *other != index)
+        .map(name)
+        .collect();
     assert_eq!(names(&receipt["confirmed_by"]), others, "{receipt}");
 }
 
@@ -224,7 +241,11 @@ pub(crate) fn names(list: &Value) -> Vec<String> {
 pub(crate) fn share(times: &[Duration], share: f64) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort();
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
 }
