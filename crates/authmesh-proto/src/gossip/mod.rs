@@ -6,7 +6,7 @@
 //!
 //! Broadcasts are best effort. The guarantee is carried by one question, asked all the time: *what have you applied since
 //! version v?* Whoever has applied all of the answer has applied everything that the other one had: it has **evidence** of it
-//! ([`view`]). What does not fit a datagram goes by stream.
+//! (`view`). What does not fit a datagram goes by stream.
 //!
 //! | the answer | what happens |
 //! | --- | --- |
