@@ -1,5 +1,6 @@
 //! One real Redis server, which can be stopped where it stands, killed, and started again.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,6 +34,11 @@ impl RedisServer {
             })
         })
         .await
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
     }
 
     /// `redis://127.0.0.1:PORT`.

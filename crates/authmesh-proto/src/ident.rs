@@ -200,13 +200,32 @@ impl fmt::Debug for Position {
     }
 }
 
-/// The name of a statement. Counters are contiguous per origin and channel, from 1; a refused statement consumes none.
+/// The name of a statement. Counters are contiguous per origin and channel, from 1; a refused statement consumes none, and
+/// neither does a restatement.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StatementName {
     /// The node that made the statement, in that start of it.
     pub origin: Origin,
     /// The channel of the statement.
     pub channel: ChannelId,
-    /// Its number, from 1.
+    /// Its number among what the origin said in that channel for the first time, from 1. [`StatementName::RESTATED`]: a
+    /// restatement, known already and not counted.
     pub counter: u64,
+}
+
+impl StatementName {
+    /// The counter of a restatement: a mark that is in force already, committed again to a log that lacks it. All
+    /// restatements of an origin in a channel have one name, so nobody waits for one by its name; and since one that fails
+    /// leaves no gap, a gap in the counters always is a statement that was missed.
+    pub const RESTATED: u64 = 0;
+
+    /// The name of a restatement.
+    #[must_use]
+    pub const fn restatement(origin: Origin, channel: ChannelId) -> Self {
+        Self {
+            origin,
+            channel,
+            counter: Self::RESTATED,
+        }
+    }
 }

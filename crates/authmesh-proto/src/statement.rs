@@ -18,7 +18,7 @@ pub const MAX_NOTE_BYTES: usize = 256;
 /// A named fact that voids something.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Statement {
-    /// Who said it, in which channel, as its how manieth.
+    /// Who said it, in which channel, as its how manieth; of a restatement, who said it again.
     pub name: StatementName,
     /// What it voids.
     pub body: Body,
@@ -51,6 +51,20 @@ pub struct MarkKey {
     pub scope: ScopeId,
     /// A scope (a session, a token) that this mark spares: "sign out my other devices".
     pub except: Option<ScopeId>,
+}
+
+impl MarkKey {
+    /// What names a mark within its bucket of the table: the scope, whether there is an exception, and that or zeros.
+    #[must_use]
+    pub fn field(&self) -> [u8; 33] {
+        let mut field = [0; 33];
+        field[..16].copy_from_slice(self.scope.as_bytes());
+        if let Some(except) = self.except {
+            field[16] = 1;
+            field[17..].copy_from_slice(except.as_bytes());
+        }
+        field
+    }
 }
 
 /// Everything in a scope that was issued up to `not_before` is void until `expires`.
@@ -164,7 +178,9 @@ impl Statement {
             }
             other => return Err(StatementError::UnknownKind(other)),
         };
-        if body.slot().channel != channel || frame.counter == 0 {
+        // Only marks are kept, so only marks are ever said again without being counted.
+        let uncounted = frame.counter == StatementName::RESTATED && !matches!(body, Body::Mark(_));
+        if body.slot().channel != channel || uncounted {
             return Err(malformed);
         }
         Ok(Self {

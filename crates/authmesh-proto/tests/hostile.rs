@@ -413,7 +413,7 @@ fn a_statement_stands_only_where_it_belongs() {
     assert_eq!(
         Statement::decode(&drop(1, 0).encode()),
         malformed,
-        "counters begin at 1"
+        "the counters of drops begin at 1"
     );
 
     let mark = |note: usize, expires| Statement {
@@ -436,6 +436,14 @@ fn a_statement_stands_only_where_it_belongs() {
     assert!(Statement::decode(&mark(MAX_NOTE_BYTES, 3600).encode()).is_ok());
     assert_eq!(Statement::decode(&mark(MAX_NOTE_BYTES + 1, 3600).encode()), malformed);
     assert_eq!(Statement::decode(&mark(0, 3601).encode()), malformed, "not a full hour");
+
+    let mut restated = mark(0, 3600);
+    restated.name = StatementName::restatement(restated.name.origin, restated.name.channel);
+    assert_eq!(
+        Statement::decode(&restated.encode()),
+        Ok(restated),
+        "a mark may be said again without being counted"
+    );
 
     let mut unknown = drop(1, 1).encode();
     // Origin, channel and counter are before it.

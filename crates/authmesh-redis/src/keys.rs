@@ -1,11 +1,9 @@
 //! Names of keys. Everything of a channel has one hash tag, so one slot of a Redis Cluster.
 
 use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName};
+use authmesh_proto::marks::{BUCKETS, bucket_of_hour};
 
 use crate::error::ConnectError;
-
-/// Buckets of a channel's table of marks.
-pub(crate) const BUCKETS: u64 = 32;
 
 /// The hash tag of each channel. Channel `n` lies in the middle quarter of slots `256 n` to `256 n + 255`, so that any
 /// even division of the slots divides the channels evenly. Never change one: it is part of the wire format.
@@ -60,11 +58,15 @@ impl Keys {
     }
 
     pub(crate) fn bucket(&self, channel: ChannelId, hour: u64) -> String {
-        self.of(channel, &format!("marks:{}", hour % BUCKETS))
+        self.numbered(channel, bucket_of_hour(hour))
     }
 
     pub(crate) fn buckets(&self, channel: ChannelId) -> Vec<String> {
-        (0..BUCKETS).map(|hour| self.bucket(channel, hour)).collect()
+        (0..BUCKETS).map(|bucket| self.numbered(channel, bucket)).collect()
+    }
+
+    fn numbered(&self, channel: ChannelId, bucket: usize) -> String {
+        self.of(channel, &format!("marks:{bucket}"))
     }
 
     pub(crate) fn entry(&self, name: &EntryName) -> String {

@@ -34,13 +34,18 @@ pub struct FillConfig {
     pub patience: usize,
 }
 
+impl FillConfig {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        lease: Duration::from_secs(1),
+        wait: Duration::from_secs(2),
+        patience: 3,
+    };
+}
+
 impl Default for FillConfig {
     fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(1),
-            wait: Duration::from_secs(2),
-            patience: 3,
-        }
+        Self::DEFAULT
     }
 }
 

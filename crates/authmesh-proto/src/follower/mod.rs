@@ -313,19 +313,15 @@ impl Follower {
             return;
         };
         let purpose = match (purpose, head) {
-            // Another node has minted since the log was read: its new incarnation covers this loss too.
-            (Purpose::BeforeMint { seen }, Some(head))
-                if seen != Some(head.incarnation) && !channel.has_followed(head.incarnation) =>
-            {
+            // The loss that was seen is still there.
+            (Purpose::BeforeMint { seen }, Some(head)) if seen == Some(head.incarnation) => purpose,
+            // Before a mint: another node has minted since the log was read, and its new incarnation covers this loss too.
+            (Purpose::BeforeMint { .. } | Purpose::Adopt, Some(head)) if !channel.has_followed(head.incarnation) => {
                 Purpose::Adopt
             }
-            (Purpose::Adopt, Some(head)) if !channel.has_followed(head.incarnation) => Purpose::Adopt,
             // The loss that was seen is not there any more, or what was to be adopted is gone again: two primaries answer, or
             // one gave way to another. Read again, and decide again.
-            (Purpose::BeforeMint { seen }, Some(head)) if seen != Some(head.incarnation) => {
-                return channel.retry(now, &self.config);
-            }
-            (Purpose::Adopt, Some(_)) => return channel.retry(now, &self.config),
+            (Purpose::BeforeMint { .. } | Purpose::Adopt, Some(_)) => return channel.retry(now, &self.config),
             (Purpose::Reload, Some(head)) if !channel.follows(head.incarnation) => {
                 return channel.retry(now, &self.config);
             }

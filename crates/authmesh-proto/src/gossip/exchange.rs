@@ -340,7 +340,8 @@ impl Gossip {
         }
         member.since = claim.version;
         member.compared |= whole;
-        if whole && claim.sound {
+        // It may have become coherent since everything was compared: what it applied meanwhile is applied here too.
+        if member.compared && claim.sound {
             self.view.loaded = true;
         }
         self.view.grant(from, claim.asked, &claim.ages, claim.redis_age);

@@ -39,6 +39,9 @@ use view::{Moved, View};
 pub use message::{Peer, Speaks, VoidId};
 pub use talk::{Action, Confirmations, Event, GossipConfig, Input, Registered};
 
+#[cfg(test)]
+mod tests;
+
 /// How much later than now a mark may end: longer than any origin makes one.
 const LONGEST_MARK: Unix = 8 * 86_400 + 3600;
 /// How far ahead of the wall clock a `not_before` may lie: clocks may be off, but not by so much.
@@ -440,6 +443,11 @@ impl Gossip {
                 self.actions.push_back(Action::Tell(Event::LostStatement(name)));
             }
         }
+    }
+
+    #[cfg(test)]
+    fn unawait_all(&mut self) {
+        self.awaited.clear();
     }
 
     /// This node leaves: it asks nobody any more, and answers that it is gone.

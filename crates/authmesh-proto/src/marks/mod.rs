@@ -60,7 +60,13 @@ impl Buckets {
 /// The bucket of a mark.
 #[must_use]
 pub const fn bucket_of(expires: Unix) -> usize {
-    (expires.div_ceil(3600) % BUCKETS as u64) as usize
+    bucket_of_hour(expires.div_ceil(3600))
+}
+
+/// The bucket of the marks that expire in an hour, which is counted from the epoch.
+#[must_use]
+pub const fn bucket_of_hour(hour: u64) -> usize {
+    (hour % BUCKETS as u64) as usize
 }
 
 /// The marks that a node holds.

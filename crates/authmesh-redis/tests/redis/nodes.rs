@@ -66,6 +66,24 @@ async fn nodes(server: &Server, issuer: &Issuer) -> [AuthMesh; 2] {
     [node("a", adapter(), issuer).await, node("b", adapter(), issuer).await]
 }
 
+/// Two nodes that accept what they are shown, and tokens of Alice, Bob and Carol.
+async fn coherent_nodes(server: &Server, issuer: &Issuer) -> ([AuthMesh; 2], [String; 3]) {
+    let nodes = nodes(server, issuer).await;
+    let tokens = ["alice", "bob", "carol"].map(|subject| issuer.token(subject));
+    for mesh in &nodes {
+        eventually("the node is coherent", async || {
+            for token in &tokens {
+                if !accepts(mesh, token).await {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+    (nodes, tokens)
+}
+
 pub(crate) async fn accepts(mesh: &AuthMesh, token: &str) -> bool {
     mesh.verifier().sensitive().verify(token).await.is_ok()
 }
@@ -102,14 +120,7 @@ async fn blind(mesh: &AuthMesh, good: &str, revoked: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_node_revokes_the_other_refuses() {
     let (server, issuer) = (Server::start().await, Issuer::new());
-    let [a, b] = nodes(&server, &issuer).await;
-    let (alice, bob) = (issuer.token("alice"), issuer.token("bob"));
-    for mesh in [&a, &b] {
-        eventually("the node is coherent", async || {
-            accepts(mesh, &alice).await && accepts(mesh, &bob).await
-        })
-        .await;
-    }
+    let ([a, b], [alice, bob, _]) = coherent_nodes(&server, &issuer).await;
     revoke(&a, &b, "alice", &alice).await;
     assert!(accepts(&a, &bob).await && accepts(&b, &bob).await, "and nobody else");
     // A node that comes later reads the table.
@@ -125,15 +136,8 @@ async fn what_one_node_revokes_the_other_refuses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_makes_nodes_blind_by_their_rule_and_they_recover() {
     let (server, issuer) = (Server::start().await, Issuer::new());
-    let [a, b] = nodes(&server, &issuer).await;
-    let tokens = ["alice", "bob", "carol"].map(|subject| issuer.token(subject));
+    let ([a, b], tokens) = coherent_nodes(&server, &issuer).await;
     let [alice, bob, carol] = &tokens;
-    for mesh in [&a, &b] {
-        eventually("the node is coherent", async || {
-            accepts(mesh, carol).await && accepts(mesh, bob).await
-        })
-        .await;
-    }
     revoke(&a, &b, "alice", alice).await;
     server.freeze();
     for mesh in [&a, &b] {
@@ -156,15 +160,8 @@ async fn a_frozen_server_makes_nodes_blind_by_their_rule_and_they_recover() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_died_and_came_back_empty_is_taught_every_mark_again() {
     let (mut server, issuer) = (Server::start().await, Issuer::new());
-    let [a, b] = nodes(&server, &issuer).await;
-    let tokens = ["alice", "bob", "carol"].map(|subject| issuer.token(subject));
+    let ([a, b], tokens) = coherent_nodes(&server, &issuer).await;
     let [alice, bob, carol] = &tokens;
-    for mesh in [&a, &b] {
-        eventually("the node is coherent", async || {
-            accepts(mesh, carol).await && accepts(mesh, bob).await
-        })
-        .await;
-    }
     revoke(&a, &b, "alice", alice).await;
     server.kill();
     for mesh in [&a, &b] {

@@ -1,24 +1,15 @@
-//! One `redis-server` on a loopback port, without a configuration of the system and without persistence.
+//! One Redis server, and how this crate's tests reach it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use authmesh_redis::{RedisAdapter, RedisConfig};
-use authmesh_tests::ports::Port;
-use authmesh_tests::process::{NotReady, Process, command, started};
-use authmesh_tests::tools;
-
-const READY_WITHIN: Duration = Duration::from_secs(10);
+use authmesh_tests::redis_server::RedisServer;
 
 /// A running server. It ends with this value.
 #[derive(Debug)]
-pub(crate) struct Server {
-    process: Process,
-    port: Port,
-    arguments: Vec<String>,
-}
+pub(crate) struct Server(RedisServer);
 
 impl Server {
     pub(crate) async fn start() -> Self {
@@ -27,26 +18,16 @@ impl Server {
 
     /// With more arguments.
     pub(crate) async fn with(arguments: &[&str]) -> Self {
-        tools::require("redis-server");
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        started(async || {
-            let port = Port::reserve();
-            let process = run(&port, &arguments).await?;
-            Ok(Self {
-                process,
-                port,
-                arguments: arguments.clone(),
-            })
-        })
-        .await
+        let debugging = ["--enable-debug-command", "local"];
+        Self(RedisServer::start(&[&debugging, arguments].concat()).await)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.0.address()
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://{}", self.port.address())
+        self.0.url()
     }
 
     pub(crate) fn config(&self) -> RedisConfig {
@@ -60,22 +41,20 @@ impl Server {
 
     /// Stops the process where it stands: connections stay, answers do not come.
     pub(crate) fn freeze(&self) {
-        self.process.signal("STOP");
+        self.0.freeze();
     }
 
     pub(crate) fn thaw(&self) {
-        self.process.signal("CONT");
+        self.0.thaw();
     }
 
     pub(crate) fn kill(&mut self) {
-        self.process.kill();
+        self.0.kill();
     }
 
     /// A new, empty process on the same port, after [`Server::kill`].
     pub(crate) async fn restart(&mut self) {
-        self.process = run(&self.port, &self.arguments)
-            .await
-            .unwrap_or_else(|trouble| panic!("{trouble}"));
+        self.0.restart().await;
     }
 
     /// A connection of the test's own.
@@ -85,8 +64,7 @@ impl Server {
 
     /// The same, with a password.
     pub(crate) async fn raw_as(&self, password: &str) -> redis::aio::MultiplexedConnection {
-        self.raw_at(format!("redis://:{password}@{}", self.port.address()))
-            .await
+        self.raw_at(format!("redis://:{password}@{}", self.address())).await
     }
 
     async fn raw_at(&self, url: String) -> redis::aio::MultiplexedConnection {
@@ -96,18 +74,6 @@ impl Server {
             .await
             .expect("the server is up")
     }
-}
-
-async fn run(port: &Port, arguments: &[String]) -> Result<Process, NotReady> {
-    let mut redis = command("redis-server");
-    redis
-        .args(["--bind", "127.0.0.1", "--port", &port.number().to_string()])
-        .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-        .args(["--enable-debug-command", "local"])
-        .args(arguments);
-    let mut process = Process::spawn("redis-server", redis);
-    process.accepting(port.address(), READY_WITHIN).await?;
-    Ok(process)
 }
 
 /// A name that no other cluster of this process has.

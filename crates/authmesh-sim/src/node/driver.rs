@@ -149,22 +149,13 @@ impl Node {
         }
     }
 
-    /// One after the other, each as a statement of this node.
+    /// One after the other, each as a restatement of this node.
     fn recommit(&mut self, now: Now, channel: ChannelId, mut rest: VecDeque<Mark>, all: bool) {
         let Some(mark) = rest.pop_front() else {
             return self.step(now, Some(Input::Recommitted(channel, all)));
         };
-        // With gossip a mark that is said again has no number: nobody misses it.
-        let name = match self.mesh {
-            Some(_) => StatementName {
-                origin: self.origin,
-                channel,
-                counter: 0,
-            },
-            None => self.next_name(channel),
-        };
         let statement = Statement {
-            name,
+            name: StatementName::restatement(self.origin, channel),
             body: Body::Mark(mark),
         };
         let op = self.commit_of(statement, false);

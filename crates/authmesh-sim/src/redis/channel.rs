@@ -267,7 +267,7 @@ impl State {
             match &statement.body {
                 Body::Drop(name) => effects.push(Effect::Delete(*name)),
                 Body::Mark(mark) => {
-                    let id = (mark.expires / 3600, field_of(mark));
+                    let id = (mark.expires / 3600, mark.key.field());
                     let held = self.marks.get(&id);
                     if held.is_none_or(|(held, _)| held.not_before < mark.not_before) {
                         let digest = names::element(mark);
@@ -373,14 +373,4 @@ pub struct Script {
     pub announces: bool,
     /// A control: stores are not compared with their lease.
     pub blind_stores: bool,
-}
-
-fn field_of(mark: &Mark) -> [u8; 33] {
-    let mut field = [0; 33];
-    field[..16].copy_from_slice(mark.key.scope.as_bytes());
-    if let Some(except) = mark.key.except {
-        field[16] = 1;
-        field[17..].copy_from_slice(except.as_bytes());
-    }
-    field
 }

@@ -51,7 +51,10 @@ impl World {
                 });
             let about = |channel: Option<ChannelId>| {
                 let channel = channel.map(About::Channel);
-                channel.into_iter().chain([About::Node(n)]).collect::<Vec<_>>()
+                channel
+                    .into_iter()
+                    .chain([About::Node(n), About::Mesh])
+                    .collect::<Vec<_>>()
             };
             let healed = (self.scenario.end - self.scenario.calm) / SECOND;
             if let Some(channel) = unsettled {

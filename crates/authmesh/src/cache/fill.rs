@@ -24,11 +24,7 @@ use crate::error::CacheError;
 use crate::l1::Entry;
 
 /// How long a lease lives, and how long those of others are waited for: the defaults of the machine.
-pub(super) const FILL: FillConfig = FillConfig {
-    lease: Duration::from_secs(1),
-    wait: Duration::from_secs(2),
-    patience: 3,
-};
+pub(super) const FILL: FillConfig = FillConfig::DEFAULT;
 
 /// How long loads may go on once the node was told to shut down.
 const DRAIN: Duration = Duration::from_secs(2);

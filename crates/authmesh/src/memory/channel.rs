@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry, Payload};
-use authmesh_proto::marks::{BUCKETS, Buckets, Digests};
+use authmesh_proto::marks::{BUCKETS, Buckets, Digests, bucket_of_hour};
 use authmesh_proto::record::{Content, Stored};
 use authmesh_proto::time::Moment;
 
@@ -16,10 +16,6 @@ type MarkId = (u64, [u8; 33]);
 
 const fn is_bare(entry: &LogEntry) -> bool {
     matches!(entry.payload, Payload::Bare(_))
-}
-
-const fn bucket(hour: u64) -> usize {
-    (hour % BUCKETS as u64) as usize
 }
 
 #[derive(Clone)]
@@ -167,7 +163,7 @@ impl Channel {
     pub(super) fn table(&self, known: Option<&Digests>) -> MarkTable {
         let mut digests = [Digest::EMPTY; BUCKETS];
         for mark in self.marks.values() {
-            let digest = &mut digests[bucket(mark.hour)];
+            let digest = &mut digests[bucket_of_hour(mark.hour)];
             *digest = digest.toggled(mark.digest);
         }
         let mut same = Buckets::NONE;
@@ -176,7 +172,10 @@ impl Channel {
                 same.add(at);
             }
         }
-        let marks = self.marks.values().filter(|mark| !same.contains(bucket(mark.hour)));
+        let marks = self
+            .marks
+            .values()
+            .filter(|mark| !same.contains(bucket_of_hour(mark.hour)));
         MarkTable {
             head: self.head(),
             marks: marks.cloned().collect(),
@@ -203,7 +202,9 @@ impl Channel {
     fn collect(&mut self, hour: u64, past_before: u64) {
         // Ordered by hour: a commit must not look at every mark of the channel.
         let past = self.marks.range(..(past_before, [0; 33])).map(|(id, _)| *id);
-        let past: Vec<MarkId> = past.filter(|(of, _)| bucket(*of) == bucket(hour)).collect();
+        let past: Vec<MarkId> = past
+            .filter(|(of, _)| bucket_of_hour(*of) == bucket_of_hour(hour))
+            .collect();
         for id in past {
             if let Some(mark) = self.marks.remove(&id) {
                 self.root = self.root.toggled(mark.digest);

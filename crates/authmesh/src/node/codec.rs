@@ -86,7 +86,7 @@ impl Codec {
     }
 
     pub(crate) fn seal_mark(&self, mark: &Mark) -> StoredMark {
-        let field = field_of(mark);
+        let field = mark.key.field();
         let channel = mark.key.scope.slot().channel;
         StoredMark {
             hour: mark.expires / 3600,
@@ -115,7 +115,7 @@ impl Codec {
             Err(_) => return Err(Unopened::Garbage),
         };
         let mark: Mark = wire::decode(&bytes).map_err(|_| Unopened::Garbage)?;
-        let same = field_of(&mark) == stored.field
+        let same = mark.key.field() == stored.field
             && mark.not_before == stored.rank
             && Some(mark.expires) == stored.hour.checked_mul(3600)
             && mark.key.scope.slot().channel == channel
@@ -135,14 +135,4 @@ pub(crate) enum Unopened {
 
 fn mark_context(channel: ChannelId, field: &[u8; 33], rank: u64) -> Context {
     Context::new().channel(channel).name(field).expires(rank)
-}
-
-fn field_of(mark: &Mark) -> [u8; 33] {
-    let mut field = [0; 33];
-    field[..16].copy_from_slice(mark.key.scope.as_bytes());
-    if let Some(except) = mark.key.except {
-        field[16] = 1;
-        field[17..].copy_from_slice(except.as_bytes());
-    }
-    field
 }

@@ -229,10 +229,7 @@ impl Driver {
                 }
                 commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
                 commit::Action::Unpositioned(voids) => self.node.unpositioned().add(voids),
-                commit::Action::Soil(channel) => {
-                    self.node.follower().soil(channel);
-                    self.node.outbox.soiled().notify_one();
-                }
+                commit::Action::Soil(channel) => self.node.soil(channel),
                 commit::Action::Done(name, replicas) => {
                     if let Some((done, _room)) = self.awaited.remove(&name) {
                         // The caller may have gone; the statement stands all the same.
@@ -307,8 +304,7 @@ impl Driver {
         if !whole {
             // Nobody may have applied anything wrong, but whoever comes next can load nothing.
             self.distrusted.insert(channel);
-            self.node.follower().soil(channel);
-            self.step(None);
+            self.node.soil(channel);
         } else if !mending.is_empty() {
             let node = Arc::clone(&self.node);
             self.spawn(Finished::Mended, async move {

@@ -90,6 +90,13 @@ pub(super) struct Loaded {
     pub(super) whole: bool,
 }
 
+impl Loaded {
+    /// The place of the head. A tag in the table has no position of its own; the head that it was loaded with is not older.
+    fn position(&self) -> Option<(Incarnation, Position)> {
+        self.head.map(|head| (head.incarnation, head.position))
+    }
+}
+
 /// A table that was read.
 struct Opened {
     head: Option<Head>,
@@ -102,6 +109,20 @@ struct Opened {
     /// Elements that nobody with the keys can have written.
     garbage: Vec<StoredMark>,
     whole: bool,
+}
+
+impl Opened {
+    /// Compares it with what this node holds now: the marks in it, and what is to be done about it.
+    fn compared(self, node: &Node, channel: ChannelId) -> (Vec<(Mark, Digest)>, Loaded) {
+        let marks = self.marks.iter().map(|(mark, _)| mark);
+        let lacking = node.marks().lacking_in(channel, marks, self.same, node.now());
+        let loaded = Loaded {
+            head: self.head,
+            mending: Mending::new(lacking, &self.bare, self.garbage),
+            whole: self.whole,
+        };
+        (self.marks, loaded)
+    }
 }
 
 /// Loads a channel's marks and applies them; from a table that is trusted not the buckets whose digests are this node's own.
@@ -123,24 +144,19 @@ async fn merge(node: &Node, channel: ChannelId, opened: Opened) -> Loaded {
     for (mark, incarnation, position) in &opened.bare {
         node.apply_mark(mark.clone(), Some((*incarnation, *position)));
     }
-    let marks = opened.marks.iter().map(|(mark, _)| mark);
-    let lacking = node.marks().lacking_in(channel, marks, opened.same, node.now());
-    // A tag in the table has no position of its own; the head that it was loaded with is not older.
-    let position = opened.head.map(|head| (head.incarnation, head.position));
-    let mut marks = opened.marks.into_iter();
+    let same = opened.same;
+    let (marks, loaded) = opened.compared(node, channel);
+    let position = loaded.position();
+    let mut marks = marks.into_iter();
     while !marks.as_slice().is_empty() {
         // Checks wait while it holds the lock.
         node.apply_loaded(marks.by_ref().take(AT_ONCE), position);
         tokio::task::yield_now().await;
     }
-    if let (Some(position), true) = (position, opened.whole) {
-        node.marks_mut().position_tags(channel, position, opened.same);
+    if let (Some(position), true) = (position, loaded.whole) {
+        node.marks_mut().position_tags(channel, position, same);
     }
-    Loaded {
-        head: opened.head,
-        mending: Mending::new(lacking, &opened.bare, opened.garbage),
-        whole: opened.whole,
-    }
+    loaded
 }
 
 /// Compares a channel's table with this node's marks: the whole of a small one, of a large one what the digests of its
@@ -159,21 +175,15 @@ pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finis
     let Some(opened) = load_table(node, channel, known).await else {
         return Finished::Audited(channel, None);
     };
-    let marks = opened.marks.iter().map(|(mark, _)| mark);
-    let lacking = node.marks().lacking_in(channel, marks, opened.same, node.now());
-    let position = opened.head.map(|head| (head.incarnation, head.position));
-    for (mark, _) in opened.marks {
+    let (marks, loaded) = opened.compared(node, channel);
+    let position = loaded.position();
+    for (mark, _) in marks {
         let known = node.marks().covers(&mark);
         // A tag that is known keeps its position.
         if !known {
             node.apply_mark(mark, position);
         }
     }
-    let loaded = Loaded {
-        head: opened.head,
-        mending: Mending::new(lacking, &opened.bare, opened.garbage),
-        whole: opened.whole,
-    };
     Finished::Audited(channel, Some(loaded))
 }
 
@@ -318,7 +328,7 @@ impl Mending {
     }
 }
 
-/// Removes garbage, then commits marks that a log lacks, as statements of this node. Whether all of it was done.
+/// Removes garbage, then commits marks that a log lacks, as restatements of this node. Whether all of it was done.
 pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> bool {
     let Mending { lacking, garbage } = mending;
     let mut all = true;
@@ -327,7 +337,7 @@ pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> b
     }
     for (mark, announced) in lacking {
         let statement = Statement {
-            name: node.next_name(channel),
+            name: StatementName::restatement(node.origin, channel),
             body: Body::Mark(mark),
         };
         all &= matches!(commit(node, &statement, announced).await, Commit::Done(_));

@@ -78,8 +78,8 @@ impl Outbox {
 }
 
 impl Node {
-    /// The next name in a channel.
-    pub(super) fn next_name(&self, channel: ChannelId) -> StatementName {
+    /// The name of the next statement in a channel.
+    fn next_name(&self, channel: ChannelId) -> StatementName {
         let counter = &mut self.outbox.counters()[channel.index()];
         *counter += 1;
         StatementName {
@@ -145,6 +145,12 @@ impl Node {
         Ok(receiver)
     }
 
+    /// Has a channel voided whole, everywhere: the driver is woken, and the follower mints as soon as it may.
+    pub(super) fn soil(&self, channel: ChannelId) {
+        self.follower().soil(channel);
+        self.outbox.soiled.notify_one();
+    }
+
     /// Voids what a drop names by voiding its whole channel, here now and everywhere by a mint: that needs no room, however
     /// many drops come. A mark has no such way.
     fn without_room(&self, body: &Body) -> Option<oneshot::Receiver<Done>> {
@@ -154,8 +160,7 @@ impl Node {
         tracing::warn!(%channel, "the outbox is full; the whole channel is voided in place of one entry");
         // Here at once; the follower's own bump follows when the driver polls it.
         self.fence.bump_channel(channel);
-        self.follower().soil(channel);
-        self.outbox.soiled.notify_one();
+        self.soil(channel);
         // Nobody is told when the mint is done: this receiver is closed.
         Some(oneshot::channel().1)
     }

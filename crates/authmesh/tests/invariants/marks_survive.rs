@@ -1,13 +1,18 @@
 //! Invariant 5: losing all of Redis loses no live mark while one coherent node lives.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use authmesh::memory::Cluster;
-use authmesh::proto::ident::ChannelId;
+use authmesh::ports::Log as _;
+use authmesh::proto::crypto::{Context, Kind, Sealer};
+use authmesh::proto::ident::{ChannelId, Nonce, Position, StatementName, StreamId};
+use authmesh::proto::log::Payload;
+use authmesh::proto::statement::Statement;
 use authmesh::{AuthMesh, CommitState, JwtId, Session, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{TestIssuer, Wire, eventually, node, node_through, poll_once};
+use crate::support::{TestIssuer, Wire, eventually, node, node_through, poll_once, ring};
 
 const COUNT: usize = 40;
 
@@ -119,6 +124,68 @@ async fn another_node_has_begun_a_new_log_meanwhile() {
         eventually("the early one has the mark", || is_revoked(&early, token)).await;
     }
     all_are_back(a, &cluster, &issuer, &tokens).await;
+}
+
+/// Said again without being counted: a gap in an origin's counters means a statement that was missed, and nothing else.
+#[tokio::test]
+async fn what_is_brought_back_has_no_counter_of_its_own() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let wire = Wire::new(&cluster);
+    let a = node_through("a", &wire, &issuer).await;
+    revoke_some(&a, &issuer).await;
+    let before = counters(&cluster).await;
+    wire.cut(true);
+    cluster.wipe();
+    // Another node's log, so that restatements fail and are said once more.
+    let _early = node("early", &cluster, &issuer).await;
+    wire.refuse_commits(true);
+    wire.cut(false);
+    eventually("a follows the new log", || async { a.stats().counts.adoptions >= 64 }).await;
+    wire.refuse_commits(false);
+    eventually("every mark is back", || async {
+        let restated = counters(&cluster).await;
+        restated.values().map(Vec::len).sum::<usize>() >= COUNT
+    })
+    .await;
+    let restated = counters(&cluster).await;
+    assert!(
+        restated
+            .values()
+            .flatten()
+            .all(|counter| *counter == StatementName::RESTATED),
+        "{restated:?}"
+    );
+
+    revoke_some(&a, &issuer).await;
+    for (channel, all) in counters(&cluster).await {
+        let said = all.into_iter().filter(|counter| *counter != StatementName::RESTATED);
+        // As a set: a statement may be committed more than once.
+        let said: BTreeSet<u64> = said.collect();
+        let last = before.get(&channel).and_then(|counters| counters.iter().max());
+        let next = (last.unwrap_or(&0) + 1..).take(said.len());
+        assert_eq!(said, next.collect(), "{channel:?}: nothing between them");
+    }
+}
+
+/// The counters of the statements in the logs, in their order.
+async fn counters(cluster: &Cluster) -> BTreeMap<ChannelId, Vec<u64>> {
+    let sealer = Sealer::new(&ring(), "authmesh");
+    let start = Position {
+        id: StreamId::default(),
+        nonce: Nonce([0; 16]),
+    };
+    let mut counters = BTreeMap::<_, Vec<u64>>::new();
+    for channel in ChannelId::all() {
+        let slice = cluster.read(channel, start, 10_000).await.unwrap();
+        for entry in slice.entries {
+            if let Payload::Statement(sealed) = &entry.payload {
+                let opened = sealer.open(Kind::Statement, &Context::new().channel(channel), sealed);
+                let statement = Statement::decode(&opened.unwrap()).unwrap();
+                counters.entry(channel).or_default().push(statement.name.counter);
+            }
+        }
+    }
+    counters
 }
 
 /// A mark that could never be committed before the loss.
