@@ -477,7 +477,9 @@ pub(super) fn digest_of<'a>(members: impl Iterator<Item = &'a Origin>, gone: imp
         u64::from_le_bytes(bytes)
     };
     let members = members.fold(0, |sum, origin| sum ^ half(origin, 0));
-    gone.fold(members, |sum, origin| sum ^ half(origin, 8))
+    gone.fold(members, |sum, origin| {
+        sum ^ half(origin, 8).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
 }
 
 fn before(at: Moment, age: Duration) -> Option<Moment> {
