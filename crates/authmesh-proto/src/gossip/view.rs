@@ -264,7 +264,9 @@ impl View {
         let mut named = BTreeSet::new();
         for registered in list {
             let origin = registered.peer.origin;
-            if origin == self.me || self.dropped.contains(&origin) && registered.still_for >= config.gone_after {
+            // Whoever was dropped comes back when its record moves, not because it still stands there.
+            let stands_still = registered.still_for >= config.gone_after || !registered.moves;
+            if origin == self.me || self.dropped.contains(&origin) && stands_still {
                 continue;
             }
             if !self.hear_of(now, &registered.peer, config.member_cap) {
