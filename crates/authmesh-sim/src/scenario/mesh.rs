@@ -120,7 +120,7 @@ impl Scenario {
             indirect: rng.per_mille(500),
             patience: rng.between(1, 8) as u32,
             announce: ANNOUNCE,
-            redis_limit: Duration::from_secs(*pick(&mut rng, &[3600, 3600, 3600, 14])),
+            redis_limit: Duration::from_secs(*pick(&mut rng, &[3600, 14, 14, 14])),
             steady_from: None,
         };
         scenario.end = scenario.calm + HEALED_WITHIN + DROPPED_WITHIN;
@@ -166,9 +166,15 @@ impl Scenario {
             if scene.expect == self.nodes {
                 self.faults.retain(|(_, fault)| !matches!(fault, Fault::Join(_)));
             }
-        } else if rng.per_mille(500) {
+        }
+        if scene.has_log && rng.per_mille(500) {
             // Where much goes wrong in Redis too, little is seen of gossip.
             self.faults.retain(|(_, fault)| matches!(fault, Fault::Join(_)));
+        }
+        // What a clock that is hours ahead revokes, others refuse: without a log they are blind until an operator forgets it.
+        if !scene.has_log {
+            self.faults
+                .retain(|(_, fault)| !matches!(fault, Fault::Jump(_, by) if *by > 3000));
         }
         if scene.has_log && rng.per_mille(750) {
             let at = rng.between(2 * SECOND, CALM - 4 * SECOND);
