@@ -66,7 +66,9 @@ impl Copies {
         let logged = logged
             .zip(self.confirmed)
             .map(|(since, confirmed)| since.max(confirmed));
-        logged.into_iter().chain(self.whole).min()
+        // What only the dead knew is lost, and nobody can tell.
+        let is_held = !self.holders.is_empty() || !self.entries.is_empty();
+        logged.into_iter().chain(self.whole.filter(|_| is_held)).min()
     }
 }
 
@@ -152,6 +154,14 @@ impl Checker {
             versions: vec![0; self.keys],
             marks: BTreeMap::new(),
         };
+    }
+
+    /// A start of a node has ended, with all that it knew.
+    pub fn ended(&mut self, start: Start) {
+        let drops = self.drops.values_mut().map(|dropped| &mut dropped.copies);
+        for copies in drops.chain(self.marks.values_mut().map(|marked| &mut marked.copies)) {
+            copies.holders.remove(&start);
+        }
     }
 
     /// A drop, or an invalidated tag, is about to be said: it voids every older version of these keys.

@@ -184,7 +184,7 @@ impl Gossip {
             if !known.contains(&statement.name) {
                 let bytes = statement.encode();
                 if bytes.len() + 3 > room {
-                    next = last;
+                    next = last.or(Some(Name::FIRST));
                     break;
                 }
                 room -= bytes.len() + 3;

@@ -50,6 +50,13 @@ impl From<StatementName> for Name {
 }
 
 impl Name {
+    /// Before every name.
+    pub(super) const FIRST: Self = Self {
+        origin: Origin([0; 16]),
+        channel: 0,
+        counter: 0,
+    };
+
     pub(super) fn get(self) -> Option<StatementName> {
         Some(StatementName {
             origin: self.origin,

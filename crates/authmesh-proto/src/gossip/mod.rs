@@ -459,6 +459,11 @@ impl Gossip {
     }
 
     #[cfg(test)]
+    fn restart_changes(&mut self) {
+        self.ring.restart();
+    }
+
+    #[cfg(test)]
     fn unawait_all(&mut self) {
         self.awaited.clear();
     }

@@ -37,7 +37,7 @@ pub struct GossipConfig {
     pub expect: usize,
     /// The most members. Default: 1,024.
     pub member_cap: usize,
-    /// The most origins whose statements are counted. Default: 4,096.
+    /// The most origins whose statements are counted: their counters fit one message. Default: 2,048.
     pub origin_cap: usize,
     /// Chooses whom to ask.
     pub seed: u64,
@@ -60,7 +60,7 @@ impl Default for GossipConfig {
             has_log: true,
             expect: 1,
             member_cap: 1024,
-            origin_cap: 4096,
+            origin_cap: 2048,
             seed: 0,
             speaks: Speaks::default(),
         }

@@ -40,7 +40,7 @@ impl World {
                 continue;
             }
             // Without Redis nobody can tell that a member is gone for good: an operator must.
-            let waits_for_operator = !has_log
+            let waits_for_operator = (!has_log || !self.forgets_soon())
                 && node.mesh.as_ref().is_some_and(|mesh| {
                     let lives = |origin| {
                         self.slots
@@ -60,7 +60,7 @@ impl World {
             if let Some(channel) = unsettled {
                 let what = format!("node {n} does not follow {channel:?}, {healed} s after the last fault");
                 self.fail("liveness: no channel is suspect for ever", about(unsettled), what);
-            } else if !coherent && !waits_for_operator {
+            } else if !coherent && !waits_for_operator && self.are_enough() {
                 let what = format!("node {n} is not coherent {healed} s after the last fault");
                 self.fail("liveness: healed nodes are coherent", about(None), what);
             } else if waiting > 0 {
@@ -145,6 +145,19 @@ impl World {
         self.check_digests();
     }
 
+    /// Whether members that never knew somebody are dropped within the life of the world.
+    fn forgets_soon(&self) -> bool {
+        let limit = self.scenario.mesh.as_ref().map(|scene| scene.redis_limit.as_secs());
+        limit.is_none_or(|limit| limit < 60)
+    }
+
+    /// Without a log: whether so many live as call themselves a cluster.
+    fn are_enough(&self) -> bool {
+        let alive = self.slots.iter().filter(|slot| slot.node.is_some()).count();
+        let scene = self.scenario.mesh.as_ref().filter(|scene| !scene.has_log);
+        scene.is_none_or(|scene| alive >= scene.expect)
+    }
+
     fn has_log(&self) -> bool {
         self.scenario.mesh.as_ref().is_none_or(|scene| scene.has_log)
     }
@@ -174,7 +187,7 @@ impl World {
             let dead = view
                 .iter()
                 .find(|origin| !alive.contains(origin))
-                .filter(|_| self.has_log());
+                .filter(|_| self.has_log() && self.forgets_soon());
             if let Some(origin) = lacks {
                 found.push((
                     "gossip: everybody knows everybody",

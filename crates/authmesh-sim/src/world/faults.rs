@@ -124,7 +124,8 @@ impl World {
         }
     }
 
-    fn end_of(&mut self, node: usize) {
+    pub(super) fn end_of(&mut self, node: usize) {
+        self.checker.ended((node, self.slots[node].start));
         self.slots[node].node = None;
         self.slots[node].start += 1;
     }

@@ -278,10 +278,8 @@ impl World {
             Step::Gone(origin) => self.give(start, Input::Gone(origin)),
             Step::Leave(since) => self.leave(start, since),
             Step::Left => {
-                let slot = &mut self.slots[start.0];
-                if slot.start == start.1 {
-                    slot.node = None;
-                    slot.start += 1;
+                if self.slots[start.0].start == start.1 {
+                    self.end_of(start.0);
                 }
             }
         }

@@ -25,7 +25,10 @@ fn announce_and_list(net: &mut Net, number: u8, list: std::vec::Vec<Registered>)
 #[test]
 fn a_record_that_stands_still_does_not_bring_back_whom_a_joiner_dropped() {
     let mut net = Net::new();
-    let config = GossipConfig { seed: 1, ..beside_a_log() };
+    let config = GossipConfig {
+        seed: 1,
+        ..beside_a_log()
+    };
     for number in [1, 2] {
         net.start(number, config.clone());
     }

@@ -424,3 +424,46 @@ fn a_question_of_the_future_is_malformed_and_takes_nothing() {
     assert!(Request::decode(&request).is_err());
     assert!(Answer::decode(&request).is_err());
 }
+
+#[test]
+fn what_fits_no_page_comes_by_several() {
+    let mut net = Net::of(2, &config());
+    net.secs(2);
+    net.partition(&[1], &[2]);
+    let names: Vec<_> = (0..6000).map(|at| net.revoke(1, &std::format!("user {at}"))).collect();
+    net.node_mut(1).gossip.unawait_all();
+    // A third one comes that knows nothing, and whom its first question brings to compare everything.
+    net.input(1, Input::Voided(ChannelId::new(1).unwrap(), VoidId([1; 16])));
+    net.node_mut(1).gossip.restart_changes();
+    net.broadcasts = false;
+    net.start(3, config());
+    net.secs(3);
+    assert!(
+        names.iter().all(|name| net.node(3).applied.contains(name)),
+        "every statement came itself"
+    );
+    assert!(net.node(3).bumped.is_empty(), "so nothing had to be voided");
+}
+
+#[test]
+fn a_joiner_believes_a_member_about_who_is_gone() {
+    let mut net = Net::of(2, &beside_a_log());
+    net.redis(&[1, 2], 5);
+    net.start(3, beside_a_log());
+    // 9 crashed long ago: the members have dropped it, its registration is still there.
+    let asked = net.now.boot;
+    for still in 0..3 {
+        let list = [1, 2, 3, 9].map(|number| Registered {
+            peer: peer(number),
+            still_for: Duration::from_secs(if number == 9 { still } else { 0 }),
+            moves: number != 9,
+            knows_me: false,
+        });
+        net.input(3, Input::Announced(asked));
+        net.input(3, Input::Registered(net.now.boot, list.to_vec()));
+        net.input(3, Input::Proven(net.now.boot));
+        net.redis(&[1, 2], 1);
+    }
+    assert!(net.node(3).gossip.joined());
+    assert!(net.node(3).gossip.members().all(|(member, ..)| member != peer(9)));
+}
