@@ -70,7 +70,10 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             "--keep-going" => options.keep_going = true,
             "--without" => {
                 let name = arguments.next().unwrap_or_default();
-                let known = Control::ALL.into_iter().find(|control| format!("{control:?}") == name);
+                let known = Control::ALL
+                    .into_iter()
+                    .chain(Control::OF_GOSSIP)
+                    .find(|control| format!("{control:?}") == name);
                 options.without =
                     Some(known.ok_or_else(|| format!("there is no rule {name:?}; there are {:?}", Control::ALL))?);
             }

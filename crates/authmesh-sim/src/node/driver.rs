@@ -224,7 +224,8 @@ impl Node {
         while let Some(action) = self.follower.poll() {
             match action {
                 Action::Apply(statement, incarnation, position) => {
-                    let changed = self.apply(now, &statement, Some((incarnation, position)));
+                    let is_known = self.rules.off(Control::DedupAcrossRoads) && self.came_by_gossip(&statement.name);
+                    let changed = !is_known && self.apply(now, &statement, Some((incarnation, position)));
                     told.extend(self.told_of(&statement, changed));
                     let whole = unmerged.take() != Some(statement.name);
                     if statement.name.origin == self.origin || self.mesh.is_some() {

@@ -17,6 +17,8 @@ use crate::rules::Control;
 
 /// How long a node waits before it commits what another one said, at least, and how much longer at most.
 const HELD: (u64, u64) = (2_000, 4_000);
+/// A control: how long the machine is not told what a proof counts on.
+const LATE: Duration = Duration::from_secs(8);
 /// How soon a registration that could not be written is tried again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -97,6 +99,8 @@ pub struct Mesh {
     seen: BTreeMap<Origin, Seen>,
     receipts: BTreeMap<StatementName, Receipt>,
     dirty: Vec<ChannelId>,
+    /// A control: what the machine is told too late.
+    late: VecDeque<(Moment, Input)>,
     proven: Moment,
 }
 
@@ -122,6 +126,7 @@ impl Mesh {
             seen: BTreeMap::new(),
             receipts: BTreeMap::new(),
             dirty: Vec::new(),
+            late: VecDeque::new(),
             proven: Moment::ORIGIN,
         }
     }
@@ -164,6 +169,9 @@ impl Node {
 
     pub(super) fn tick_mesh(&mut self, now: Now) {
         let Some(mesh) = &mut self.mesh else { return };
+        while mesh.late.front().is_some_and(|(at, _)| *at <= now.boot) {
+            mesh.inputs.extend(mesh.late.pop_front().map(|(_, input)| input));
+        }
         mesh.machine.tick(now, &self.marks);
         if mesh.has_log && !mesh.announcing && now.boot >= mesh.announce_at {
             self.announce(now);
@@ -193,9 +201,25 @@ impl Node {
 
     /// The later of both leases.
     pub(super) fn publish(&mut self, now: Now) {
-        self.coherent_until = match &self.mesh {
-            Some(mesh) => mesh.machine.coherent_until(now.boot, self.follower_until),
-            None => self.follower_until,
+        let Some(mesh) = &self.mesh else {
+            self.coherent_until = self.follower_until;
+            return;
+        };
+        let machine = &mesh.machine;
+        let until = machine.coherent_until(now.boot, self.follower_until);
+        self.coherent_until = match self.rules.off {
+            Some(Control::JoinerAtOnce) if !machine.joined() => until.max(self.follower_until),
+            Some(Control::RedisLeaseUnregistered) if machine.joined() => until.max(self.follower_until),
+            Some(Control::PlainMajority) if machine.joined() => {
+                let mut evidence: Vec<_> = machine.members().map(|(_, _, at)| at).collect();
+                evidence.sort_unstable_by(|a, b| b.cmp(a));
+                let most = evidence
+                    .get(evidence.len().div_ceil(2).wrapping_sub(1))
+                    .copied()
+                    .flatten();
+                until.max(most.map_or(Moment::ORIGIN, |at| at.plus(LEASE)))
+            }
+            _ => until,
         };
     }
 
@@ -240,8 +264,12 @@ impl Node {
     /// A statement that came by gossip: in force here, without a position.
     fn apply_heard(&mut self, now: Now, statement: Statement) {
         self.apply(now, &statement, None);
+        if self.rules.off(Control::UnpositionedForgotten) {
+            return self.tell_mesh(Input::Logged(statement));
+        }
         if self.has_log() {
-            if let Some(voids) = Voids::of(&statement.body) {
+            let reads_on = self.rules.off(Control::DedupAcrossRoads);
+            if let Some(voids) = Voids::of(&statement.body).filter(|_| !reads_on) {
                 self.unpositioned.add(voids);
             }
             let wait = Duration::from_millis(self.rng.between(HELD.0, HELD.0 + HELD.1));
@@ -337,10 +365,12 @@ impl Node {
             mesh.proven = at;
             news.push(Input::Proven(at));
         }
-        let too_early = self.rules.off(Control::ProvenBeforeApplied);
-        match too_early {
-            true => mesh.inputs.extend(news.into_iter().chain(told)),
-            false => mesh.inputs.extend(told.into_iter().chain(news)),
+        if self.rules.off(Control::ProvenBeforeApplied) {
+            let at = now.boot.plus(LATE);
+            mesh.late.extend(told.into_iter().map(|input| (at, input)));
+            mesh.inputs.extend(news);
+        } else {
+            mesh.inputs.extend(told.into_iter().chain(news));
         }
         if dirty != mesh.dirty {
             mesh.dirty.clone_from(&dirty);
@@ -420,6 +450,12 @@ impl Node {
             mesh.machine.leave();
         }
         self.publish(now);
+    }
+
+    /// Whether another node's statement was applied before the log brings it.
+    pub(super) fn came_by_gossip(&self, name: &StatementName) -> bool {
+        let mesh = self.mesh.as_ref().filter(|_| name.origin != self.origin);
+        mesh.is_some_and(|mesh| mesh.machine.has_applied(name))
     }
 
     /// The statement was applied from the log.

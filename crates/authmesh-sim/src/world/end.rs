@@ -200,7 +200,7 @@ impl World {
                     n,
                     format!("still has {origin:?} in its view"),
                 ));
-            } else if mesh.awaited() > 0 && self.has_log() {
+            } else if mesh.awaited() > 0 && self.has_log() && machine.joined() && self.forgets_soon() {
                 let what = format!("still waits for {} receipts", mesh.awaited());
                 found.push(("liveness: every statement is confirmed", n, what));
             }

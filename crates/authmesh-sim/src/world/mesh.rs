@@ -1,7 +1,8 @@
 //! The network of gossip: datagrams that get lost, doubled and overtaken, streams that break, broadcasts that miss, and a
 //! stand-in for SWIM that is late and makes mistakes.
 
-use authmesh_proto::gossip::{Event as Told, Input, Peer};
+use authmesh_proto::gossip::message::Answer;
+use authmesh_proto::gossip::{Event as Told, GossipConfig, Input, Peer};
 use authmesh_proto::ident::{Origin, StatementName};
 
 use super::{Event, World};
@@ -19,6 +20,9 @@ const LIMITS: (usize, usize) = (1200, 1 << 20);
 const SWIM_PERIOD: True = 400 * MS;
 /// How long a node that leaves waits for its statements to be done.
 const DRAIN: True = 2 * SECOND;
+
+/// A control: the digest of a view in which nobody is.
+const EMPTY_VIEW: u64 = 0;
 
 type Start = (usize, u32);
 
@@ -83,7 +87,13 @@ impl World {
     pub(super) fn setup_of(&self, node: usize) -> Option<MeshSetup> {
         let scene = self.scene()?;
         Some(MeshSetup {
-            config: scene.config(),
+            config: match self.off(Control::DroppedEarly) {
+                true => GossipConfig {
+                    gone_after: std::time::Duration::from_millis(500),
+                    ..scene.config()
+                },
+                false => scene.config(),
+            },
             address: address(node),
             announce: scene.announce,
         })
@@ -266,10 +276,7 @@ impl World {
                 self.give(start, input);
             }
             Step::Answered(exchange, answer) => {
-                let answer = match self.off(Control::AgesLost) {
-                    true => answer.map(|answer| without_ages(&answer)),
-                    false => answer,
-                };
+                let answer = answer.map(|answer| altered(self.rules.off, answer));
                 self.give(start, Input::Answered { exchange, answer });
             }
             Step::Item(item) => self.give(start, Input::Item(item)),
@@ -440,15 +447,28 @@ fn node_at(address: &str) -> Option<usize> {
     address.strip_prefix('n')?.parse().ok()
 }
 
-/// A control: every age in an answer is that of a fresh proof.
-fn without_ages(answer: &[u8]) -> Vec<u8> {
-    use authmesh_proto::gossip::message::Answer;
-    match Answer::decode(answer) {
-        Ok(Answer::Tell(mut tell)) => {
+/// A control alters what members say.
+fn altered(off: Option<Control>, bytes: Vec<u8>) -> Vec<u8> {
+    let Ok(mut answer) = Answer::decode(&bytes) else {
+        return bytes;
+    };
+    match (off, &mut answer) {
+        (Some(Control::AgesLost), Answer::Tell(tell)) => {
             tell.state.evidence.fill(0);
             tell.state.redis_age = tell.state.redis_age.map(|_| 0);
-            Answer::Tell(tell).encode()
         }
-        _ => answer.to_vec(),
+        (Some(Control::NoAntiEntropy), Answer::Tell(tell)) => {
+            tell.state.said = 0;
+            tell.changes = Some(Vec::new());
+            tell.statements.clear();
+        }
+        (Some(Control::ViewsNotCompared), Answer::Tell(tell)) => tell.state.view = EMPTY_VIEW,
+        (Some(Control::ViewsNotCompared), Answer::Everything { state, .. }) => state.view = EMPTY_VIEW,
+        (Some(Control::ViewsNotCompared), Answer::View { members, gone }) => {
+            members.clear();
+            gone.clear();
+        }
+        _ => return bytes,
     }
+    answer.encode()
 }
