@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use authmesh_sim::rules::{Control, Rules};
-use authmesh_sim::scenario::{Roads, Scenario};
+use authmesh_sim::scenario::{Roads, Scenario, Trap};
 use authmesh_sim::simulate;
 use authmesh_sim::trace::Seconds;
 use authmesh_sim::world::{Outcome, Tally};
@@ -14,7 +14,7 @@ use authmesh_sim::world::{Outcome, Tally};
 const HELP: &str = "\
 Runs seeds of the virtual-time cluster and checks the invariants after each step.
 
-Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes] [--announces] [--roads ROADS]
+Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes] [--announces] [--roads ROADS] [--trap TRAP]
 
   --seeds N      how many seeds to run (default: 200)
   --from SEED    the first seed (default: 0)
@@ -24,6 +24,7 @@ Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-
   --without RULE    leave out a rule of the nodes, to see what happens: NoBump, NoFence, ...
   --deposed-writes  a deposed primary takes writes
   --roads ROADS  log, both or gossip (default: chosen by the seed)
+  --trap TRAP    a world made for one attack: RedisAlone, BlindMajority, ...
   --announces    statements are announced in the log while their slot moves
 
 Exit codes: 0 everything held, 1 something did not, 2 the arguments are wrong.";
@@ -41,6 +42,7 @@ struct Options {
     deposed_writes: bool,
     announces: bool,
     roads: Option<Roads>,
+    trap: Option<Trap>,
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
@@ -54,6 +56,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
         deposed_writes: false,
         announces: false,
         roads: None,
+        trap: None,
     };
     while let Some(argument) = arguments.next() {
         let mut number = |low: u64, high: u64| {
@@ -79,6 +82,12 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             }
             "--deposed-writes" => options.deposed_writes = true,
             "--announces" => options.announces = true,
+            "--trap" => {
+                let name = arguments.next().unwrap_or_default();
+                let known = Trap::ALL.into_iter().find(|trap| format!("{trap:?}") == name);
+                options.trap =
+                    Some(known.ok_or_else(|| format!("there is no trap {name:?}; there are {:?}", Trap::ALL))?);
+            }
             "--roads" => {
                 options.roads = Some(match arguments.next().as_deref() {
                     Some("log") => Roads::Log,
@@ -96,6 +105,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
 fn run_one(seed: u64, options: &Options) -> Outcome {
     let mut scenario = match options.nodes {
         Some(nodes) => Scenario::of_size(seed, nodes),
+        None if options.trap.is_some() => Scenario::trap(seed, options.trap.unwrap_or(Trap::Chain)),
         None => match options.roads {
             Some(roads) => Scenario::on(seed, roads),
             None => Scenario::mixed(seed),

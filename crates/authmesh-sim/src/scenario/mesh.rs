@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use authmesh_proto::gossip::GossipConfig;
 
-use super::{CALM, Fault, HEALED_WITHIN, Scenario, pick};
+use super::{CALM, Fault, HEALED_WITHIN, Scenario, Trap, pick};
 use crate::clock::{MS, SECOND, True};
 use crate::rng::Rng;
 
@@ -67,6 +67,24 @@ pub struct MeshScene {
 }
 
 impl MeshScene {
+    /// Nothing is wrong.
+    pub(super) fn calm(nodes: usize, rng: &mut Rng) -> Self {
+        Self {
+            has_log: true,
+            expect: nodes,
+            loss: 0,
+            doubles: 20,
+            misses: 100,
+            latency: (MS / 5, 20 * MS),
+            mistakes: 0,
+            indirect: rng.per_mille(500),
+            patience: rng.between(1, 5) as u32,
+            announce: ANNOUNCE,
+            redis_limit: Duration::from_secs(14),
+            steady_from: None,
+        }
+    }
+
     /// Periods and limits of the machine.
     #[must_use]
     pub fn config(&self) -> GossipConfig {
@@ -102,6 +120,9 @@ impl Scenario {
             Roads::Both => true,
             Roads::Gossip => false,
         };
+        if has_log && rng.per_mille(100) {
+            return Self::trap(seed, *pick(&mut rng, &Trap::ALL));
+        }
         let steady = rng.per_mille(150);
         let nodes = match rng.below(100) {
             0..=84 => rng.between(2, 6),
@@ -137,16 +158,16 @@ impl Scenario {
 
     /// Redis goes away, and nothing else is wrong: nobody may become blind.
     fn steady(&mut self, scene: &mut MeshScene, rng: &mut Rng) {
-        scene.loss = scene.loss.min(50);
-        scene.latency = (MS / 5, 20 * MS);
-        scene.mistakes = 0;
+        let loss = scene.loss.min(50);
+        *scene = MeshScene {
+            has_log: scene.has_log,
+            loss,
+            misses: scene.misses,
+            steady_from: Some(7 * SECOND),
+            ..MeshScene::calm(self.nodes, rng)
+        };
         scene.redis_limit = Duration::from_secs(3600);
-        scene.expect = self.nodes;
-        scene.steady_from = Some(7 * SECOND);
-        self.lossy = 0;
-        self.load = self.load.min(60 * MS);
-        self.latency = (MS / 5, 5 * MS);
-        self.faults.clear();
+        self.still();
         if scene.has_log {
             let at = rng.between(7 * SECOND, 10 * SECOND);
             self.faults.push((at, Fault::Away(rng.between(SECOND, CALM))));

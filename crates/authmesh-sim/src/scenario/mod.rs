@@ -1,8 +1,10 @@
 //! What a seed means: how large the world is, how its links and clocks are, and what goes wrong when.
 
 mod mesh;
+mod traps;
 
 pub use mesh::{MeshScene, Roads, Way};
+pub use traps::Trap;
 
 use crate::clock::{MAX_DRIFT, MS, SECOND, True};
 use crate::rng::Rng;
@@ -77,6 +79,10 @@ pub enum Fault {
         /// For how long.
         until: True,
     },
+    /// Gossip does not pass between two nodes.
+    Cut(usize, usize, True),
+    /// A node's registration is not written.
+    Unlisted(usize, True),
     /// A node leaves in good order.
     Leave(usize),
     /// A node dies, and does not come back.

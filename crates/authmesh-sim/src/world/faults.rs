@@ -114,6 +114,10 @@ impl World {
                 bridge,
                 until,
             } => self.split(sides, way, bridge, until),
+            Fault::Cut(one, other, until) => self.cut(one, other, until),
+            Fault::Unlisted(node, until) => {
+                self.slots[node].unlisted_until = (self.now + until).min(self.scenario.calm);
+            }
             Fault::Leave(node) => self.leaves(node),
             Fault::Die(node) => self.end_of(node),
             Fault::Forget(node) => self.forget(node),

@@ -389,6 +389,13 @@ impl World {
         }
     }
 
+    pub(super) fn cut(&mut self, one: usize, other: usize, until: True) {
+        let until = (self.now + until).min(self.scenario.calm);
+        for (from, to) in [(one, other), (other, one)] {
+            self.network.cuts.push(Cut { from, to, until });
+        }
+    }
+
     /// One that leaves takes no callers any more, and waits a while for its statements.
     pub(super) fn leaves(&mut self, node: usize) {
         if self.slots[node].node.is_some() && !self.slots[node].leaving {

@@ -153,6 +153,8 @@ struct Slot {
     suspended_until: True,
     /// It leaves: no caller comes any more.
     leaving: bool,
+    /// Until when its registration is not written.
+    unlisted_until: True,
     /// The origin of its last start.
     last: Option<Origin>,
     links: Vec<Link>,
@@ -238,6 +240,7 @@ impl World {
                 start: 0,
                 suspended_until: 0,
                 leaving: false,
+                unlisted_until: 0,
                 last: None,
                 links: (0..scenario.shards).map(link).collect(),
                 wake: None,
