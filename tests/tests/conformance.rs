@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use authmesh::memory;
-use authmesh::ports::{BoxFuture, KeySource};
+use authmesh::ports::{BoxFuture, Gossip, KeySource};
 use authmesh_oidc::{HttpClient, HttpKeySource};
-use authmesh_tests::conformance::{self, Abilities, Factory, Peer, key_source};
+use authmesh_tests::conformance::{self, Abilities, Factory, Peer, gossip, key_source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -53,6 +53,42 @@ async fn the_store_in_memory_keeps_its_promises() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_members_in_memory_keep_their_promises() {
     conformance::members::suite(&Memory).await;
+}
+
+/// Networks in the memory of this process.
+struct Hubs;
+
+impl gossip::Factory for Hubs {
+    fn nodes(&self, nodes: usize) -> BoxFuture<'_, Vec<Arc<dyn Gossip>>> {
+        let hub = memory::Hub::new();
+        let nodes = (0..nodes).map(|_| Arc::new(hub.node()) as _).collect();
+        Box::pin(std::future::ready(nodes))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gossip_in_memory_keeps_its_promises() {
+    conformance::gossip::suite(&Hubs).await;
+}
+
+#[tokio::test]
+async fn a_cut_in_the_hub_is_seen_at_both_ends_and_heals() {
+    let hub = memory::Hub::new();
+    let mut peers = Vec::new();
+    for name in ["a", "b", "c"] {
+        peers.push(gossip::Peer::open(Arc::new(hub.node()), name, "cut").await);
+    }
+    for peer in &mut peers {
+        peer.company(2).await;
+    }
+    let [a, b] = [0, 1].map(|n: usize| peers[n].gossip.address().unwrap());
+    hub.cut(a, b, true);
+    let there = [peers[0].company(1).await, peers[1].company(1).await];
+    assert!(there.iter().flatten().all(|peer| peer.name == "c"), "{there:?}");
+    hub.cut(a, b, false);
+    for peer in &mut peers {
+        peer.company(2).await;
+    }
 }
 
 #[tokio::test]

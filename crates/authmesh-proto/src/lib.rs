@@ -44,6 +44,7 @@ pub mod log;
 pub mod marks;
 pub mod member;
 pub mod record;
+pub mod snapshot;
 pub mod statement;
 pub mod time;
 pub mod wire;

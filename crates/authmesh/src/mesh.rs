@@ -13,10 +13,11 @@ use crate::builder::Builder;
 use crate::cache::{self, Cache, Declared, Flights, Namespace};
 use crate::error::{BuildError, RevokeError, VerifyError};
 use crate::issuer::{Issuer, IssuerStatus};
+use crate::logout::LogoutRules;
 use crate::node::{Coherence, Member, Node};
 use crate::policy::Policy;
 use crate::ports::PortError;
-use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Target, say_and_wait};
+use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Subjects, Target, say_and_wait};
 use crate::telemetry::Counts;
 use crate::verify::{Shared, Verifier};
 
@@ -32,7 +33,10 @@ pub(crate) struct Inner {
     pub(crate) verifier: Verifier,
     pub(crate) flights: Arc<Flights>,
     pub(crate) declared: Declared,
+    pub(crate) subjects: Subjects,
     pub(crate) max_token_lifetime: Duration,
+    /// Issuers whose logout tokens are taken.
+    pub(crate) logouts: BTreeMap<String, LogoutRules>,
     pub(crate) started: Moment,
 }
 
@@ -311,6 +315,10 @@ impl AuthMesh {
     pub(crate) fn issuer(&self, url: &str) -> Option<&Arc<Issuer>> {
         let issuers: &BTreeMap<_, _> = &self.0.shared.issuers;
         issuers.get(url)
+    }
+
+    pub(crate) fn subjects(&self) -> &Subjects {
+        &self.0.subjects
     }
 
     pub(crate) fn max_token_lifetime(&self) -> Duration {

@@ -21,6 +21,7 @@
 //! | [`bus`] | [`Bus`]: bells, and that they ring after the effect |
 //! | [`store`] | [`Store`]: fill leases, values, waiting, counters |
 //! | [`members`] | [`Members`]: announce, forget, list |
+//! | [`gossip`] | [`Gossip`](authmesh::ports::Gossip): who is there, items, requests |
 //! | [`key_source`] | [`KeySource`](authmesh::ports::KeySource): one fetch, as it came |
 //!
 //! A broken promise is a panic that names the check. Checks wait with a deadline ([`Abilities::patience`]) and never for a
@@ -28,6 +29,8 @@
 
 pub mod bus;
 mod fixture;
+pub mod gossip;
+mod holds;
 pub mod key_source;
 mod leases;
 pub mod log;

@@ -2,10 +2,11 @@
 //!
 //! [`Cluster`] is what Redis is to a real cluster: log, bus, L2 and registration of members, for the nodes of one process.
 //! It carries the same sealed, versioned bytes, and it can suffer what Redis can suffer: an outage, a wipe, a failover that
-//! loses the newest writes, a trimmed log.
+//! loses the newest writes, a trimmed log. [`Hub`] is the network between them.
 
 mod channel;
 mod fixed;
+mod hub;
 #[cfg(test)]
 mod tests;
 
@@ -25,11 +26,12 @@ use tokio_stream::wrappers::BroadcastStream;
 use self::channel::Channel;
 use crate::clock::SystemClock;
 use crate::ports::{
-    BoxFuture, Bus, BusEvent, BusStream, Clock, Commit, Committed, LeaseOutcome, Log, LogSlice, MarkTable, MemberEntry,
-    Members, PortError, Store, StoreRead, StoredMark,
+    BoxFuture, Bus, BusEvent, BusStream, Clock, Commit, Committed, HoldOutcome, LeaseOutcome, Log, LogSlice, MarkTable,
+    MemberEntry, Members, PortError, Store, StoreRead, StoredMark,
 };
 
 pub use fixed::FixedKeys;
+pub use hub::{Hub, HubGossip};
 
 /// How many bells a slow subscriber may lag behind before it is told that some were lost.
 const BELLS: usize = 4096;
@@ -387,6 +389,21 @@ impl Store for Cluster {
         });
         self.leases_moved();
         ready(stored)
+    }
+
+    fn hold(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<HoldOutcome, PortError>> {
+        let now = self.now();
+        let held = self.up().map(|mut state| {
+            self.make_room(&mut state);
+            state.of(&name).hold(name, nonce, now, ttl)
+        });
+        self.leases_moved();
+        ready(held)
+    }
+
+    fn unhold(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {
+        let now = self.now();
+        ready(self.up().map(|mut state| state.of(&name).unhold(name, nonce, now)))
     }
 
     fn release(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {

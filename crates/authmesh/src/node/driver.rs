@@ -8,7 +8,7 @@ use authmesh_proto::commit::{self, Attempt, CommitConfig, Commits};
 use authmesh_proto::follower::{Action, Event, Input};
 use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
 use authmesh_proto::log::LogEntry;
-use authmesh_proto::statement::Body;
+use authmesh_proto::statement::{Body, MarkKey};
 use authmesh_proto::time::Moment;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::task::{Id, JoinSet};
@@ -35,8 +35,8 @@ pub(crate) struct Driver {
     /// Statements that are not done. Its moments are of the runtime's clock, counted from `began`.
     commits: Commits,
     began: Instant,
-    /// Who waits for a statement, and its room in the outbox.
-    awaited: BTreeMap<StatementName, (oneshot::Sender<Done>, OwnedSemaphorePermit)>,
+    /// Who waits for a statement, what it marks, and its room in the outbox.
+    awaited: BTreeMap<StatementName, (oneshot::Sender<Done>, Option<MarkKey>, OwnedSemaphorePermit)>,
     jobs: JoinSet<Finished>,
     /// What a job stands for, should it end without an answer (an adapter panicked).
     if_lost: HashMap<Id, Finished>,
@@ -90,7 +90,8 @@ impl Driver {
         self.tick();
         let mut ending: Option<Instant> = None;
         loop {
-            let over = ending.is_some_and(|end| self.commits.is_empty() || Instant::now() >= end);
+            let done = self.commits.is_empty() && !self.node.outbox.is_writing();
+            let over = ending.is_some_and(|end| done || Instant::now() >= end);
             if over && self.said.is_empty() {
                 break;
             }
@@ -208,7 +209,11 @@ impl Driver {
     }
 
     fn on_said(&mut self, said: Said) {
-        self.awaited.insert(said.statement.name, (said.done, said.room));
+        let mark = match &said.statement.body {
+            Body::Mark(mark) => Some(mark.key),
+            Body::Drop(_) => None,
+        };
+        self.awaited.insert(said.statement.name, (said.done, mark, said.room));
         self.commit_step(Some(commit::Input::Said(said.statement)));
     }
 
@@ -231,9 +236,12 @@ impl Driver {
                 commit::Action::Unpositioned(voids) => self.node.unpositioned().add(voids),
                 commit::Action::Soil(channel) => self.node.soil(channel),
                 commit::Action::Done(name, replicas) => {
-                    if let Some((done, _room)) = self.awaited.remove(&name) {
+                    if let Some((done, mark, _room)) = self.awaited.remove(&name) {
                         // The caller may have gone; the statement stands all the same.
                         let _ = done.send(Done { replicas });
+                        if let Some(mark) = mark {
+                            self.node.outbox.mark_done(mark, name, Done { replicas });
+                        }
                     }
                 }
             }

@@ -35,7 +35,7 @@ pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
 pub use members::Member;
 use outbox::Outbox;
-pub(crate) use outbox::{Done, SayError};
+pub(crate) use outbox::{Done, SayError, Writing};
 use wakes::Wakes;
 
 /// The outside of a node.
@@ -243,6 +243,17 @@ impl Node {
         for scope in changed {
             self.wakes.mark(scope);
         }
+    }
+
+    /// Applies marks that this node kept from before its start.
+    pub(crate) fn apply_kept(&self, marks: Vec<Mark>) {
+        let now = self.now();
+        let mut held = self.marks_mut();
+        for mark in marks {
+            held.apply_kept(now, mark, &self.codec.namer);
+        }
+        drop(held);
+        self.epoch.bump();
     }
 
     fn unpositioned(&self) -> MutexGuard<'_, Unpositioned> {

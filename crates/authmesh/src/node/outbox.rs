@@ -1,12 +1,17 @@
 //! The outbox: statements on their way from a caller to the log.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use authmesh_proto::commit::Voids;
-use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
+use authmesh_proto::crypto::ScopeKind;
+use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, StatementName};
 use authmesh_proto::marks::Full;
-use authmesh_proto::statement::{Body, Statement};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use authmesh_proto::statement::{Body, Mark, MarkKey, Statement};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::Node;
 
@@ -36,14 +41,57 @@ pub(crate) enum SayError {
     ShutDown,
 }
 
+/// A mark that was said once, however often it was asked for.
+#[derive(Debug)]
+pub(crate) enum Once {
+    /// It was said for this caller.
+    Said(oneshot::Receiver<Done>),
+    /// What was said before covers it, and is on its way to the log.
+    OnItsWay(Vec<watch::Receiver<Option<Done>>>),
+    /// What stands in the log covers it.
+    Stands,
+}
+
+impl Once {
+    /// Whether anything was said for this caller.
+    pub(crate) const fn is_new(&self) -> bool {
+        matches!(self, Self::Said(_))
+    }
+
+    /// Waits until it stands in the log; `None` when that takes longer. What stood there already has no replica that was
+    /// asked.
+    pub(crate) async fn done_within(self, at_most: Duration) -> Option<Done> {
+        let deadline = Instant::now() + at_most;
+        match self {
+            Self::Said(done) => timeout_at(deadline, done).await.ok()?.ok(),
+            Self::Stands => Some(Done { replicas: 0 }),
+            Self::OnItsWay(waiting) => {
+                let mut replicas = u32::MAX;
+                for mut one in waiting {
+                    let done = timeout_at(deadline, one.wait_for(Option::is_some)).await.ok()?.ok()?;
+                    replicas = replicas.min(done.as_ref().map_or(0, |done| done.replicas));
+                }
+                Some(Done { replicas })
+            }
+        }
+    }
+}
+
+/// Marks of this node that are not done, by what they are about and their counter in its channel.
+type Undone = BTreeMap<(MarkKey, u64), watch::Sender<Option<Done>>>;
+
 #[derive(Debug)]
 pub(crate) struct Outbox {
     counters: Mutex<[u64; CHANNELS]>,
     room: Arc<Semaphore>,
     said: mpsc::UnboundedSender<Said>,
     soiled: Arc<Notify>,
+    /// Writes of sources that are under way: their last drops are still to come.
+    writing: AtomicUsize,
     /// Held while marks are admitted and applied: two callers must not both take the last room in the table.
     admission: Mutex<()>,
+    /// Bounded as `said` is.
+    undone: Mutex<Undone>,
 }
 
 pub(crate) type SaidReceiver = mpsc::UnboundedReceiver<Said>;
@@ -57,7 +105,9 @@ impl Outbox {
             room: Arc::new(Semaphore::new(CAPACITY)),
             said,
             soiled: Arc::default(),
+            writing: AtomicUsize::new(0),
             admission: Mutex::new(()),
+            undone: Mutex::default(),
         };
         (outbox, receiver)
     }
@@ -66,9 +116,34 @@ impl Outbox {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn undone(&self) -> MutexGuard<'_, Undone> {
+        self.undone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A mark that was said here is done: it stands in the log.
+    pub(super) fn mark_done(&self, key: MarkKey, name: StatementName, done: Done) {
+        if let Some(waiting) = self.undone().remove(&(key, name.counter)) {
+            waiting.send_replace(Some(done));
+        }
+    }
+
+    fn lock_admission(&self) -> MutexGuard<'_, ()> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room_for(&self, count: u32) -> Result<OwnedSemaphorePermit, SayError> {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count);
+        room.map_err(|_| SayError::Busy)
+    }
+
     /// Wakes the driver when a channel was soiled.
     pub(super) fn soiled(&self) -> Arc<Notify> {
         Arc::clone(&self.soiled)
+    }
+
+    /// Whether a source is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Acquire) > 0
     }
 
     /// How many statements wait.
@@ -111,16 +186,53 @@ impl Node {
         Ok(receivers)
     }
 
+    /// Says a mark unless what this node holds covers it already: two callers with the same mark make one statement.
+    ///
+    /// What this node holds came from the log or from its table, or was said here: so it stands in the log, unless it is
+    /// still among what is not done. A road that brings marks which stand nowhere yet has to add them there.
+    pub(crate) fn say_once(&self, mark: Mark) -> Result<Once, SayError> {
+        if self.shutdown.is_cancelled() {
+            return Err(SayError::ShutDown);
+        }
+        let _admission = self.outbox.lock_admission();
+        if self.marks().covers(&mark) {
+            let undone = self.outbox.undone();
+            let own = undone.range((mark.key, 0)..=(mark.key, u64::MAX));
+            let waiting: Vec<_> = own.map(|(_, one)| one.subscribe()).collect();
+            return Ok(if waiting.is_empty() {
+                Once::Stands
+            } else {
+                Once::OnItsWay(waiting)
+            });
+        }
+        let room = self.outbox.room_for(1)?;
+        self.marks().admit(&mark.key).map_err(SayError::Full)?;
+        self.say_admitted(Body::Mark(mark), room).map(Once::Said)
+    }
+
+    /// Announces that a source is being written: a node that shuts down waits for its last drops, for a while.
+    pub(crate) fn begin_writing(self: &Arc<Self>) -> Result<Writing, SayError> {
+        // Counted first: the driver looks at the count after the shutdown.
+        self.outbox.writing.fetch_add(1, Ordering::AcqRel);
+        let writing = Writing(Arc::clone(self));
+        if self.shutdown.is_cancelled() {
+            return Err(SayError::ShutDown);
+        }
+        Ok(writing)
+    }
+
     /// Room for all of them, in the outbox and in the table of marks.
     fn admit(&self, bodies: &[Body]) -> Result<(OwnedSemaphorePermit, MutexGuard<'_, ()>), SayError> {
         if self.shutdown.is_cancelled() {
             return Err(SayError::ShutDown);
         }
+        self.admit_late(bodies)
+    }
+
+    fn admit_late(&self, bodies: &[Body]) -> Result<(OwnedSemaphorePermit, MutexGuard<'_, ()>), SayError> {
         let count = u32::try_from(bodies.len()).map_err(|_| SayError::Busy)?;
-        let room = Arc::clone(&self.outbox.room)
-            .try_acquire_many_owned(count)
-            .map_err(|_| SayError::Busy)?;
-        let admission = self.outbox.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.outbox.room_for(count)?;
+        let admission = self.outbox.lock_admission();
         let keys = bodies.iter().filter_map(|body| match body {
             Body::Mark(mark) => Some(&mark.key),
             Body::Drop(_) => None,
@@ -138,9 +250,23 @@ impl Node {
         if let Some(voids) = Voids::of(&statement.body) {
             self.unpositioned().add(voids);
         }
+        let undone = match &statement.body {
+            // Marks of tags say the same again and again, and are never said once.
+            Body::Mark(mark) if mark.kind != ScopeKind::Tag => Some((mark.key, statement.name.counter)),
+            Body::Mark(_) | Body::Drop(_) => None,
+        };
+        // Before it is in force: who finds it so finds out that it is not done.
+        if let Some(undone) = undone {
+            self.outbox.undone().insert(undone, watch::Sender::new(None));
+        }
         self.apply(&statement.body, None);
         let said = Said { statement, done, room };
-        self.outbox.said.send(said).map_err(|_| SayError::ShutDown)?;
+        if self.outbox.said.send(said).is_err() {
+            if let Some(undone) = undone {
+                self.outbox.undone().remove(&undone);
+            }
+            return Err(SayError::ShutDown);
+        }
         self.counters.statements_made.add();
         Ok(receiver)
     }
@@ -163,5 +289,27 @@ impl Node {
         self.soil(channel);
         // Nobody is told when the mint is done: this receiver is closed.
         Some(oneshot::channel().1)
+    }
+}
+
+/// A write of a source that is under way.
+pub(crate) struct Writing(Arc<Node>);
+
+impl Writing {
+    /// Drops a key that was written; while the node shuts down, too, since the write may have happened. `None`: the driver
+    /// has ended, and nobody else hears of it.
+    pub(crate) fn drop_key(&self, name: EntryName) -> Option<oneshot::Receiver<Done>> {
+        let (node, body) = (&*self.0, Body::Drop(name));
+        node.l1.entries.invalidate(&name);
+        match node.admit_late(std::slice::from_ref(&body)) {
+            Ok((room, _admission)) => node.say_admitted(body, room).ok(),
+            Err(_) => node.without_room(&body),
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.outbox.writing.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -155,6 +155,10 @@ pub struct GossipCounts {
     pub limited: u64,
     /// Datagrams and frames that opened and were malformed or too long.
     pub malformed: u64,
+    /// Datagrams of sources that had to prove first that they live: each was answered with a challenge.
+    pub challenged: u64,
+    /// Items and requests given up because a queue was full.
+    pub dropped: u64,
     /// Streams opened to others.
     pub streams_opened: u64,
     /// Streams that others opened.

@@ -12,7 +12,7 @@
 //! | [`Bus`] | sharded pub/sub | the same |
 //! | [`Store`] | the L2 entries of a channel | the same |
 //! | [`Members`] | one hash | the same |
-//! | [`Gossip`] | - (UDP and TCP: `authmesh-gossip`) | `memory::Hub` |
+//! | [`Gossip`] | - (UDP and TCP: `authmesh-gossip`) | [`memory::Hub`](crate::memory::Hub) |
 //! | [`KeySource`] | - (HTTP: `authmesh-oidc`) | a closure or a fixed document: [`crate::memory::FixedKeys`] |
 //! | [`Clock`], [`Entropy`] | - | [`crate::clock`] |
 
@@ -24,7 +24,7 @@ mod log;
 mod members;
 mod store;
 
-pub use authmesh_proto::fill::LeaseOutcome;
+pub use authmesh_proto::fill::{HoldOutcome, LeaseOutcome};
 pub use bus::{Bus, BusEvent, BusStream};
 pub use clock::{Clock, Entropy};
 pub use gossip::{
