@@ -99,8 +99,11 @@ impl Gossip {
             .enumerate()
             .filter(|(at, _)| tell.confirmed & 1 << at != 0);
         let confirmed: Vec<_> = confirmed.map(|(_, name)| (from, *name)).collect();
-        if !confirmed.is_empty() {
-            self.confirm(&confirmed);
+        // Its word counts if it holds this node for a member, and has nobody in its view whom this one does not ask.
+        let merged = self.view.get(&from).and_then(|member| member.merged);
+        let contained = tell.state.view == self.view.digest() || merged == Some(tell.state.view);
+        if !confirmed.is_empty() && tell.state.knows_you && contained {
+            self.confirm(now.boot, &confirmed);
         }
         let Some(claim) = self.on_state(asked, from, &tell.state) else {
             return;

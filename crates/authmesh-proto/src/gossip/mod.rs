@@ -250,7 +250,7 @@ impl Gossip {
             Input::Said(statement) => self.on_said(at, &statement),
             Input::Await(name) => {
                 self.awaited.entry(name).or_default();
-                self.confirm(&[]);
+                self.confirm(at, &[]);
             }
             Input::Unawait(name) => {
                 self.awaited.remove(&name);
@@ -298,7 +298,7 @@ impl Gossip {
         if self.view.try_join(at, &self.config) {
             self.actions.push_back(Action::Tell(Event::TakenIn));
         }
-        self.tell_moved();
+        self.tell_moved(at);
         let _ = marks;
     }
 
@@ -329,7 +329,7 @@ impl Gossip {
         }
     }
 
-    fn tell_moved(&mut self) {
+    fn tell_moved(&mut self, now: Moment) {
         let moved = self.view.take_moved();
         if moved.is_empty() {
             return;
@@ -344,7 +344,7 @@ impl Gossip {
             };
             self.actions.push_back(Action::Tell(event));
         }
-        self.confirm(&[]);
+        self.confirm(now, &[]);
     }
 
     fn on_said(&mut self, now: Moment, statement: &Statement) {
@@ -405,19 +405,20 @@ impl Gossip {
     }
 
     /// Members have confirmed statements; or the view is another one.
-    fn confirm(&mut self, by: &[(Origin, StatementName)]) {
+    fn confirm(&mut self, now: Moment, by: &[(Origin, StatementName)]) {
+        let counts = self.view.speaks_for_all(now, &self.config);
         for (origin, name) in by {
             let Some(confirmed) = self.awaited.get_mut(name) else {
                 continue;
             };
             if self.view.get(origin).is_some() && confirmed.insert(*origin) {
-                let whole = self.view.joined && self.view.iter().all(|(origin, _)| confirmed.contains(origin));
+                let whole = counts && self.view.iter().all(|(origin, _)| confirmed.contains(origin));
                 self.actions.push_back(Action::Confirmed { name: *name, whole });
             }
         }
         // Alone beside a log: what is confirmed stands in the log.
         let alone = self.view.others() == 0 && self.config.has_log;
-        if by.is_empty() && self.view.joined && !alone {
+        if by.is_empty() && counts && !alone {
             for (name, confirmed) in &self.awaited {
                 if self.view.iter().all(|(origin, _)| confirmed.contains(origin)) {
                     self.actions.push_back(Action::Confirmed {

@@ -452,6 +452,13 @@ impl View {
         by_redis.max(self.by_gossip(now, config))
     }
 
+    /// Whether what every member of the view confirms is confirmed: nobody may have been taken in, or hold a lease, without this
+    /// node's word. After the limit others may have dropped it with its whole view.
+    pub(super) fn speaks_for_all(&self, now: Moment, config: &GossipConfig) -> bool {
+        let within = |at: Moment| now.since(at) <= config.redis_limit;
+        self.joined && !self.forgotten && (!config.has_log || self.redis.is_some_and(within))
+    }
+
     fn by_gossip(&self, now: Moment, config: &GossipConfig) -> Moment {
         let mut evidence: Vec<Option<Moment>> = self.members.values().map(|member| member.evidence).collect();
         if !config.has_log {

@@ -1,7 +1,9 @@
 //! Worlds made for one attack each: what chance alone seldom brings about.
 
+use std::time::Duration;
+
 use super::mesh::MeshScene;
-use super::{Bad, Fault, HEALED_WITHIN, Scenario, Way};
+use super::{Bad, Fault, HEALED_WITHIN, Scenario, Way, pick};
 use crate::clock::{MS, SECOND, True};
 use crate::rng::Rng;
 
@@ -25,7 +27,7 @@ pub enum Trap {
     UnknownJoiner,
     /// A node reads Redis and cannot register; the others drop it, then lose Redis.
     Unregistered,
-    /// A node is late with its registration; the others lose Redis.
+    /// A node is late with its registration, and the others lose Redis.
     LateRegistration,
     /// Two nodes that have nothing but each other tell each other of a third.
     EndlessRelay,
@@ -62,6 +64,8 @@ impl Scenario {
         let mut scenario = Self::of_size(seed, nodes);
         let mut scene = MeshScene::calm(nodes, &mut rng);
         scenario.still();
+        // Where little is written, what is stale stays stale.
+        scenario.writes = *pick(&mut rng, &[30, 100, 300]);
         scenario.calm = CALM;
         scenario.end = END;
         let at = SPRINGS + rng.below(SECOND);
@@ -81,6 +85,7 @@ impl Scenario {
                 scenario.faults.push((at, split(&[0, 1])));
             }
             Trap::UnknownJoiner => {
+                scene.redis_limit = Duration::from_secs(3600);
                 scenario.without_redis(at, &[0, 1, 2]);
                 scenario.faults.push((at, split(&[3])));
                 scenario.faults.push((at + SECOND, Fault::Join(3)));
@@ -91,9 +96,10 @@ impl Scenario {
                 scenario.without_redis(at + 20 * SECOND, &[0, 1]);
             }
             Trap::LateRegistration => {
+                scene.patience = 1;
                 scenario.faults.push((at, split(&[2])));
-                scenario.faults.push((at, Fault::Unlisted(2, 8 * SECOND)));
-                scenario.without_redis(at + 8 * SECOND, &[0, 1]);
+                scenario.faults.push((at, Fault::Unlisted(2, 6 * SECOND)));
+                scenario.without_redis(at + 6 * SECOND, &[0, 1]);
             }
             Trap::EndlessRelay => {
                 scenario.without_redis(at, &[0, 1]);
