@@ -170,6 +170,15 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 #[test]
+fn a_statement_reaches_everybody_within_few_rounds() {
+    for nodes in [16, 64, 256] {
+        let spread = authmesh_sim::spread::measure(nodes, 50, 1);
+        assert!(spread.rounds <= (nodes as f64).log2() + 4.0, "{spread:?}");
+        assert!(spread.coherent, "{spread:?}");
+    }
+}
+
+#[test]
 fn a_thousand_nodes() {
     let mut scenario = Scenario::of_size(7, 1000);
     // What matters is the size; a second of a thousand nodes is as much work as a small world's whole life.
