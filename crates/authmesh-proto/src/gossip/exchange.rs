@@ -78,6 +78,9 @@ impl Gossip {
             true => self.view.resolve(&state.evidence),
             false => Vec::new(),
         };
+        if state.origin != from {
+            return None;
+        }
         let member = self.view.get_mut(&from)?;
         member.coherent = state.coherent;
         member.joined = state.joined;
@@ -102,6 +105,10 @@ impl Gossip {
 
     fn on_tell(&mut self, now: Now, from: Origin, asked: Moment, confirm: &[StatementName], tell: Tell, marks: &Marks) {
         let all = self.hear_all(now, Some(from), &tell.statements);
+        // What a later start at its address says proves nothing of it.
+        if tell.state.origin != from {
+            return;
+        }
         let confirmed = confirm
             .iter()
             .enumerate()
