@@ -34,6 +34,15 @@ pub enum Body {
 }
 
 impl Body {
+    /// The number of its kind, as members announce which they know; see [`KINDS`].
+    #[must_use]
+    pub const fn kind(&self) -> u16 {
+        match self {
+            Self::Drop(_) => KIND_DROP,
+            Self::Mark(_) => KIND_MARK,
+        }
+    }
+
     /// Where in the fence it acts.
     #[must_use]
     pub fn slot(&self) -> Slot {

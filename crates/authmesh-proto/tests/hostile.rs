@@ -137,9 +137,15 @@ fn any_record() -> impl Strategy<Value = Record> {
 }
 
 fn any_member() -> impl Strategy<Value = MemberRecord> {
-    let lists = (vec(any::<u8>(), 0..4), vec(any::<u16>(), 0..6));
+    let lists = (
+        vec(any::<u8>(), 0..4),
+        vec(any::<u16>(), 0..6),
+        vec(any::<[u8; 8]>(), 0..4),
+    );
     ("\\PC{0,20}", "\\PC{0,20}", "\\PC{0,20}", lists, any::<u64>()).prop_map(
-        |(name, address, version, (wire_versions, statement_kinds), sequence)| MemberRecord {
+        |(name, address, version, (wire_versions, statement_kinds, view), sequence)| MemberRecord {
+            gossip: address.clone(),
+            view,
             name,
             address,
             version,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use authmesh_proto::crypto::{KeyRing, ScopeKind};
 use authmesh_proto::follower::FollowerConfig;
+use authmesh_proto::gossip::{self, GossipConfig, Peer, Speaks};
 use authmesh_proto::keys::KeyPolicy;
+use authmesh_proto::{statement, wire};
 use opentelemetry::metrics::Meter;
 
 use crate::cache::{Declared, Flights};
@@ -18,9 +20,9 @@ use crate::l1::{Digester, Stores};
 use crate::logout::LogoutRules;
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
-use crate::node::{Codec, Driver, Node, Parts, Ports};
+use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, Sealing};
 use crate::policy::{Policy, Rules};
-use crate::ports::{Bus, Clock, Entropy, KeySource, Log, Members, Store};
+use crate::ports::{Bus, Clock, Entropy, Gossip, GossipNode, KeySource, Log, Members, Store};
 use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
@@ -41,6 +43,8 @@ pub struct Builder {
     cluster: String,
     ring: Option<KeyRing>,
     adapters: Option<Adapters>,
+    gossip: Option<Arc<dyn Gossip>>,
+    gossip_config: GossipConfig,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuers: Vec<(String, Arc<dyn KeySource>, KeyPolicy, Rules)>,
@@ -63,6 +67,8 @@ impl Builder {
             cluster: "authmesh".into(),
             ring: None,
             adapters: None,
+            gossip: None,
+            gossip_config: GossipConfig::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             issuers: Vec::new(),
@@ -123,6 +129,21 @@ impl Builder {
         members: Arc<dyn Members>,
     ) -> Self {
         self.adapters = Some((log, bus, store, members));
+        self
+    }
+
+    /// Joins the cluster by gossip: beside Redis, so that the node stays coherent without it, or alone, without any log.
+    ///
+    /// Every node of a cluster has it, or none. Default: none.
+    pub fn gossip(mut self, adapter: Arc<dyn Gossip>) -> Self {
+        self.gossip = Some(adapter);
+        self
+    }
+
+    /// Periods and limits of gossip. What the node itself knows is set by it: the lease (that of the follower), whether there is
+    /// a log, the seed, and what it understands. Default: [`GossipConfig::default`].
+    pub fn gossip_config(mut self, config: GossipConfig) -> Self {
+        self.gossip_config = config;
         self
     }
 
@@ -216,11 +237,11 @@ impl Builder {
         self
     }
 
-    /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks; a node that could not load them
-    /// starts blind and goes on trying.
+    /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks, and with gossip for the lease; a node
+    /// that could not load them starts blind and goes on trying.
     ///
     /// # Errors
-    /// When settings are missing or contradict each other; nothing is running then.
+    /// When settings are missing or contradict each other, or gossip could not be opened; nothing is running then.
     pub async fn start(mut self) -> Result<AuthMesh, BuildError> {
         if self.cluster.is_empty() || self.cluster.len() > 64 {
             return Err(BuildError::new("cluster", "its name must have 1 to 64 bytes"));
@@ -253,7 +274,8 @@ impl Builder {
                 format!("is shorter than the {longest:?} that an issuer's rules accept"),
             ));
         }
-        let alone = self.adapters.is_none();
+        let has_log = self.adapters.is_some();
+        let alone = !has_log && self.gossip.is_none();
         let (log, bus, store, members) = self.adapters.take().unwrap_or_else(|| {
             let own = Arc::new(memory::Cluster::with(
                 memory::Limits::default(),
@@ -284,6 +306,7 @@ impl Builder {
             }
         };
         let now = self.clock.now().boot;
+        let lease = self.follower.lease;
         let digester = Digester::new(&*self.entropy);
         let codec = Codec::new(&ring, &self.cluster, Arc::clone(&self.entropy));
         let (node, said) = Node::new(Parts {
@@ -304,6 +327,12 @@ impl Builder {
             max_skew: Duration::from_secs(30),
             alone,
         });
+        let gossip = self.gossip.take();
+        let config = GossipConfig {
+            lease,
+            has_log,
+            ..self.gossip_config
+        };
         let mut issuers = BTreeMap::new();
         for (url, source, keys, rules) in std::mem::take(&mut self.issuers) {
             let issuer = Arc::new(Issuer::new(&url, source, keys, now, Arc::downgrade(&node)));
@@ -325,7 +354,11 @@ impl Builder {
             snapshot.load(&node).await?;
             node.tasks.spawn(snapshot.keep(Arc::clone(&node)));
         }
-        node.tasks.spawn(Driver::new(Arc::clone(&node), said).run());
+        let road = match gossip {
+            Some(port) => Some(open_gossip(&node, port, config).await?),
+            None => None,
+        };
+        node.tasks.spawn(Driver::new(Arc::clone(&node), said, road).run());
         node.tasks.spawn(Arc::clone(&node).announce());
         for issuer in shared.issuers.values() {
             node.tasks
@@ -356,11 +389,45 @@ impl Builder {
     }
 }
 
+/// Opens gossip, and gives the node its room.
+async fn open_gossip(node: &Arc<Node>, port: Arc<dyn Gossip>, config: GossipConfig) -> Result<Road, BuildError> {
+    let me = GossipNode {
+        origin: node.origin,
+        name: node.name.clone(),
+        seal: Arc::new(Sealing(Arc::clone(&node.codec))),
+    };
+    let stream = port.open(me).await.map_err(|error| {
+        BuildError::new(
+            "gossip",
+            format!("could not be opened: {error}. Is its address free, and one of this machine?"),
+        )
+    })?;
+    let has_log = config.has_log;
+    let me = Peer {
+        origin: node.origin,
+        address: port.address().map(|address| address.to_string()).unwrap_or_default(),
+        name: node.name.clone(),
+    };
+    let config = GossipConfig {
+        seed: u64::from_le_bytes(node.random()),
+        speaks: Speaks {
+            versions: vec![wire::VERSION],
+            kinds: statement::KINDS.to_vec(),
+        },
+        ..config
+    };
+    let machine = gossip::Gossip::new(config, me, node.now().boot);
+    let (room, told) = Room::new(port, machine, has_log);
+    node.set_gossip(room);
+    Ok(Road::new(stream, told, has_log))
+}
+
 impl AuthMesh {
     async fn await_marks(&self) {
         let loaded = async {
             let mut look = tokio::time::interval(Duration::from_millis(5));
-            while !self.is_ready() {
+            let gossips = self.node().gossip().is_some();
+            while !self.is_ready() || (gossips && !self.node().coherence().is_coherent()) {
                 look.tick().await;
             }
         };

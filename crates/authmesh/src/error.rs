@@ -198,6 +198,12 @@ pub enum RevokeError {
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShutDown,
+    /// A member of the cluster does not know statements of this kind: it would turn blind. Upgrade it first, or forget it.
+    #[error("a member of the cluster does not know statements of kind {kind} yet: upgrade it first, or forget it")]
+    UnknownKind {
+        /// The kind.
+        kind: u16,
+    },
 }
 
 /// Why a batch of revocations was refused. None of them was carried out.

@@ -76,11 +76,11 @@ pub use issuer::IssuerStatus;
 pub use logout::{LogoutError, LogoutRules};
 pub use marks::{BadMarkId, MarkId, MarkInfo, MarkPage, MarkQuery};
 pub use mesh::{AuthMesh, Health, Stats, Status};
-pub use node::{Coherence, Member};
+pub use node::{Coherence, GossipHealth, GossipStats, Member};
 pub use policy::{Policy, Rules, WhenBlind};
 pub use revoke::{
-    Client, CommitState, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session, SigningKey, Subject,
-    Target, Token, WholeIssuer,
+    Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,
+    SigningKey, Subject, Target, Token, WholeIssuer,
 };
 pub use telemetry::Counts;
 pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict};

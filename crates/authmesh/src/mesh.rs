@@ -14,7 +14,7 @@ use crate::cache::{self, Cache, Declared, Flights, Namespace};
 use crate::error::{BuildError, RevokeError, VerifyError};
 use crate::issuer::{Issuer, IssuerStatus};
 use crate::logout::LogoutRules;
-use crate::node::{Coherence, Member, Node};
+use crate::node::{Coherence, GossipHealth, GossipStats, Member, Node};
 use crate::policy::Policy;
 use crate::ports::PortError;
 use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Subjects, Target, say_and_wait};
@@ -66,6 +66,8 @@ pub struct Stats {
     pub marks: usize,
     /// Statements that wait for their commit.
     pub outbox: usize,
+    /// What its gossip did and holds; `None` where it has none.
+    pub gossip: Option<GossipStats>,
 }
 
 /// How a node is.
@@ -82,6 +84,8 @@ pub struct Health {
     pub ready: bool,
     /// Its issuers.
     pub issuers: Vec<IssuerStatus>,
+    /// How it stands with the other members; `None` where it has no gossip.
+    pub gossip: Option<GossipHealth>,
 }
 
 /// One word for a node's health.
@@ -174,7 +178,7 @@ impl AuthMesh {
     /// When the statement was not accepted.
     pub async fn clear(&self) -> Result<bool, RevokeError> {
         let statement = cache::tag_mark(self.node(), self.0.shared.all_verdicts);
-        say_and_wait(self.node(), statement).await.map(|done| done.is_some())
+        say_and_wait(self.node(), statement).await
     }
 
     /// A namespace of the generic cache, for values of type `V`.
@@ -245,6 +249,7 @@ impl AuthMesh {
             entry_bytes: node.l1.entries.weighted_size(),
             marks: node.marks().len(),
             outbox: node.outbox.waiting(),
+            gossip: node.gossip_stats(),
         }
     }
 
@@ -274,21 +279,49 @@ impl AuthMesh {
             },
             ready: self.is_ready(),
             issuers,
+            gossip: self.node().gossip_health(),
         }
     }
 
     /// Whether the node's marks were loaded. Waits for nothing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.node().follower().loaded()
+        let node = self.node();
+        match node.gossip() {
+            None => node.follower().loaded(),
+            // From Redis, or from a coherent member.
+            Some(room) => room.has_log && node.follower().loaded() || room.machine().loaded(),
+        }
     }
 
-    /// The registered members of the cluster, by name.
+    /// Whether statements of a kind may be made: every member of the cluster has announced that it knows it. In a rolling
+    /// upgrade a new kind is used only when the last node of the old version has gone.
+    #[must_use]
+    pub fn may_send(&self, kind: u16) -> bool {
+        self.node().may_send(kind)
+    }
+
+    /// The members of the cluster by name: those that are registered, and, where this node has gossip, those that gossip knows.
     ///
     /// # Errors
-    /// When they could not be read.
+    /// When registrations could not be read; not where this node has gossip, which knows the members of its view.
     pub async fn members(&self) -> Result<Vec<Member>, PortError> {
         self.node().list_members().await
+    }
+
+    /// Forgets a member for good: this start of it, by its incarnation as [`AuthMesh::members`] tells it. No lease and no
+    /// confirmation waits for it any more, and it stays blind until it is started anew. `false`: there is no such member.
+    ///
+    /// For a member that is known to be dead while nothing but its silence tells the others: one that is merely cut off is
+    /// safe to forget, and blind afterwards.
+    ///
+    /// Cancel safety: dropped early, the member may be forgotten, and its registration may still be there. Call it again.
+    ///
+    /// # Errors
+    /// [`PortError::Refused`] for this node itself. When registrations could not be read or removed; not where this node has
+    /// gossip.
+    pub async fn forget_member(&self, incarnation: &str) -> Result<bool, PortError> {
+        self.node().forget_member(incarnation).await
     }
 
     /// The configured issuers.

@@ -93,6 +93,12 @@ counters! {
     logouts_refused: "authmesh.logouts", "outcome" = "refused";
     /// Logout tokens that did nothing: keys could not be asked for, or the mark was not accepted.
     logouts_failed: "authmesh.logouts", "outcome" = "failed";
+    /// Statements applied from gossip before the log had them.
+    gossip_applied: "authmesh.statements", "direction" = "heard";
+    /// Statements that were lost: no member had them. Their channels were voided.
+    gossip_lost: "authmesh.statements", "direction" = "lost";
+    /// Things that members said and that cannot be.
+    gossip_malformed: "authmesh.gossip.malformed";
     /// Sealed values or statements that did not open: forged, moved, truncated, or under a foreign key.
     unopened: "authmesh.unopened";
     /// Snapshots of marks that could not be written.
@@ -120,7 +126,7 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 11] = [
+const DESCRIPTIONS: [(&str, &str); 12] = [
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
@@ -131,7 +137,14 @@ const DESCRIPTIONS: [(&str, &str); 11] = [
     ),
     ("authmesh.keys.fetches", "Key set fetches, by result"),
     ("authmesh.keys.skipped", "Keys of fetched sets that were left out"),
-    ("authmesh.statements", "Statements made and applied"),
+    (
+        "authmesh.statements",
+        "Statements made, applied from the log, heard by gossip, and lost",
+    ),
+    (
+        "authmesh.gossip.malformed",
+        "Things that members said and that cannot be",
+    ),
     ("authmesh.logouts", "Logout tokens of issuers, by outcome"),
     (
         "authmesh.unopened",

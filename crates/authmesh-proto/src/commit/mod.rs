@@ -452,6 +452,18 @@ impl Unpositioned {
         }
     }
 
+    /// How many things are void without a position.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether everything that is void has its position.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a statement that voids it has no position yet.
     #[must_use]
     pub fn holds(&self, voids: &Voids) -> bool {

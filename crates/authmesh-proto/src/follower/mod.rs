@@ -111,8 +111,14 @@ impl Follower {
     /// Until when the node is coherent, counted from before the reads that prove it. [`Moment::ORIGIN`]: never yet.
     #[must_use]
     pub fn coherent_until(&self) -> Moment {
-        let proven = self.channels.iter().map(|channel| channel.proven).min().flatten();
-        proven.map_or(Moment::ORIGIN, |at| at.plus(self.config.lease))
+        self.proven().map_or(Moment::ORIGIN, |at| at.plus(self.config.lease))
+    }
+
+    /// The least, over all channels, of the instants before the reads that proved them current; `None` while one of them was
+    /// never proven.
+    #[must_use]
+    pub fn proven(&self) -> Option<Moment> {
+        self.channels.iter().map(|channel| channel.proven).min().flatten()
     }
 
     /// Whether every channel's marks were loaded at least once.

@@ -92,6 +92,12 @@ impl Gossip {
         })
     }
 
+    /// Whether every member of a member's view is one of this node's.
+    fn has_view_of(&self, from: &Origin, view: u64) -> bool {
+        let merged = self.view.get(from).and_then(|member| member.merged);
+        merged == Some(view) || view == self.view.digest()
+    }
+
     fn on_tell(&mut self, now: Now, from: Origin, asked: Moment, confirm: &[StatementName], tell: Tell, marks: &Marks) {
         let all = self.hear_all(now, Some(from), &tell.statements);
         let confirmed = confirm
@@ -99,10 +105,9 @@ impl Gossip {
             .enumerate()
             .filter(|(at, _)| tell.confirmed & 1 << at != 0);
         let confirmed: Vec<_> = confirmed.map(|(_, name)| (from, *name)).collect();
-        // Its word counts if it holds this node for a member, and has nobody in its view whom this one does not ask.
-        let merged = self.view.get(&from).and_then(|member| member.merged);
-        let contained = tell.state.view == self.view.digest() || merged == Some(tell.state.view);
-        if !confirmed.is_empty() && tell.state.knows_you && contained {
+        // Its word counts if it holds this node for a member; and it may have members that this one lacks: they would have to
+        // confirm it, too. It is asked again.
+        if !confirmed.is_empty() && tell.state.knows_you && self.has_view_of(&from, tell.state.view) {
             self.confirm(now.boot, &confirmed);
         }
         let Some(claim) = self.on_state(asked, from, &tell.state) else {
@@ -113,7 +118,7 @@ impl Gossip {
         if member.pulling.is_some() || !all {
             return;
         }
-        let (since, compared, merged) = (member.since, member.compared, member.merged);
+        let (since, compared) = (member.since, member.compared);
         let mut pending = Pending {
             from,
             claim: Some(claim.clone()),
@@ -123,7 +128,7 @@ impl Gossip {
             whole: since == 0,
         };
         // Nobody's evidence counts whose view has members that this one lacks.
-        if merged != Some(claim.view) && claim.view != self.view.digest() {
+        if !self.has_view_of(&from, claim.view) {
             pending.claim = None;
             self.pull(pending, &Request::View);
             return;

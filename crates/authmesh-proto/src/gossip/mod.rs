@@ -6,7 +6,7 @@
 //!
 //! Broadcasts are best effort. The guarantee is carried by one question, asked all the time: *what have you applied since
 //! version v?* Whoever has applied all of the answer has applied everything that the other one had: it has **evidence** of it
-//! ([`view`]). What does not fit a datagram goes by stream.
+//! (`view`). What does not fit a datagram goes by stream.
 //!
 //! | the answer | what happens |
 //! | --- | --- |
@@ -122,6 +122,12 @@ impl Gossip {
         self.view.lease(now, follower, &self.config)
     }
 
+    /// The ends of the two leases whose later one is [`Gossip::coherent_until`]: by Redis, and by gossip.
+    #[must_use]
+    pub fn leases(&self, now: Moment, follower: Moment) -> (Moment, Moment) {
+        self.view.leases(now, follower, &self.config)
+    }
+
     /// Whether this node was taken in.
     #[must_use]
     pub const fn joined(&self) -> bool {
@@ -176,6 +182,15 @@ impl Gossip {
     #[must_use]
     pub fn all_know_kind(&self, kind: u16) -> bool {
         self.view.iter().all(|(_, member)| member.speaks.kinds.contains(&kind))
+    }
+
+    /// Whether a member has said what it understands, and this kind is not among it.
+    #[must_use]
+    pub fn denies_kind(&self, kind: u16) -> bool {
+        self.view.iter().any(|(_, member)| {
+            let kinds = &member.speaks.kinds;
+            !kinds.is_empty() && !kinds.contains(&kind)
+        })
     }
 
     /// Who has confirmed a statement of this node that is waited for.
@@ -469,9 +484,11 @@ impl Gossip {
         self.awaited.clear();
     }
 
-    /// This node leaves: it asks nobody any more, and answers that it is gone.
-    pub fn leave(&mut self) {
-        self.left = true;
+    /// This node leaves: what it has said and not sent yet is sent; then it asks nobody any more, and answers that it is gone.
+    pub fn leave(&mut self, now: Moment) {
+        if !core::mem::replace(&mut self.left, true) && !self.fresh.is_empty() {
+            self.flush(now);
+        }
         self.view.leave();
     }
 

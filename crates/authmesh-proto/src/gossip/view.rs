@@ -442,14 +442,20 @@ impl View {
 
     /// Until when the node is coherent. `follower`: by its own proofs from Redis.
     pub(super) fn lease(&self, now: Moment, follower: Moment, config: &GossipConfig) -> Moment {
+        let (by_redis, by_gossip) = self.leases(now, follower, config);
+        by_redis.max(by_gossip)
+    }
+
+    /// The same by either road: Redis, gossip.
+    pub(super) fn leases(&self, now: Moment, follower: Moment, config: &GossipConfig) -> (Moment, Moment) {
         if !self.joined || self.forgotten {
-            return Moment::ORIGIN;
+            return (Moment::ORIGIN, Moment::ORIGIN);
         }
         let by_redis = match self.announced {
             Some(at) if config.has_log && self.vouched => follower.min(at.plus(config.registration_life)),
             _ => Moment::ORIGIN,
         };
-        by_redis.max(self.by_gossip(now, config))
+        (by_redis, self.by_gossip(now, config))
     }
 
     /// Whether what every member of the view confirms is confirmed: nobody may have been taken in, or hold a lease, without this

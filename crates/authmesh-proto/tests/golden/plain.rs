@@ -247,6 +247,7 @@ fn a_record() {
 
 const MEMBER: &str = "
     096f72646572732d37660d31302e302e302e373a3739343605302e312e300101030102fbbc02fbfb00
+    0d31302e302e302e373a373934370211111111111111112222222222222222
 ";
 
 #[test]
@@ -262,6 +263,8 @@ fn a_member_record() {
     assert_eq!(reader.list(Reader::byte), [1], "wire versions");
     assert_eq!(reader.list(Reader::varint), [1, 2, 700], "statement kinds");
     assert_eq!(reader.varint(), 251, "sequence");
+    assert_eq!(reader.text(), "10.0.0.7:7947", "gossip");
+    assert_eq!(reader.list(Reader::array::<8>), [[0x11; 8], [0x22; 8]], "view");
     reader.end();
 }
 

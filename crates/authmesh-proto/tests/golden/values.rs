@@ -108,5 +108,7 @@ pub fn member() -> MemberRecord {
         wire_versions: vec![1],
         statement_kinds: vec![1, 2, 700],
         sequence: 251,
+        gossip: "10.0.0.7:7947".into(),
+        view: vec![[0x11; 8], [0x22; 8]],
     }
 }

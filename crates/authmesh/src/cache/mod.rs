@@ -347,7 +347,7 @@ impl Shared {
     }
 
     async fn say(&self, body: Body) -> Result<bool, RevokeError> {
-        say_and_wait(&self.node, body).await.map(|done| done.is_some())
+        say_and_wait(&self.node, body).await
     }
 
     /// Everything that a fill must capture before it reads its source.

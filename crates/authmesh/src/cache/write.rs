@@ -14,12 +14,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Shared};
 use crate::error::WriteError;
-use crate::node::{Done, Writing};
+use crate::node::{Ticket, Writing};
 
 /// The most keys of one write.
 const MAX_KEYS: usize = 64;
@@ -266,16 +266,16 @@ impl Writer {
         held
     }
 
-    fn drops(&self) -> Vec<Option<oneshot::Receiver<Done>>> {
+    fn drops(&self) -> Vec<Option<Ticket>> {
         self.names.iter().map(|name| self.writing.drop_key(*name)).collect()
     }
 
-    async fn committed(&self, drops: Vec<Option<oneshot::Receiver<Done>>>) -> bool {
+    async fn committed(&self, drops: Vec<Option<Ticket>>) -> bool {
         let deadline = Instant::now() + COMMIT_WAIT;
         let mut all = true;
         for drop in drops {
             all &= match drop {
-                Some(done) => timeout_at(deadline, done).await.is_ok_and(|done| done.is_ok()),
+                Some(mut ticket) => ticket.wait(deadline, |progress| progress.committed).await.committed,
                 None => false,
             };
         }

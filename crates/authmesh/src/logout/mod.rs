@@ -20,7 +20,7 @@ use crate::issuer::Issuer;
 use crate::jose::{self, CompactJws, JwsError};
 use crate::mesh::AuthMesh;
 use crate::policy::Rules;
-use crate::revoke::{COMMIT_WAIT, CommitState, FURTHEST_AHEAD, MAX_VALUE, Receipt, ReceiptOf};
+use crate::revoke::{CommitState, FURTHEST_AHEAD, MAX_VALUE, Receipt, ReceiptOf, Wait};
 use crate::verify::{check_signature, claims};
 
 pub use error::LogoutError;
@@ -79,7 +79,7 @@ impl AuthMesh {
         if said.is_new() {
             receipt.log();
         }
-        Ok(receipt.with(said.done_within(COMMIT_WAIT).await))
+        Ok(receipt.once(self.node(), said, &Wait::default()).await)
     }
 
     /// The mark of a logout: the same of the same token, whenever it comes and to whichever node.

@@ -289,6 +289,13 @@ impl Gossip for HubGossip {
         let mut state = self.hub.state();
         if let Some(node) = state.nodes.get_mut(&self.address) {
             node.left = true;
+            let origin = node.me.origin;
+            for node in state.nodes.values_mut() {
+                if node.up.remove(&origin).is_some() {
+                    // A good-bye can be lost, as any datagram can.
+                    let _ = node.events.try_send(GossipEvent::Left(origin));
+                }
+            }
         }
         state.settle();
         Box::pin(std::future::ready(()))

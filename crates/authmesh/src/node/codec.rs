@@ -46,6 +46,11 @@ impl Codec {
         same
     }
 
+    /// Fills `bytes` from the node's random source.
+    pub(crate) fn fill(&self, bytes: &mut [u8]) {
+        self.entropy.fill(bytes);
+    }
+
     pub(crate) fn nonce(&self) -> [u8; NONCE_BYTES] {
         let mut nonce = [0; NONCE_BYTES];
         self.entropy.fill(&mut nonce);

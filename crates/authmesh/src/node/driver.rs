@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use authmesh_proto::commit::{self, Attempt, CommitConfig, Commits};
 use authmesh_proto::follower::{Action, Event, Input};
-use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
+use authmesh_proto::gossip;
+use authmesh_proto::ident::{CHANNELS, ChannelId};
 use authmesh_proto::log::LogEntry;
-use authmesh_proto::statement::{Body, MarkKey};
+use authmesh_proto::statement::Body;
 use authmesh_proto::time::Moment;
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
 use super::Node;
+use super::gossip::{Answering, Fed, Road};
 use super::jobs::{self, Finished, Loaded, Mending};
-use super::outbox::{Done, Said, SaidReceiver};
+use super::outbox::SaidReceiver;
+use super::progress::Awaiting;
 use crate::ports::{BusEvent, BusStream};
 
 /// How often marks that are past are collected: one channel at a time, so that nobody waits long for the map.
@@ -30,34 +33,38 @@ const DRAIN: Duration = Duration::from_secs(2);
 const RESUBSCRIBE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Driver {
-    node: Arc<Node>,
-    said: SaidReceiver,
+    pub(super) node: Arc<Node>,
+    pub(super) said: SaidReceiver,
     /// Statements that are not done. Its moments are of the runtime's clock, counted from `began`.
-    commits: Commits,
-    began: Instant,
-    /// Who waits for a statement, what it marks, and its room in the outbox.
-    awaited: BTreeMap<StatementName, (oneshot::Sender<Done>, Option<MarkKey>, OwnedSemaphorePermit)>,
-    jobs: JoinSet<Finished>,
+    pub(super) commits: Commits,
+    pub(super) began: Instant,
+    /// Who waits for a statement, and its room in the outbox.
+    pub(super) awaiting: Awaiting,
+    /// Gossip, where the node has it.
+    pub(super) road: Option<Road>,
+    /// Takes the answer to the request of a member that is being handled.
+    pub(super) answering: Answering,
+    pub(super) jobs: JoinSet<Finished>,
     /// What a job stands for, should it end without an answer (an adapter panicked).
-    if_lost: HashMap<Id, Finished>,
+    pub(super) if_lost: HashMap<Id, Finished>,
     /// What a channel lacks, found by its last load.
-    lacking: BTreeMap<ChannelId, Mending>,
+    pub(super) lacking: BTreeMap<ChannelId, Mending>,
     /// Channels whose table was found damaged: what it says of its digests is not believed.
-    distrusted: BTreeSet<ChannelId>,
-    bells: Option<BusStream>,
-    next_collect: Moment,
+    pub(super) distrusted: BTreeSet<ChannelId>,
+    pub(super) bells: Option<BusStream>,
+    pub(super) next_collect: Moment,
     /// How many channels were collected.
-    collected: usize,
-    audit_period: Duration,
-    next_audit: Moment,
+    pub(super) collected: usize,
+    pub(super) audit_period: Duration,
+    pub(super) next_audit: Moment,
     /// How many channels were audited; each node begins with another one.
-    audited: usize,
+    pub(super) audited: usize,
     /// A channel was soiled.
-    soiled: Arc<Notify>,
+    pub(super) soiled: Arc<Notify>,
 }
 
 impl Driver {
-    pub(crate) fn new(node: Arc<Node>, said: SaidReceiver) -> Self {
+    pub(crate) fn new(node: Arc<Node>, said: SaidReceiver, road: Option<Road>) -> Self {
         let next_collect = node.now().boot.plus(COLLECT_PERIOD);
         let audit_period = node.follower().config().audit_period;
         let next_audit = node.now().boot.plus(audit_period);
@@ -68,7 +75,9 @@ impl Driver {
             said,
             commits: Commits::new(CommitConfig::default()),
             began: Instant::now(),
-            awaited: BTreeMap::new(),
+            awaiting: Awaiting::default(),
+            road,
+            answering: None,
             jobs: JoinSet::new(),
             if_lost: HashMap::new(),
             lacking: BTreeMap::new(),
@@ -90,8 +99,7 @@ impl Driver {
         self.tick();
         let mut ending: Option<Instant> = None;
         loop {
-            let done = self.commits.is_empty() && !self.node.outbox.is_writing();
-            let over = ending.is_some_and(|end| done || Instant::now() >= end);
+            let over = ending.is_some_and(|end| self.is_done() || Instant::now() >= end);
             if over && self.said.is_empty() {
                 break;
             }
@@ -115,10 +123,21 @@ impl Driver {
                     }
                 }
                 event = next(&mut self.bells), if self.bells.is_some() => self.on_bus(event),
+                came = Road::next(&mut self.road), if self.road.is_some() => self.on_gossip(came),
                 () = tokio::time::sleep(sleep) => self.tick(),
             }
         }
+        self.leave().await;
         self.jobs.shutdown().await;
+    }
+
+    /// Whether nobody has to wait for anything that was said here.
+    fn is_done(&self) -> bool {
+        let by_gossip = self
+            .road
+            .as_ref()
+            .is_none_or(|road| road.has_log || self.awaiting.is_empty());
+        self.commits.is_empty() && by_gossip && !self.node.outbox.is_writing()
     }
 
     fn until_next(&self) -> Duration {
@@ -129,15 +148,19 @@ impl Driver {
             .poll_timeout()
             .min(self.next_collect)
             .min(self.next_audit);
+        let gossip = self
+            .node
+            .gossip()
+            .map_or(Moment::NEVER, |room| room.machine().poll_timeout());
         let commits = self.commits.poll_timeout().since(self.elapsed());
-        next.since(now).min(commits).min(LONGEST_SLEEP)
+        next.min(gossip).since(now).min(commits).min(LONGEST_SLEEP)
     }
 
     fn elapsed(&self) -> Moment {
         Moment::ORIGIN.plus(self.began.elapsed())
     }
 
-    fn spawn(&mut self, if_lost: Finished, job: impl Future<Output = Finished> + Send + 'static) {
+    pub(super) fn spawn(&mut self, if_lost: Finished, job: impl Future<Output = Finished> + Send + 'static) {
         let handle = self.jobs.spawn(job);
         self.if_lost.insert(handle.id(), if_lost);
     }
@@ -170,6 +193,8 @@ impl Driver {
             self.audit();
         }
         self.step(None);
+        self.gossip_tick();
+        self.sweep_awaited();
         self.commit_step(None);
     }
 
@@ -208,17 +233,8 @@ impl Driver {
         }
     }
 
-    fn on_said(&mut self, said: Said) {
-        let mark = match &said.statement.body {
-            Body::Mark(mark) => Some(mark.key),
-            Body::Drop(_) => None,
-        };
-        self.awaited.insert(said.statement.name, (said.done, mark, said.room));
-        self.commit_step(Some(commit::Input::Said(said.statement)));
-    }
-
     /// One step of the commits: what came in, then everything that they want done.
-    fn commit_step(&mut self, input: Option<commit::Input>) {
+    pub(super) fn commit_step(&mut self, input: Option<commit::Input>) {
         let now = self.elapsed();
         match input {
             Some(input) => self.commits.handle(now, input),
@@ -235,15 +251,7 @@ impl Driver {
                 commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
                 commit::Action::Unpositioned(voids) => self.node.unpositioned().add(voids),
                 commit::Action::Soil(channel) => self.node.soil(channel),
-                commit::Action::Done(name, replicas) => {
-                    if let Some((done, mark, _room)) = self.awaited.remove(&name) {
-                        // The caller may have gone; the statement stands all the same.
-                        let _ = done.send(Done { replicas });
-                        if let Some(mark) = mark {
-                            self.node.outbox.mark_done(mark, name, Done { replicas });
-                        }
-                    }
-                }
+                commit::Action::Done(name, replicas) => self.on_logged(name, replicas),
             }
         }
     }
@@ -274,6 +282,10 @@ impl Driver {
             Finished::Loaded(channel, asked, Some(loaded)) => self.on_loaded(channel, asked, loaded),
             Finished::Audited(channel, loaded) => self.on_audited(channel, loaded),
             Finished::Mended => {}
+            Finished::GossipOpened(stream) => self.on_opened(stream),
+            Finished::Answered(exchange, answer) => {
+                self.gossip_step([gossip::Input::Answered { exchange, answer }]);
+            }
             Finished::Committed(name, committed) => {
                 let attempt = match committed {
                     jobs::Commit::Done(committed) => {
@@ -293,7 +305,13 @@ impl Driver {
     }
 
     fn on_loaded(&mut self, channel: ChannelId, asked: Moment, loaded: Loaded) {
-        let Loaded { head, mending, whole } = loaded;
+        let Loaded {
+            head,
+            mending,
+            whole,
+            news,
+        } = loaded;
+        self.feed_news(channel, news);
         self.lacking.insert(channel, mending);
         if whole {
             self.distrusted.remove(&channel);
@@ -306,9 +324,13 @@ impl Driver {
 
     /// The table of a settled channel was compared with what this node holds.
     fn on_audited(&mut self, channel: ChannelId, loaded: Option<Loaded>) {
-        let Some(Loaded { mending, whole, .. }) = loaded else {
+        let Some(Loaded {
+            mending, whole, news, ..
+        }) = loaded
+        else {
             return;
         };
+        self.feed_news(channel, news);
         if !whole {
             // Nobody may have applied anything wrong, but whoever comes next can load nothing.
             self.distrusted.insert(channel);
@@ -327,6 +349,8 @@ impl Driver {
         let node = Arc::clone(&self.node);
         let now = node.now().boot;
         let (mut later, mut passed, mut unmerged) = (Vec::new(), Vec::new(), None);
+        let mut fed = Fed::default();
+        let gossips = self.road.is_some();
         {
             // Held until everything is applied: nobody sees the watermark ahead of the fence.
             let mut follower = node.follower();
@@ -337,23 +361,37 @@ impl Driver {
             while let Some(action) = follower.poll() {
                 match action {
                     Action::Apply(statement, incarnation, position) => {
+                        if gossips {
+                            fed.applies(&node, &statement);
+                        }
                         node.apply(&statement.body, Some((incarnation, position)));
                         if let Body::Drop(name) = &statement.body {
                             node.l1.entries.invalidate(name);
                         }
                         let whole = unmerged.take() != Some(statement.name);
-                        if statement.name.origin == node.origin {
+                        if gossips || statement.name.origin == node.origin {
                             passed.push((statement.name, whole));
                         }
                         node.counters.statements_applied.add();
                     }
                     Action::Unmerged(name) => unmerged = Some(name),
                     Action::BumpChannel(channel) => node.fence.bump_channel(channel),
-                    other => later.push(other),
+                    other => {
+                        if let Action::Tell(event) = &other
+                            && gossips
+                        {
+                            fed.tells(&follower, *event);
+                        }
+                        later.push(other);
+                    }
                 }
             }
-            node.publish_lease(follower.coherent_until());
+            if !gossips {
+                node.publish_lease(follower.coherent_until());
+            }
         }
+        // Publishes the lease, too.
+        self.feed(fed);
         for (name, whole) in passed {
             self.commit_step(Some(commit::Input::Passed { name, whole }));
         }

@@ -6,13 +6,13 @@ use authmesh_proto::crypto::OpenError;
 use authmesh_proto::follower::{Input, OpenedPayload, Refused, Slice};
 use authmesh_proto::ident::{ChannelId, Digest, Incarnation, Nonce, Position, StatementName};
 use authmesh_proto::log::Head;
-use authmesh_proto::marks::{BUCKETS, Buckets, Digests};
+use authmesh_proto::marks::{BUCKETS, Buckets, Digests, bucket_of};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Moment;
 
 use super::Node;
 use super::codec::Unopened;
-use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, PortError, StoredMark};
+use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, GossipStream, PortError, StoredMark};
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,6 +33,9 @@ pub(super) enum Finished {
     Audited(ChannelId, Option<Loaded>),
     Mended,
     Committed(StatementName, Commit),
+    GossipOpened(Option<GossipStream>),
+    /// A member's answer to an exchange.
+    Answered(u64, Option<Vec<u8>>),
 }
 
 /// How an attempt to commit ended.
@@ -88,6 +91,8 @@ pub(super) struct Loaded {
     /// Whether the marks together have the root digest of the head, and every bare statement opens. If not, some are
     /// missing.
     pub(super) whole: bool,
+    /// The buckets into which it brought marks that were not known here.
+    pub(super) news: Buckets,
 }
 
 impl Loaded {
@@ -120,6 +125,7 @@ impl Opened {
             head: self.head,
             mending: Mending::new(lacking, &self.bare, self.garbage),
             whole: self.whole,
+            news: Buckets::NONE,
         };
         (self.marks, loaded)
     }
@@ -141,21 +147,26 @@ pub(super) async fn load(node: &Node, channel: ChannelId, trusted: bool) -> Fini
 }
 
 async fn merge(node: &Node, channel: ChannelId, opened: Opened) -> Loaded {
+    let mut news = Buckets::NONE;
     for (mark, incarnation, position) in &opened.bare {
+        if !node.marks().covers(mark) {
+            news.add(bucket_of(mark.expires));
+        }
         node.apply_mark(mark.clone(), Some((*incarnation, *position)));
     }
     let same = opened.same;
-    let (marks, loaded) = opened.compared(node, channel);
+    let (marks, mut loaded) = opened.compared(node, channel);
     let position = loaded.position();
     let mut marks = marks.into_iter();
     while !marks.as_slice().is_empty() {
         // Checks wait while it holds the lock.
-        node.apply_loaded(marks.by_ref().take(AT_ONCE), position);
+        node.apply_loaded(marks.by_ref().take(AT_ONCE), position, |_, bucket| news.add(bucket));
         tokio::task::yield_now().await;
     }
     if let (Some(position), true) = (position, loaded.whole) {
         node.marks_mut().position_tags(channel, position, same);
     }
+    loaded.news = news;
     loaded
 }
 
@@ -175,15 +186,18 @@ pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finis
     let Some(opened) = load_table(node, channel, known).await else {
         return Finished::Audited(channel, None);
     };
-    let (marks, loaded) = opened.compared(node, channel);
+    let (marks, mut loaded) = opened.compared(node, channel);
     let position = loaded.position();
+    let mut news = Buckets::NONE;
     for (mark, _) in marks {
         let known = node.marks().covers(&mark);
         // A tag that is known keeps its position.
         if !known {
+            news.add(bucket_of(mark.expires));
             node.apply_mark(mark, position);
         }
     }
+    loaded.news = news;
     Finished::Audited(channel, Some(loaded))
 }
 

@@ -5,13 +5,16 @@
 
 mod codec;
 mod driver;
+mod gossip;
 mod jobs;
 mod members;
 mod outbox;
+mod progress;
+mod undone;
 mod wakes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use authmesh_proto::commit::{Unpositioned, Voids};
@@ -20,7 +23,7 @@ use authmesh_proto::follower::{Follower, FollowerConfig};
 use authmesh_proto::freshness::{Fence, MarkEpoch};
 use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Origin, Position};
 use authmesh_proto::log::Head;
-use authmesh_proto::marks::Marks;
+use authmesh_proto::marks::{Marks, bucket_of};
 use authmesh_proto::record::TagPosition;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::{Moment, Now};
@@ -33,9 +36,13 @@ use crate::telemetry::Counters;
 
 pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
+pub use gossip::{GossipHealth, GossipStats};
+pub(crate) use gossip::{Road, Room, Sealing};
 pub use members::Member;
+pub(crate) use members::hex;
 use outbox::Outbox;
-pub(crate) use outbox::{Done, SayError, Writing};
+pub(crate) use outbox::{Once, SayError, Ticket, Writing};
+pub(crate) use progress::Progress;
 use wakes::Wakes;
 
 /// The outside of a node.
@@ -56,12 +63,16 @@ pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) origin: Origin,
     pub(crate) ports: Ports,
-    pub(crate) codec: Codec,
+    pub(crate) codec: Arc<Codec>,
     pub(crate) fence: Fence,
     pub(crate) epoch: MarkEpoch,
     marks: RwLock<Marks>,
     pub(crate) follower: Mutex<Follower>,
     coherent_until: AtomicU64,
+    /// The road without Redis, where there is one. Set before the driver runs.
+    gossip: OnceLock<Room>,
+    /// Channels that were soiled since the driver looked last.
+    soiled: Mutex<Vec<ChannelId>>,
     pub(crate) outbox: Outbox,
     /// What this node has voided with a statement that has no position yet: L2 reads of it are misses.
     unpositioned: Mutex<Unpositioned>,
@@ -122,13 +133,15 @@ impl Node {
             name: parts.name,
             address: parts.address,
             origin: Origin(origin),
-            codec: parts.codec,
+            codec: Arc::new(parts.codec),
             ports: parts.ports,
             fence: Fence::new(),
             epoch: MarkEpoch::new(),
             marks: RwLock::new(Marks::new(parts.mark_cap)),
             follower: Mutex::new(Follower::new(parts.follower, now.boot)),
             coherent_until: AtomicU64::new(if parts.alone { u64::MAX } else { 0 }),
+            gossip: OnceLock::new(),
+            soiled: Mutex::default(),
             outbox,
             unpositioned: Mutex::default(),
             loads: Semaphore::new(jobs::LOADS),
@@ -168,6 +181,28 @@ impl Node {
 
     pub(crate) fn coherence(&self) -> Coherence {
         self.coherence_at(self.now().boot)
+    }
+
+    /// The road without Redis, where the node has it.
+    pub(crate) fn gossip(&self) -> Option<&Room> {
+        self.gossip.get()
+    }
+
+    /// Gives the node its road without Redis. Once, before the driver runs.
+    pub(crate) fn set_gossip(&self, room: Room) {
+        // A second one could not happen, and would change nothing.
+        let _ = self.gossip.set(room);
+    }
+
+    /// Publishes a lease that may be told shorter than it was before: a view that grew asks for more evidence. What was proven
+    /// stays proven, so the longer one holds; but for a node that others hold to be gone.
+    fn publish_longest_lease(&self, until: Moment, gone: bool) {
+        let former = Moment::from_nanos(self.coherent_until.load(Ordering::Acquire));
+        self.publish_lease(if gone {
+            former.min(self.now().boot)
+        } else {
+            former.max(until)
+        });
     }
 
     fn publish_lease(&self, until: Moment) {
@@ -220,12 +255,21 @@ impl Node {
         }
     }
 
-    /// Applies marks of one channel's table, each with its digest, under one lock.
-    fn apply_loaded(&self, marks: impl Iterator<Item = (Mark, Digest)>, position: Option<(Incarnation, Position)>) {
+    /// Applies marks, each with its digest, under one lock; those of a table with its position. `news_in` is told the channel and
+    /// the bucket of each that was not known.
+    fn apply_loaded(
+        &self,
+        marks: impl Iterator<Item = (Mark, Digest)>,
+        position: Option<(Incarnation, Position)>,
+        mut news_in: impl FnMut(ChannelId, usize),
+    ) {
         let (now, mut changed, mut tags) = (self.now(), Vec::new(), Vec::new());
         let mut held = self.marks_mut();
         for mark in marks {
             let (is_tag, scope) = (mark.0.kind == ScopeKind::Tag, mark.0.key.scope);
+            if !held.covers(&mark.0) {
+                news_in(scope.slot().channel, bucket_of(mark.0.expires));
+            }
             let news = held.apply_digested(now, mark, position, &self.codec.namer);
             if is_tag {
                 tags.push(scope.slot());
@@ -254,6 +298,30 @@ impl Node {
         }
         drop(held);
         self.epoch.bump();
+    }
+
+    /// Something in a channel is void that no statement names: here at once, and everywhere by a mint and by gossip.
+    pub(super) fn soil(&self, channel: ChannelId) {
+        self.soil_untold(channel);
+        let mut soiled = self.soiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if !soiled.contains(&channel) {
+            soiled.push(channel);
+        }
+        drop(soiled);
+        self.outbox.soiled().notify_one();
+    }
+
+    /// [`Node::soil`] for the driver, which tells the members itself.
+    fn soil_untold(&self, channel: ChannelId) {
+        // The follower's own bump follows when the driver polls it.
+        self.fence.bump_channel(channel);
+        self.follower().soil(channel);
+        self.outbox.soiled().notify_one();
+    }
+
+    /// The channels that were soiled since the last call.
+    fn take_soiled(&self) -> Vec<ChannelId> {
+        std::mem::take(&mut *self.soiled.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn unpositioned(&self) -> MutexGuard<'_, Unpositioned> {

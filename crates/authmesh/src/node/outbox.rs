@@ -1,19 +1,17 @@
 //! The outbox: statements on their way from a caller to the log.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use authmesh_proto::commit::Voids;
-use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, StatementName};
 use authmesh_proto::marks::Full;
-use authmesh_proto::statement::{Body, Mark, MarkKey, Statement};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use authmesh_proto::statement::{Body, Mark, Statement};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::Node;
+use super::undone::Undone;
+use super::{Node, Progress};
 
 /// How many statements may wait for their commit. At the limit marks fail with `Busy`, and a drop soils its channel: it is
 /// voided whole.
@@ -23,14 +21,32 @@ const CAPACITY: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) statement: Statement,
-    pub(crate) done: oneshot::Sender<Done>,
+    pub(crate) progress: watch::Sender<Progress>,
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// A statement was committed, and this node's own follower has passed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub(crate) replicas: u32,
+/// Waits for what becomes of a statement. Members are asked for their confirmation as long as it is there.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// `None`: it has no name; a whole channel was voided in its place, and nobody is told when that is done.
+    pub(crate) name: Option<StatementName>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl Ticket {
+    fn unnamed() -> Self {
+        Self {
+            name: None,
+            progress: watch::Sender::new(Progress::default()).subscribe(),
+        }
+    }
+
+    /// Waits until that much is known, at most until the deadline; what is known then. Cancel safe.
+    pub(crate) async fn wait(&mut self, deadline: Instant, mut enough: impl FnMut(&Progress) -> bool) -> Progress {
+        // Too late, or the driver has ended: then this is how far it came.
+        let _ = timeout_at(deadline, self.progress.wait_for(|progress| enough(progress))).await;
+        *self.progress.borrow()
+    }
 }
 
 /// Why a statement was not accepted. It has no name and was not applied.
@@ -39,16 +55,18 @@ pub(crate) enum SayError {
     Full(Full),
     Busy,
     ShutDown,
+    /// Not every member knows statements of this kind.
+    UnknownKind(u16),
 }
 
 /// A mark that was said once, however often it was asked for.
 #[derive(Debug)]
 pub(crate) enum Once {
     /// It was said for this caller.
-    Said(oneshot::Receiver<Done>),
-    /// What was said before covers it, and is on its way to the log.
-    OnItsWay(Vec<watch::Receiver<Option<Done>>>),
-    /// What stands in the log covers it.
+    Said(Ticket),
+    /// What was said or heard before covers it, and is on its way.
+    OnItsWay(Vec<StatementName>),
+    /// What is committed covers it.
     Stands,
 }
 
@@ -57,28 +75,7 @@ impl Once {
     pub(crate) const fn is_new(&self) -> bool {
         matches!(self, Self::Said(_))
     }
-
-    /// Waits until it stands in the log; `None` when that takes longer. What stood there already has no replica that was
-    /// asked.
-    pub(crate) async fn done_within(self, at_most: Duration) -> Option<Done> {
-        let deadline = Instant::now() + at_most;
-        match self {
-            Self::Said(done) => timeout_at(deadline, done).await.ok()?.ok(),
-            Self::Stands => Some(Done { replicas: 0 }),
-            Self::OnItsWay(waiting) => {
-                let mut replicas = u32::MAX;
-                for mut one in waiting {
-                    let done = timeout_at(deadline, one.wait_for(Option::is_some)).await.ok()?.ok()?;
-                    replicas = replicas.min(done.as_ref().map_or(0, |done| done.replicas));
-                }
-                Some(Done { replicas })
-            }
-        }
-    }
 }
-
-/// Marks of this node that are not done, by what they are about and their counter in its channel.
-type Undone = BTreeMap<(MarkKey, u64), watch::Sender<Option<Done>>>;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -91,7 +88,7 @@ pub(crate) struct Outbox {
     /// Held while marks are admitted and applied: two callers must not both take the last room in the table.
     admission: Mutex<()>,
     /// Bounded as `said` is.
-    undone: Mutex<Undone>,
+    pub(crate) undone: Undone,
 }
 
 pub(crate) type SaidReceiver = mpsc::UnboundedReceiver<Said>;
@@ -107,24 +104,13 @@ impl Outbox {
             soiled: Arc::default(),
             writing: AtomicUsize::new(0),
             admission: Mutex::new(()),
-            undone: Mutex::default(),
+            undone: Undone::default(),
         };
         (outbox, receiver)
     }
 
     fn counters(&self) -> MutexGuard<'_, [u64; CHANNELS]> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn undone(&self) -> MutexGuard<'_, Undone> {
-        self.undone.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A mark that was said here is done: it stands in the log.
-    pub(super) fn mark_done(&self, key: MarkKey, name: StatementName, done: Done) {
-        if let Some(waiting) = self.undone().remove(&(key, name.counter)) {
-            waiting.send_replace(Some(done));
-        }
     }
 
     fn lock_admission(&self) -> MutexGuard<'_, ()> {
@@ -166,7 +152,7 @@ impl Node {
 
     /// Makes a statement: names it, applies it here, and hands it to the driver for commit. After this call it is in force
     /// on this node and will be committed, whatever the caller does with the receiver.
-    pub(crate) fn say(&self, body: Body) -> Result<oneshot::Receiver<Done>, SayError> {
+    pub(crate) fn say(&self, body: Body) -> Result<Ticket, SayError> {
         match self.admit(std::slice::from_ref(&body)) {
             Ok((room, _admission)) => self.say_admitted(body, room),
             Err(SayError::Busy) => self.without_room(&body).ok_or(SayError::Busy),
@@ -175,7 +161,7 @@ impl Node {
     }
 
     /// Says several, in their order: all are accepted, or none is. Otherwise as [`Node::say`].
-    pub(crate) fn say_all(&self, bodies: Vec<Body>) -> Result<Vec<oneshot::Receiver<Done>>, SayError> {
+    pub(crate) fn say_all(&self, bodies: Vec<Body>) -> Result<Vec<Ticket>, SayError> {
         let (mut room, _admission) = self.admit(&bodies)?;
         let mut receivers = Vec::with_capacity(bodies.len());
         for body in bodies {
@@ -196,9 +182,7 @@ impl Node {
         }
         let _admission = self.outbox.lock_admission();
         if self.marks().covers(&mark) {
-            let undone = self.outbox.undone();
-            let own = undone.range((mark.key, 0)..=(mark.key, u64::MAX));
-            let waiting: Vec<_> = own.map(|(_, one)| one.subscribe()).collect();
+            let waiting = self.outbox.undone.of(mark.key);
             return Ok(if waiting.is_empty() {
                 Once::Stands
             } else {
@@ -226,6 +210,12 @@ impl Node {
         if self.shutdown.is_cancelled() {
             return Err(SayError::ShutDown);
         }
+        for body in bodies {
+            let kind = body.kind();
+            if !self.may_send(kind) {
+                return Err(SayError::UnknownKind(kind));
+            }
+        }
         self.admit_late(bodies)
     }
 
@@ -241,8 +231,8 @@ impl Node {
         Ok((room, admission))
     }
 
-    fn say_admitted(&self, body: Body, room: OwnedSemaphorePermit) -> Result<oneshot::Receiver<Done>, SayError> {
-        let (done, receiver) = oneshot::channel();
+    fn say_admitted(&self, body: Body, room: OwnedSemaphorePermit) -> Result<Ticket, SayError> {
+        let (progress, receiver) = watch::channel(Progress::default());
         let statement = Statement {
             name: self.next_name(body.slot().channel),
             body,
@@ -250,45 +240,34 @@ impl Node {
         if let Some(voids) = Voids::of(&statement.body) {
             self.unpositioned().add(voids);
         }
-        let undone = match &statement.body {
-            // Marks of tags say the same again and again, and are never said once.
-            Body::Mark(mark) if mark.kind != ScopeKind::Tag => Some((mark.key, statement.name.counter)),
-            Body::Mark(_) | Body::Drop(_) => None,
-        };
-        // Before it is in force: who finds it so finds out that it is not done.
-        if let Some(undone) = undone {
-            self.outbox.undone().insert(undone, watch::Sender::new(None));
-        }
+        self.outbox.undone.begin(statement.name, &statement.body);
         self.apply(&statement.body, None);
-        let said = Said { statement, done, room };
+        let name = statement.name;
+        let said = Said {
+            statement,
+            progress,
+            room,
+        };
         if self.outbox.said.send(said).is_err() {
-            if let Some(undone) = undone {
-                self.outbox.undone().remove(&undone);
-            }
+            self.outbox.undone.end(&name);
             return Err(SayError::ShutDown);
         }
         self.counters.statements_made.add();
-        Ok(receiver)
-    }
-
-    /// Has a channel voided whole, everywhere: the driver is woken, and the follower mints as soon as it may.
-    pub(super) fn soil(&self, channel: ChannelId) {
-        self.follower().soil(channel);
-        self.outbox.soiled.notify_one();
+        Ok(Ticket {
+            name: Some(name),
+            progress: receiver,
+        })
     }
 
     /// Voids what a drop names by voiding its whole channel, here now and everywhere by a mint: that needs no room, however
     /// many drops come. A mark has no such way.
-    fn without_room(&self, body: &Body) -> Option<oneshot::Receiver<Done>> {
+    fn without_room(&self, body: &Body) -> Option<Ticket> {
         let Body::Drop(name) = body else { return None };
         let channel = name.slot().channel;
         self.counters.soiled.add();
         tracing::warn!(%channel, "the outbox is full; the whole channel is voided in place of one entry");
-        // Here at once; the follower's own bump follows when the driver polls it.
-        self.fence.bump_channel(channel);
         self.soil(channel);
-        // Nobody is told when the mint is done: this receiver is closed.
-        Some(oneshot::channel().1)
+        Some(Ticket::unnamed())
     }
 }
 
@@ -298,7 +277,7 @@ pub(crate) struct Writing(Arc<Node>);
 impl Writing {
     /// Drops a key that was written; while the node shuts down, too, since the write may have happened. `None`: the driver
     /// has ended, and nobody else hears of it.
-    pub(crate) fn drop_key(&self, name: EntryName) -> Option<oneshot::Receiver<Done>> {
+    pub(crate) fn drop_key(&self, name: EntryName) -> Option<Ticket> {
         let (node, body) = (&*self.0, Body::Drop(name));
         node.l1.entries.invalidate(&name);
         match node.admit_late(std::slice::from_ref(&body)) {

@@ -1,6 +1,7 @@
 //! Revocation: marks, and what became of them.
 
 mod collapse;
+mod confirm;
 mod order;
 mod target;
 
@@ -10,21 +11,23 @@ use std::time::Duration;
 
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::Unix;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::error::{BatchError, RevokeError};
 use crate::mesh::AuthMesh;
-use crate::node::{Done, Node, SayError};
+use crate::node::{Node, Once, Progress, SayError, Ticket};
 use crate::ports::BoxFuture;
 
 pub(crate) use collapse::Subjects;
+pub(crate) use confirm::Wait;
+pub use confirm::{Confirm, Confirmer};
 pub use order::RevocationOrder;
 pub(crate) use target::MAX_VALUE;
 pub use target::{Client, JwtId, Session, SigningKey, Subject, Target, Token, WholeIssuer};
 
-/// How long a caller waits for a commit. The statement is in force here from the start, and is committed in any case.
-pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(2);
+/// How long a caller waits for a confirmation. The statement is in force here from the start, and is committed in any case.
+/// Default.
+const COMMIT_WAIT: Duration = Duration::from_secs(2);
 /// How far ahead of our wall clock a `not_before` may lie: as far as the `iat` of an accepted token can.
 pub(crate) const FURTHEST_AHEAD: Duration = Duration::from_secs(300);
 /// The most revocations in one batch.
@@ -48,13 +51,18 @@ pub struct Receipt {
     pub collapsed: bool,
     /// Until when the mark is kept: no token that it voids can be valid then.
     pub expires: Unix,
+    /// Members that have confirmed it by gossip when the wait ended, by name. Empty without gossip.
+    pub confirmed_by: Vec<Confirmer>,
+    /// Members of this node's view that had not by then, by name. Empty without gossip.
+    pub missing: Vec<Confirmer>,
 }
 
-/// Whether a statement is known to stand in the log.
+/// Whether no coherent node can go on without a statement for longer than one lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommitState {
-    /// It stands in the log, and this node has seen it come back.
+    /// It stands in the log, and this node has seen it come back while no other could hold it to be gone; or every member of
+    /// its view has applied it.
     Committed,
     /// It is in force on this node, and is being committed; nobody has confirmed it yet. It is never rolled back.
     Unconfirmed,
@@ -69,11 +77,29 @@ pub enum CommitState {
 pub struct Revocation<'a> {
     mesh: &'a AuthMesh,
     order: RevocationOrder,
+    wait: Wait,
 }
 
 impl<'a> Revocation<'a> {
     pub(crate) fn new(mesh: &'a AuthMesh, order: RevocationOrder) -> Self {
-        Self { mesh, order }
+        Self {
+            mesh,
+            order,
+            wait: Wait::default(),
+        }
+    }
+
+    /// What to wait for. Default: [`Confirm::Committed`].
+    pub fn confirm(mut self, confirm: Confirm) -> Self {
+        self.wait.confirm = confirm;
+        self
+    }
+
+    /// How long to wait for it, from when the mark is in force here. The receipt then says how far it came; the mark is
+    /// committed in any case. Default: 2 s.
+    pub fn deadline(mut self, at_most: Duration) -> Self {
+        self.wait.at_most = at_most;
+        self
     }
 
     fn map(mut self, change: impl FnOnce(RevocationOrder) -> RevocationOrder) -> Self {
@@ -109,9 +135,10 @@ impl<'a> Revocation<'a> {
     async fn carry_out(self) -> Result<Receipt, RevokeError> {
         let node = self.mesh.node();
         let (receipt, mark) = self.order.mark(self.mesh).await?;
-        let done = node.say(Body::Mark(mark))?;
+        let ticket = node.say(Body::Mark(mark))?;
         receipt.log();
-        Ok(receipt.with(done_by(Instant::now() + COMMIT_WAIT, done).await))
+        let deadline = self.wait.until();
+        Ok(receipt.when(node, ticket, &self.wait, deadline).await)
     }
 }
 
@@ -126,7 +153,7 @@ impl<'a> IntoFuture for Revocation<'a> {
 
 /// Several revocations at once. `.await` carries them out: all of them or none, in the order given, with one receipt each.
 ///
-/// At most 1,000. They are committed side by side and waited for together, 2 s in all.
+/// At most 1,000. They are committed side by side and waited for together, by default 2 s in all.
 ///
 /// Cancel safety: as [`Revocation`]; no mark is in force before every target is known.
 #[must_use = "a batch does nothing until it is awaited"]
@@ -134,11 +161,28 @@ impl<'a> IntoFuture for Revocation<'a> {
 pub struct RevocationBatch<'a> {
     mesh: &'a AuthMesh,
     orders: Vec<RevocationOrder>,
+    wait: Wait,
 }
 
 impl<'a> RevocationBatch<'a> {
     pub(crate) fn new(mesh: &'a AuthMesh, orders: Vec<RevocationOrder>) -> Self {
-        Self { mesh, orders }
+        Self {
+            mesh,
+            orders,
+            wait: Wait::default(),
+        }
+    }
+
+    /// What to wait for, of each. Default: [`Confirm::Committed`].
+    pub fn confirm(mut self, confirm: Confirm) -> Self {
+        self.wait.confirm = confirm;
+        self
+    }
+
+    /// How long to wait in all. As [`Revocation::deadline`]. Default: 2 s.
+    pub fn deadline(mut self, at_most: Duration) -> Self {
+        self.wait.at_most = at_most;
+        self
     }
 
     /// Why, for people, of those that give no reason of their own. At most 256 bytes.
@@ -169,12 +213,13 @@ impl<'a> RevocationBatch<'a> {
             marks.push((receipt, Body::Mark(mark)));
         }
         let (receipts, bodies): (Vec<_>, Vec<_>) = marks.into_iter().unzip();
-        let said = self.mesh.node().say_all(bodies).map_err(|error| whole(error.into()))?;
+        let node = self.mesh.node();
+        let said = node.say_all(bodies).map_err(|error| whole(error.into()))?;
         receipts.iter().for_each(ReceiptOf::log);
-        let deadline = Instant::now() + COMMIT_WAIT;
+        let deadline = self.wait.until();
         let mut out = Vec::with_capacity(receipts.len());
-        for (receipt, done) in receipts.into_iter().zip(said) {
-            out.push(receipt.with(done_by(deadline, done).await));
+        for (receipt, ticket) in receipts.into_iter().zip(said) {
+            out.push(receipt.when(node, ticket, &self.wait, deadline).await);
         }
         Ok(out)
     }
@@ -222,17 +267,42 @@ impl ReceiptOf {
         tracing::info!(target: "authmesh::audit", %scope, %issuer, %by, collapsed, "revoked");
     }
 
-    pub(crate) fn with(self, done: Option<Done>) -> Receipt {
+    /// Waits; then says how far it came.
+    async fn when(self, node: &Node, mut ticket: Ticket, wait: &Wait, deadline: Instant) -> Receipt {
+        let progress = wait.wait(node, &mut ticket, deadline).await;
+        let (confirmed_by, missing) = confirm::named(node, &ticket);
+        self.with(progress, confirmed_by, missing)
+    }
+
+    /// Waits for a mark that somebody else may have said before.
+    pub(crate) async fn once(self, node: &Node, said: Once, wait: &Wait) -> Receipt {
+        let deadline = wait.until();
+        let committed = match said {
+            Once::Said(ticket) => return self.when(node, ticket, wait, deadline).await,
+            Once::OnItsWay(names) => node.outbox.undone.ended(&names, deadline).await,
+            Once::Stands => true,
+        };
+        // Nobody was asked for a copy.
+        let progress = Progress {
+            committed,
+            ..Progress::default()
+        };
+        self.with(progress, Vec::new(), Vec::new())
+    }
+
+    fn with(self, progress: Progress, confirmed_by: Vec<Confirmer>, missing: Vec<Confirmer>) -> Receipt {
         Receipt {
-            state: match done {
-                Some(_) => CommitState::Committed,
-                None => CommitState::Unconfirmed,
+            state: match progress.committed {
+                true => CommitState::Committed,
+                false => CommitState::Unconfirmed,
             },
-            single_copy: done.is_none_or(|done| done.replicas == 0),
+            single_copy: !progress.has_copy(),
             scope: self.scope,
             not_before: self.not_before,
             collapsed: self.collapsed,
             expires: self.expires,
+            confirmed_by,
+            missing,
         }
     }
 }
@@ -243,16 +313,15 @@ impl From<SayError> for RevokeError {
             SayError::Full(full) => Self::Full { cap: full.cap },
             SayError::Busy => Self::Busy,
             SayError::ShutDown => Self::ShutDown,
+            SayError::UnknownKind(kind) => Self::UnknownKind { kind },
         }
     }
 }
 
-/// Makes a statement and waits for its commit; `None` when the wait was too long.
-pub(crate) async fn say_and_wait(node: &Arc<Node>, body: Body) -> Result<Option<Done>, RevokeError> {
-    let done = node.say(body)?;
-    Ok(done_by(Instant::now() + COMMIT_WAIT, done).await)
-}
-
-async fn done_by(deadline: Instant, done: oneshot::Receiver<Done>) -> Option<Done> {
-    timeout_at(deadline, done).await.ok().and_then(Result::ok)
+/// Makes a statement and waits for its commit; `false` when the wait was too long.
+pub(crate) async fn say_and_wait(node: &Arc<Node>, body: Body) -> Result<bool, RevokeError> {
+    let mut ticket = node.say(body)?;
+    let deadline = Instant::now() + COMMIT_WAIT;
+    let Progress { committed, .. } = ticket.wait(deadline, |progress| progress.committed).await;
+    Ok(committed)
 }

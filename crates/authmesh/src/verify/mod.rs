@@ -160,9 +160,7 @@ impl Verifier {
         let node = &self.shared.node;
         node.l1.verdicts.invalidate(&self.digest(token));
         let name = node.codec.namer.entry(VERDICTS, token);
-        crate::revoke::say_and_wait(node, authmesh_proto::statement::Body::Drop(name))
-            .await
-            .map(|done| done.is_some())
+        crate::revoke::say_and_wait(node, authmesh_proto::statement::Body::Drop(name)).await
     }
 
     fn digest(&self, token: &[u8]) -> TokenDigest {

@@ -2,6 +2,7 @@
 
 mod hooked;
 mod issuer;
+mod sites;
 mod sources;
 mod wire;
 
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use hooked::HookedClock;
 pub(crate) use issuer::{TestIssuer, twin};
+pub(crate) use sites::{Place, Site, pass};
 pub(crate) use sources::{BlockedKeys, DatedKeys};
 pub(crate) use wire::{Bells, Wire};
 

@@ -154,7 +154,8 @@ fn a_new_start_at_the_same_name_and_address_has_the_place_of_the_former() {
 fn a_node_that_leaves_is_not_waited_for() {
     let mut net = Net::of(3, &config());
     net.secs(3);
-    net.node_mut(3).gossip.leave();
+    let now = net.now.boot;
+    net.node_mut(3).gossip.leave(now);
     // Its good-bye reaches one of them only.
     net.input(1, Input::Gone(peer(3).origin));
     net.secs(4);
@@ -466,4 +467,26 @@ fn a_joiner_believes_a_member_about_who_is_gone() {
     }
     assert!(net.node(3).gossip.joined());
     assert!(net.node(3).gossip.members().all(|(member, ..)| member != peer(9)));
+}
+
+#[test]
+fn a_confirmation_counts_when_the_members_of_whoever_gives_it_are_known() {
+    let mut net = Net::of(2, &config());
+    net.secs(3);
+    // 1 sleeps while 2 takes 3 in, of which 1 hears nothing.
+    let sleeper = net.nodes.remove(&1).unwrap();
+    net.start(3, config());
+    net.secs(1);
+    net.nodes.insert(1, sleeper);
+    net.cut.extend([(1, 3), (3, 1)]);
+    let name = net.revoke(1, "alice");
+    net.secs(2);
+    assert!(net.has(2, "alice"));
+    assert!(
+        !net.node(1).whole.contains(&name),
+        "3 has confirmed nothing, and may be coherent"
+    );
+    net.heal();
+    net.secs(2);
+    assert!(net.node(1).whole.contains(&name));
 }
