@@ -87,10 +87,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             "--announces" => options.announces = true,
             "--trap" => {
                 let name = arguments.next().unwrap_or_default();
-                let known = Trap::ALL
-                    .into_iter()
-                    .chain(Trap::OPEN)
-                    .find(|trap| format!("{trap:?}") == name);
+                let known = Trap::ALL.into_iter().find(|trap| format!("{trap:?}") == name);
                 options.trap =
                     Some(known.ok_or_else(|| format!("there is no trap {name:?}; there are {:?}", Trap::ALL))?);
             }

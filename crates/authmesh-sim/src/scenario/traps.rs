@@ -41,11 +41,8 @@ pub enum Trap {
 }
 
 impl Trap {
-    /// Those that catch nodes: an open hole.
-    pub const OPEN: [Self; 1] = [Self::FreshProof];
-
-    /// Every other trap.
-    pub const ALL: [Self; 8] = [
+    /// Every trap.
+    pub const ALL: [Self; 9] = [
         Self::RedisAlone,
         Self::BlindMajority,
         Self::UnknownJoiner,
@@ -54,6 +51,7 @@ impl Trap {
         Self::EndlessRelay,
         Self::ProofBeforeStatement,
         Self::Chain,
+        Self::FreshProof,
     ];
 }
 
