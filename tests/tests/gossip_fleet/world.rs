@@ -1,5 +1,6 @@
 //! Sixteen processes, and what a test does with them.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,7 +15,6 @@ use authmesh_tests::proxy::{Faults, Mesh, Node};
 use authmesh_tests::tools;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
 
 use crate::watch::Asker;
 
@@ -29,12 +29,17 @@ const CONFIRM_SECONDS: u32 = 12;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Two fleets at once would measure each other.
-static TURN: Mutex<()> = Mutex::const_new(());
-
-/// Waits for the tests before this one.
-pub(crate) async fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().await
+/// Waits for the tests before this one: two fleets at once would measure each other. The lock is a file's, since some runners
+/// start a process for each test; it ends with the file.
+pub(crate) async fn turn() -> File {
+    let folder = tools::target_dir().join("tmp");
+    let waiting = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = File::create(folder.join("gossip-fleet.lock")).unwrap();
+        file.lock().unwrap();
+        file
+    });
+    waiting.await.unwrap()
 }
 
 /// Whether this run takes its time.
@@ -53,13 +58,13 @@ pub(crate) struct World {
     /// The proxy. None: namespaces, and the kernel makes the faults.
     mesh: Option<Mesh>,
     folder: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _turn: File,
 }
 
 impl World {
     /// Sixteen nodes behind the proxy, all coherent.
     pub(crate) async fn start(seed: u64) -> Self {
-        let turn = TURN.lock().await;
+        let turn = turn().await;
         let mesh = Mesh::new(seed);
         let nodes: Vec<Node> = (0..SIZE).map(|_| mesh.join()).collect();
         let places: Vec<_> = nodes.iter().map(|node| (node.bind, node.advertise)).collect();
@@ -76,7 +81,7 @@ impl World {
 
     /// Sixteen nodes, each in a namespace of its own, all coherent.
     pub(crate) async fn start_in(spaces: Namespaces, idp: Idp) -> Self {
-        let turn = TURN.lock().await;
+        let turn = turn().await;
         let place = |index| {
             let address = SocketAddr::from((spaces.address(index), 7946));
             (address, address)
@@ -86,7 +91,7 @@ impl World {
     }
 
     async fn launch(
-        turn: MutexGuard<'static, ()>,
+        turn: File,
         idp: Idp,
         mesh: Option<Mesh>,
         nodes: Vec<Node>,
