@@ -328,7 +328,7 @@ async fn meshes_side_by_side_do_not_meet() {
 async fn what_passes_a_link_is_kept_and_can_be_sent_again_or_forged_by_somebody_on_the_way() {
     let mesh = Mesh::new(1);
     let (a, b) = (Peer::join(&mesh).await, Peer::join(&mesh).await);
-    let way = mesh.faults().one_way(&a.node, &b.node);
+    let way = mesh.faults().one_way(a.node, b.node);
     a.say("not kept", &b).await;
     b.hears(&["not kept"]).await;
     way.capture();

@@ -61,7 +61,6 @@ impl Asker {
     }
 
     /// Asks each of some nodes once.
-    #[allow(clippy::needless_pass_by_value)]
     pub(crate) async fn each_says(&self, who: &[usize], path: &'static str, token: &str, status: u16, why: &str) {
         let mut asking = JoinSet::new();
         for &index in who {

@@ -216,7 +216,10 @@ impl View {
             if !peer.address.is_empty() {
                 member.address.clone_from(&peer.address);
             }
-            member.name.clone_from(&peer.name);
+            // Whoever asks while SWIM has given it up is known by its origin alone: what is known of it stays.
+            if !peer.name.is_empty() {
+                member.name.clone_from(&peer.name);
+            }
             return true;
         }
         if self.members.len() + 1 >= cap {

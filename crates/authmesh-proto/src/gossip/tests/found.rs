@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
-use super::net::{Net, peer};
+use super::net::{Net, config, peer};
 use super::{GossipConfig, Input, Moment, Peer, beside_a_log};
 use crate::gossip::Registered;
+use crate::gossip::message::Request;
 use crate::ident::Origin;
 
 fn registered(peer: Peer, still_for: Duration, moves: bool) -> Registered {
@@ -175,4 +176,42 @@ fn whoever_comes_to_a_cluster_need_not_find_as_many_as_found_one() {
     );
     net.secs(3);
     assert!(net.coherent(1) && net.coherent(2));
+}
+
+/// Sixteen real processes found it: whoever asks while SWIM has given it up comes without its name.
+#[test]
+fn a_member_that_asks_without_its_name_keeps_it_and_so_its_place_for_a_new_start() {
+    let mut net = Net::of(3, &config());
+    net.secs(3);
+    for number in [1, 2] {
+        let from = Peer {
+            name: Default::default(),
+            ..peer(3)
+        };
+        let asked = Input::Asked {
+            token: 3 << 48 | 999_999,
+            from,
+            request: Request::View.encode(),
+            limit: 1200,
+        };
+        net.input(number, asked);
+        let names = net.node(number).gossip.members().map(|(peer, ..)| peer.name);
+        assert!(
+            names.into_iter().all(|name| !name.is_empty()),
+            "node {number} knows its name"
+        );
+    }
+    net.nodes.remove(&3);
+    net.secs(4);
+    assert!(!net.coherent(1));
+    let again = Peer {
+        origin: Origin([33; 16]),
+        ..peer(3)
+    };
+    net.start_as(3, again, config());
+    net.secs(2);
+    assert!(
+        (1..=3).all(|number| net.coherent(number)),
+        "it has the place of the former"
+    );
 }

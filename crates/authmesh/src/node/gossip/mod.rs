@@ -5,6 +5,7 @@
 mod metrics;
 mod report;
 mod road;
+mod strangers;
 
 use std::fmt;
 use std::net::SocketAddr;

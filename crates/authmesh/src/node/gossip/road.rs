@@ -14,6 +14,7 @@ use authmesh_proto::time::Moment;
 use tokio::sync::oneshot;
 use tokio_stream::StreamExt as _;
 
+use super::strangers::Strangers;
 use super::{Room, Sealing, Told, ToldReceiver, commit_wait, free, peer_of, port_peer};
 use crate::node::Node;
 use crate::node::driver::Driver;
@@ -33,6 +34,7 @@ pub(crate) struct Road {
     /// What the machine was told last.
     dirty: Vec<ChannelId>,
     proven: Option<Moment>,
+    strangers: Strangers,
 }
 
 /// What came in by gossip.
@@ -49,6 +51,7 @@ impl Road {
             has_log,
             dirty: Vec::new(),
             proven: None,
+            strangers: Strangers::default(),
         }
     }
 
@@ -213,6 +216,9 @@ impl Driver {
         let mut inputs = VecDeque::new();
         self.one_step(&node, room, None, &mut inputs);
         self.gossip_step(inputs);
+        if let Some(road) = &mut self.road {
+            road.strangers.look(node.now().boot, &room.port.counts());
+        }
     }
 
     fn one_step(&mut self, node: &Arc<Node>, room: &Room, input: Option<Input>, more: &mut VecDeque<Input>) {
