@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use authmesh_sim::rules::{Control, Rules};
-use authmesh_sim::scenario::Scenario;
+use authmesh_sim::scenario::{Roads, Scenario};
 use authmesh_sim::simulate;
 use authmesh_sim::trace::Seconds;
 use authmesh_sim::world::{Outcome, Tally};
@@ -14,7 +14,7 @@ use authmesh_sim::world::{Outcome, Tally};
 const HELP: &str = "\
 Runs seeds of the virtual-time cluster and checks the invariants after each step.
 
-Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes] [--announces]
+Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes] [--announces] [--roads ROADS]
 
   --seeds N      how many seeds to run (default: 200)
   --from SEED    the first seed (default: 0)
@@ -23,6 +23,7 @@ Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-
   --keep-going   do not stop at the first violation
   --without RULE    leave out a rule of the nodes, to see what happens: NoBump, NoFence, ...
   --deposed-writes  a deposed primary takes writes
+  --roads ROADS  log, both or gossip (default: chosen by the seed)
   --announces    statements are announced in the log while their slot moves
 
 Exit codes: 0 everything held, 1 something did not, 2 the arguments are wrong.";
@@ -39,6 +40,7 @@ struct Options {
     without: Option<Control>,
     deposed_writes: bool,
     announces: bool,
+    roads: Option<Roads>,
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
@@ -51,6 +53,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
         without: None,
         deposed_writes: false,
         announces: false,
+        roads: None,
     };
     while let Some(argument) = arguments.next() {
         let mut number = |low: u64, high: u64| {
@@ -73,6 +76,14 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             }
             "--deposed-writes" => options.deposed_writes = true,
             "--announces" => options.announces = true,
+            "--roads" => {
+                options.roads = Some(match arguments.next().as_deref() {
+                    Some("log") => Roads::Log,
+                    Some("both") => Roads::Both,
+                    Some("gossip") => Roads::Gossip,
+                    other => return Err(format!("--roads takes log, both or gossip, not {other:?}")),
+                });
+            }
             other => return Err(format!("{other:?} is no option; see --help")),
         }
     }
@@ -82,7 +93,10 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
 fn run_one(seed: u64, options: &Options) -> Outcome {
     let mut scenario = match options.nodes {
         Some(nodes) => Scenario::of_size(seed, nodes),
-        None => Scenario::of(seed),
+        None => match options.roads {
+            Some(roads) => Scenario::on(seed, roads),
+            None => Scenario::mixed(seed),
+        },
     };
     scenario.deposed_writes = options.deposed_writes;
     scenario.announces = options.announces;

@@ -33,6 +33,12 @@ pub enum Control {
     DeposedFollowed,
     /// A commit is tried once.
     NoRetry,
+    /// A majority of the view confirms a statement.
+    MajorityConfirms,
+    /// A proof is told to gossip before what it counts on.
+    ProvenBeforeApplied,
+    /// Relayed evidence comes without its age.
+    AgesLost,
 }
 
 impl Control {

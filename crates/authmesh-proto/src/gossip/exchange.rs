@@ -185,6 +185,7 @@ impl Gossip {
                 }
                 let room = self.config.member_cap;
                 for peer in members.iter().take(room) {
+                    self.part_if_former(peer);
                     self.view.hear_say(now.boot, peer, room);
                 }
                 let joined = self

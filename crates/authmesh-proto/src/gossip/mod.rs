@@ -236,7 +236,12 @@ impl Gossip {
                 }
             }
             Input::Gone(origin) => self.part(origin),
-            Input::Registered(asked, list) => self.view.registered(at, asked, list, &self.config),
+            Input::Registered(asked, list) => {
+                for registered in &list {
+                    self.part_if_former(&registered.peer);
+                }
+                self.view.registered(at, asked, list, &self.config);
+            }
             Input::Announced(asked) => self.view.announced(at, asked, &self.config),
             Input::Proven(proven) => {
                 self.follower_until = proven.plus(self.config.lease);
@@ -305,6 +310,14 @@ impl Gossip {
             && let Some(member) = self.view.get_mut(&peer.origin)
         {
             member.is_up = true;
+        }
+    }
+
+    /// An earlier start of this node stands in records and views of others: it has ended.
+    fn part_if_former(&mut self, peer: &Peer) {
+        let is_here = !peer.address.is_empty() && (&peer.address, &peer.name) == (&self.me.address, &self.me.name);
+        if is_here && peer.origin != self.me.origin {
+            self.part(peer.origin);
         }
     }
 

@@ -264,6 +264,7 @@ impl View {
         let mut named = BTreeSet::new();
         for registered in list {
             let origin = registered.peer.origin;
+            // Whoever was dropped comes back when its record moves, not because it still stands there.
             let moves = registered.moves && registered.still_for < config.gone_after;
             if origin == self.me || self.dropped.contains(&origin) && !moves {
                 continue;
@@ -420,22 +421,23 @@ impl View {
         if self.joined {
             return false;
         }
+        let is_cluster = self.members.values().any(|member| member.joined);
         let knows_whom = match config.has_log {
-            true => lists_all || self.members.values().any(|member| member.joined),
-            false => self.members.len() + 1 >= config.expect,
+            true => lists_all || is_cluster,
+            // Whoever comes to a cluster need not find as many as those that found one.
+            false => is_cluster || self.members.len() + 1 >= config.expect,
         };
-        let founds = !config.has_log && self.founds(now, config);
+        let founds = !config.has_log && self.founds();
         self.joined = knows_whom && (self.loaded || founds);
         self.loaded |= self.joined;
         self.joined
     }
 
     /// Without a log: whether nobody is a cluster yet, and everything that anybody brought along is applied here.
-    fn founds(&self, now: Moment, config: &GossipConfig) -> bool {
-        self.members.values().all(|member| {
-            let fresh = member.completed.is_some_and(|at| now.since(at) < config.lease);
-            !member.joined && !member.coherent && member.compared && fresh
-        })
+    fn founds(&self) -> bool {
+        // How old that is does not matter: the lease wants evidence of everybody, and looks at its age.
+        let is_alike = |member: &Member| !member.joined && !member.coherent && member.compared;
+        self.members.values().all(is_alike)
     }
 
     /// Until when the node is coherent. `follower`: by its own proofs from Redis.
