@@ -17,32 +17,32 @@ const LIE: u64 = 16_384;
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
     /// The instant before the question.
-    asked: Moment,
-    version: u64,
-    said: u64,
-    ages: Vec<(Origin, Duration)>,
-    redis_age: Option<Duration>,
+    pub(super) asked: Moment,
+    pub(super) version: u64,
+    pub(super) said: u64,
+    pub(super) ages: Vec<(Origin, Duration)>,
+    pub(super) redis_age: Option<Duration>,
     /// It is coherent, and a member: whoever takes over from it has what the cluster has.
-    sound: bool,
-    view: u64,
+    pub(super) sound: bool,
+    pub(super) view: u64,
 }
 
 /// An exchange by stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Pending {
     pub(super) from: Origin,
-    claim: Option<Claim>,
-    step: Step,
+    pub(super) claim: Option<Claim>,
+    pub(super) step: Step,
     /// Buckets whose marks have to come.
-    buckets: Vec<(u8, u8)>,
+    pub(super) buckets: Vec<(u8, u8)>,
     /// Counters to be taken over in the end, after a comparison of everything.
-    counters: Option<Vec<Counted>>,
+    pub(super) counters: Option<Vec<Counted>>,
     /// Whether it is about everything that the member ever applied.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
-#[derive(Debug)]
-enum Step {
+#[derive(Debug, Clone)]
+pub(super) enum Step {
     View,
     Changes { since: u64 },
     Everything { asked: Moment, mine: Vec<Counted> },

@@ -23,7 +23,7 @@ const MAX_GONE: usize = 4096;
 /// A step of an age in [`State::evidence`](super::State).
 const AGE_STEP: Duration = Duration::from_millis(20);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) address: String,
     pub(super) name: String,
@@ -32,9 +32,9 @@ pub(super) struct Member {
     /// Whether it was registered when the registrations were read last.
     pub(super) registered: bool,
     /// When its registration was last seen to move, or for the first time.
-    moved: Moment,
+    pub(super) moved: Moment,
     /// Whether it was seen to move.
-    moves: bool,
+    pub(super) moves: bool,
     /// Whether it said that this node is in its view, since this node's registration lapsed last.
     pub(super) knows_me: bool,
     /// The instant up to which everything that it had applied is applied here.
@@ -88,15 +88,15 @@ pub(super) enum Moved {
     Left(Origin),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct View {
-    me: Origin,
-    members: BTreeMap<Origin, Member>,
-    gone: BTreeSet<Origin>,
-    gone_by_age: VecDeque<Origin>,
+    pub(super) me: Origin,
+    pub(super) members: BTreeMap<Origin, Member>,
+    pub(super) gone: BTreeSet<Origin>,
+    pub(super) gone_by_age: VecDeque<Origin>,
     /// Members that this node has dropped since their registration lapsed. They come back when they are heard.
-    dropped: BTreeSet<Origin>,
-    moved: Vec<Moved>,
+    pub(super) dropped: BTreeSet<Origin>,
+    pub(super) moved: Vec<Moved>,
     /// This node itself is gone, for others.
     pub(super) forgotten: bool,
     /// This node was taken in: every member of its view had it in its own.
@@ -108,13 +108,13 @@ pub(super) struct View {
     /// The instant of the newest proof by Redis that is applied here, of this node or relayed.
     pub(super) redis: Option<Moment>,
     /// The instant of the newest own proof.
-    own_redis: Option<Moment>,
+    pub(super) own_redis: Option<Moment>,
     /// When this node's registration was last written, counted from before.
-    announced: Option<Moment>,
+    pub(super) announced: Option<Moment>,
     /// When it was first known to be written, since it lapsed last.
-    announced_since: Option<Moment>,
+    pub(super) announced_since: Option<Moment>,
     /// The instant before the newest read of all registrations.
-    listed: Option<Moment>,
+    pub(super) listed: Option<Moment>,
 }
 
 impl View {
