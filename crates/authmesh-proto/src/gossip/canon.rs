@@ -14,6 +14,14 @@ fn age(now: Moment, at: Option<Moment>, limit: Duration) -> Option<Duration> {
     at.map(|at| now.since(at)).filter(|age| *age <= limit)
 }
 
+/// A limit that is never reached: no age is told.
+const fn endless(limit: Duration) -> Duration {
+    match limit {
+        Duration::MAX => Duration::ZERO,
+        limit => limit,
+    }
+}
+
 /// How far ahead it lies.
 const fn ahead(now: Moment, at: Moment) -> Duration {
     at.since(now)
@@ -121,7 +129,7 @@ impl View {
             announced_since,
             listed,
         } = self;
-        let lease = config.lease;
+        let (lease, is_in) = (config.lease, *joined);
         members.len().hash(into);
         for (origin, member) in members {
             let Member {
@@ -144,18 +152,25 @@ impl View {
                 next_try,
             } = member;
             (origin, address, name, is_up, registered, moves, knows_me).hash(into);
-            let standstill = config.gone_after.max(config.redis_limit).saturating_add(lease);
-            age(now, Some(*moved), standstill).hash(into);
+            if config.gone_after != Duration::MAX {
+                let standstill = config.gone_after.max(config.redis_limit).saturating_add(lease);
+                age(now, Some(*moved), standstill).hash(into);
+            }
             age(now, *evidence, lease).hash(into);
-            (since, compared, coherent, joined, merged, speaks, pulling.is_some()).hash(into);
-            let patience = if has_gaps { Duration::MAX } else { lease };
-            age(now, *completed, patience).hash(into);
+            (since, compared, merged, speaks, pulling.is_some()).hash(into);
+            // Only a node that comes asks these.
+            (!is_in).then_some((coherent, joined)).hash(into);
+            // A gap that opens later is younger than all that was completed.
+            if has_gaps || !is_in {
+                let patience = if has_gaps { Duration::MAX } else { lease };
+                age(now, *completed, patience).hash(into);
+            }
             ahead(now, *next_try).hash(into);
         }
         (gone, dropped, moved.len(), forgotten, joined, vouched, loaded).hash(into);
-        age(now, *redis, config.redis_limit.max(lease)).hash(into);
+        (redis.is_some(), age(now, *redis, endless(config.redis_limit).max(lease))).hash(into);
         age(now, *own_redis, lease).hash(into);
-        age(now, *announced, config.registration_life).hash(into);
+        (announced.is_some(), age(now, *announced, endless(config.registration_life))).hash(into);
         (listed.is_some(), listed >= announced_since).hash(into);
     }
 }

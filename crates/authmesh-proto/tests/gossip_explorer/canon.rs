@@ -1,6 +1,7 @@
 //! One form for worlds that are alike: instants as ages, those that say nothing any more left out.
 
 use std::hash::{Hash as _, Hasher};
+use std::time::Duration;
 
 use crate::world::{NODES, STATEMENTS, Tick, World, moment};
 
@@ -71,8 +72,9 @@ impl World {
             (self.starts[at], node.announced_now, node.proven == Some(self.tick), node.forgotten).hash(&mut into);
             for (origin, seen) in &node.seen {
                 let stands = self.records.get(origin).map(|record| record.written) == Some(seen.written);
-                let long = config.gone_after.max(config.redis_limit) + config.lease;
-                let still_for = age(Some(seen.since), long.as_secs() + 1);
+                let long = config.gone_after.max(config.redis_limit).saturating_add(config.lease);
+                let never = config.gone_after == Duration::MAX;
+                let still_for = age((!never).then_some(seen.since), long.as_secs().saturating_add(1));
                 (origin, stands, still_for, seen.moves).hash(&mut into);
             }
         }

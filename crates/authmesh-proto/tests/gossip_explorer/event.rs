@@ -5,7 +5,7 @@ use std::fmt;
 use authmesh_proto::gossip::Input;
 use authmesh_proto::ident::Origin;
 
-use crate::scenarios::{Mode, Scenario};
+use crate::scenarios::{Mode, Scenario, Swim};
 use crate::world::{At, NODES, Said, World, pairs, peer};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,8 @@ pub(crate) enum Event {
     /// A tick with all that happens in it: links, Redis, SWIM, and in which order members ask.
     Round {
         links: u16,
-        redis: u8,
+        announce: u8,
+        prove: u8,
         swim: bool,
         backwards: bool,
     },
@@ -69,14 +70,16 @@ impl fmt::Display for Event {
         match self {
             Self::Round {
                 links,
-                redis,
+                announce,
+                prove,
                 swim,
                 backwards,
             } => {
                 let linked = pairs().enumerate().filter(|(bit, _)| links >> bit & 1 == 1);
                 let linked: Vec<String> = linked.map(|(_, (a, b))| format!("{a}-{b}")).collect();
-                let redis: Vec<At> = (0..NODES).filter(|at| redis >> at & 1 == 1).collect();
-                write!(f, "a tick: links {linked:?}, Redis for {redis:?}")?;
+                let places = |mask: u8| -> Vec<At> { (0..NODES).filter(|at| mask >> at & 1 == 1).collect() };
+                let (announce, prove) = (places(*announce), places(*prove));
+                write!(f, "a tick: links {linked:?}, registered {announce:?}, proven {prove:?}")?;
                 if *swim {
                     write!(f, ", the others are given up")?;
                 }
@@ -90,11 +93,11 @@ impl fmt::Display for Event {
     }
 }
 
-/// Every choice of these bits.
-fn subsets(bits: &[usize]) -> impl Iterator<Item = u16> + '_ {
-    (0..1_u16 << bits.len()).map(|choice| {
-        let chosen = bits.iter().enumerate().filter(move |(at, _)| choice >> at & 1 == 1);
-        chosen.fold(0, |mask, (_, bit)| mask | 1 << bit)
+/// Every choice of these, each taken whole or not at all.
+fn choices<T: Copy>(units: &[T], none: T, with: impl Fn(T, T) -> T + Copy) -> impl Iterator<Item = T> {
+    (0..1_u32 << units.len()).map(move |choice| {
+        let chosen = units.iter().enumerate().filter(|(at, _)| choice >> at & 1 == 1);
+        chosen.fold(none, |sum, (_, unit)| with(sum, *unit))
     })
 }
 
@@ -162,22 +165,32 @@ impl World {
         }
     }
 
-    fn rounds(&self, scenario: &Scenario, swim: bool, backwards: bool, out: &mut Vec<Event>) {
-        let are_there = |(_, (a, b)): &(usize, (At, At))| self.node(*a).is_some() && self.node(*b).is_some();
-        let links: Vec<usize> = pairs().enumerate().filter(are_there).map(|(bit, _)| bit).collect();
-        let at_times = scenario.redis & !scenario.redis_always;
-        let with_redis = |at: &At| at_times >> at & 1 == 1 && self.node(*at).is_some();
-        let redis: Vec<usize> = (0..NODES).filter(with_redis).collect();
-        for links in subsets(&links) {
-            for redis in subsets(&redis) {
-                for give_up in [false, true] {
-                    for order in [false, true] {
-                        if give_up && !swim || order && (!backwards || links.count_ones() < 2) {
-                            continue;
-                        }
+    fn rounds(&self, scenario: &Scenario, swim: Swim, backwards: bool, out: &mut Vec<Event>) {
+        // What concerns nobody who is there makes no difference.
+        let (mut there, mut between) = (0, 0);
+        for at in (0..NODES).filter(|at| self.node(*at).is_some()) {
+            there |= 1 << at;
+        }
+        for (bit, (a, b)) in pairs().enumerate() {
+            between |= u16::from(there >> a & there >> b & 1 == 1) << bit;
+        }
+        let links: Vec<u16> = scenario.links.iter().map(|unit| unit & between).filter(|unit| *unit != 0).collect();
+        let units = scenario.redis_units.iter().map(|(announce, prove)| (announce & there, prove & there));
+        let units: Vec<(u8, u8)> = units.filter(|unit| *unit != (0, 0)).collect();
+        for links in choices(&links, scenario.links_always & between, |a, b| a | b) {
+            let with = |a: (u8, u8), b: (u8, u8)| (a.0 | b.0, a.1 | b.1);
+            for (announce, prove) in choices(&units, scenario.redis_always, with) {
+                for (give_up, order) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let swims = match swim {
+                        Swim::Never => !give_up,
+                        Swim::Maybe => true,
+                        Swim::Always => give_up,
+                    };
+                    if swims && (!order || backwards && links.count_ones() > 1) {
                         out.push(Event::Round {
                             links,
-                            redis: redis as u8 | scenario.redis_always,
+                            announce,
+                            prove,
                             swim: give_up,
                             backwards: order,
                         });
@@ -230,10 +243,11 @@ impl World {
         match event {
             Event::Round {
                 links,
-                redis,
+                announce,
+                prove,
                 swim,
                 backwards,
-            } => next.round(scenario, links, redis, swim, backwards),
+            } => next.round(scenario, links, (announce, prove), swim, backwards),
             Event::Tick => next.pass(scenario),
             Event::Exchange(index) => next.exchange(index),
             Event::Reach(index) => {

@@ -51,3 +51,18 @@ fn bounded_blindness_holds_in_every_state() {
         }
     }
 }
+
+#[test]
+fn every_control_is_found() {
+    let only = std::env::var("ONLY").ok();
+    for (control, scenario) in scenarios::CONTROLS {
+        if only.as_ref().is_some_and(|only| !format!("{control:?}").contains(only.as_str())) {
+            continue;
+        }
+        let report = explore(&scenarios::Scenario { control: Some(*control), ..*scenario }, LIMIT);
+        print(&format!("{control:?}"), &report);
+        if let Some(wrong) = &report.wrong {
+            say(&format!("{control:?}: {}\n    {}", wrong.what, wrong.trace.join("\n    ")));
+        }
+    }
+}

@@ -27,13 +27,21 @@ pub(crate) enum Control {
     CommittedUnvouched,
 }
 
+/// Whether SWIM gives up whom no link reaches in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swim {
+    Never,
+    Maybe,
+    Always,
+}
+
 /// How fine the steps are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// A tick is one step: any links, Redis for anybody, then all questions over the links there are.
     Rounds {
         /// SWIM may give up whom no link reaches.
-        swim: bool,
+        swim: Swim,
         /// Questions may be asked in the other order.
         backwards: bool,
     },
@@ -54,8 +62,14 @@ pub(crate) struct Scenario {
     pub(crate) has_log: bool,
     /// Who may ever reach Redis: a bit each.
     pub(crate) redis: u8,
-    /// Who reaches it in every round.
-    pub(crate) redis_always: u8,
+    /// In rounds: who writes its registration, and who is proven current, in every one; and what may be so besides, each
+    /// unit as a whole.
+    pub(crate) redis_always: (u8, u8),
+    pub(crate) redis_units: &'static [(u8, u8)],
+    /// In rounds: the links that are always there, and those that may be, each unit as a whole. A bit for each of
+    /// 0-1, 0-2, 0-3, 1-2, 1-3, 2-3.
+    pub(crate) links_always: u16,
+    pub(crate) links: &'static [u16],
     /// Rounds in which everything works, before the search begins; then so many without Redis.
     pub(crate) settle: Tick,
     pub(crate) without_redis: Tick,
@@ -96,14 +110,24 @@ impl Scenario {
             fanout: 8,
             lease: ticks(self.lease),
             ring_life: Duration::MAX,
-            redis_limit: ticks(self.redis_limit),
-            registration_life: ticks(self.registration_life),
-            gone_after: ticks(gone_after),
+            redis_limit: or_never(self.redis_limit),
+            registration_life: or_never(self.registration_life),
+            gone_after: or_never(gone_after),
             has_log: self.has_log,
             expect: self.members,
             speaks: speaks(),
             ..GossipConfig::default()
         }
+    }
+}
+
+/// No scenario is that long.
+const NEVER: Tick = Tick::MAX;
+
+fn or_never(count: Tick) -> Duration {
+    match count {
+        NEVER => Duration::MAX,
+        count => ticks(count),
     }
 }
 
@@ -117,23 +141,36 @@ const NOTHING: Budget = Budget {
 };
 
 const ROUNDS: Mode = Mode::Rounds {
-    swim: false,
+    swim: Swim::Never,
     backwards: true,
 };
 
-const SWIM: Mode = Mode::Rounds {
-    swim: true,
+const FORWARDS: Mode = Mode::Rounds {
+    swim: Swim::Never,
     backwards: false,
 };
 
-/// Three members beside a log, Redis for all of them.
+const GIVING_UP: Mode = Mode::Rounds {
+    swim: Swim::Always,
+    backwards: false,
+};
+
+const SWIM: Mode = Mode::Rounds {
+    swim: Swim::Maybe,
+    backwards: false,
+};
+
+/// Three members, any links.
 const THREE: Scenario = Scenario {
     name: "",
     members: 3,
     joiners: 0,
     has_log: true,
     redis: 0b111,
-    redis_always: 0,
+    redis_always: (0, 0),
+    redis_units: &[],
+    links_always: 0,
+    links: &[LINK_01, LINK_02, LINK_12],
     settle: 6,
     without_redis: 0,
     ticks: 5,
@@ -142,49 +179,127 @@ const THREE: Scenario = Scenario {
     may_end: 0,
     budget: NOTHING,
     slow: 0,
-    lease: 3,
-    registration_life: 4,
-    gone_after: 6,
-    redis_limit: 7,
+    lease: 2,
+    registration_life: NEVER,
+    gone_after: NEVER,
+    redis_limit: NEVER,
     control: None,
 };
 
+const LINK_01: u16 = 1;
+const LINK_02: u16 = 2;
+const LINK_12: u16 = 8;
+const LINK_23: u16 = 32;
+
+const CUTS: Scenario = Scenario {
+    name: "three by gossip alone, cuts",
+    has_log: false,
+    lease: 3,
+    ..THREE
+};
+
+const ONE_REDIS: Scenario = Scenario {
+    name: "three beside a log, Redis for one",
+    redis: 0b100,
+    redis_units: &[(0b100, 0b100)],
+    without_redis: 3,
+    ticks: 4,
+    mode: FORWARDS,
+    statements: &[0b101],
+    ..THREE
+};
+
+const JOINER: Scenario = Scenario {
+    name: "two and one that comes and has Redis",
+    members: 2,
+    joiners: 1,
+    redis: 0b110,
+    redis_always: (0b100, 0b100),
+    redis_units: &[(0b010, 0b010)],
+    ticks: 4,
+    mode: FORWARDS,
+    budget: Budget { join: 1, ..NOTHING },
+    ..THREE
+};
+
+const LINE: Scenario = Scenario {
+    name: "two and two that come, in a line",
+    members: 2,
+    joiners: 2,
+    has_log: false,
+    links: &[LINK_01, LINK_12, LINK_23],
+    ticks: 6,
+    mode: FORWARDS,
+    budget: Budget { join: 2, ..NOTHING },
+    ..THREE
+};
+
+/// Node 0 can be cut off, in each way; the others stay together.
+const LAPSE: Scenario = Scenario {
+    name: "three, one lapses and is dropped",
+    redis_units: &[(0b001, 0b001), (0b110, 0b110)],
+    links_always: LINK_12,
+    links: &[LINK_01 | LINK_02],
+    ticks: 7,
+    mode: GIVING_UP,
+    statements: &[0b011],
+    registration_life: 2,
+    gone_after: 2,
+    ..THREE
+};
+
+/// Node 0 does not write its registration any more, and is not given up by Redis.
+const UNWRITTEN: Scenario = Scenario {
+    name: "three, one whose registration stands still",
+    redis_always: (0b110, 0b110),
+    redis_units: &[(0, 0b001)],
+    registration_life: 5,
+    gone_after: 6,
+    ticks: 7,
+    ..LAPSE
+};
+
+/// Node 0 lapses and is dropped; then 2 comes.
+const LAPSE_AND_JOIN: Scenario = Scenario {
+    name: "two, one lapses and is dropped, then one comes",
+    members: 2,
+    joiners: 1,
+    redis: 0b110,
+    redis_always: (0b110, 0b110),
+    redis_units: &[],
+    links_always: LINK_12,
+    links: &[LINK_01, LINK_02],
+    ticks: 9,
+    mode: GIVING_UP,
+    budget: Budget { join: 1, ..NOTHING },
+    registration_life: 2,
+    gone_after: 2,
+    ..THREE
+};
+
+/// The ordinary run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "three by gossip alone, cuts",
-        has_log: false,
-        redis: 0,
-        ticks: 7,
-        ..THREE
-    },
-    Scenario {
-        name: "three beside a log, Redis for one",
-        redis: 0b100,
-        without_redis: 3,
-        ticks: 5,
-        ..THREE
-    },
-    Scenario {
-        name: "two and one that comes, Redis for two",
-        members: 2,
-        joiners: 1,
-        redis: 0b110,
-        ticks: 5,
-        lease: 2,
-        budget: Budget { join: 1, ..NOTHING },
-        ..THREE
-    },
+    CUTS,
+    ONE_REDIS,
+    JOINER,
+    LINE,
+    LAPSE,
+    UNWRITTEN,
+    LAPSE_AND_JOIN,
     Scenario {
         name: "two, one lapses and is dropped",
         members: 2,
-        redis: 0b11,
-        redis_always: 0b01,
-        ticks: 10,
+        redis_always: (0b01, 0b01),
+        redis_units: &[(0b10, 0b10)],
         mode: SWIM,
+        ..LAPSE
+    },
+    Scenario {
+        name: "two, gossip ends after Redis",
+        members: 2,
+        redis_units: &[(0b10, 0b10)],
+        ticks: 7,
         statements: &[0b11],
-        lease: 2,
-        registration_life: 2,
-        gone_after: 3,
         redis_limit: 4,
         ..THREE
     },
@@ -192,18 +307,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "two, every step by itself",
         members: 2,
         redis: 0b10,
-        ticks: 4,
+        ticks: 2,
         mode: Mode::Steps { half: true, apart: true },
-        lease: 2,
         slow: 1,
         ..THREE
     },
     Scenario {
         name: "two by gossip alone, one starts anew",
         members: 2,
-        has_log: false,
-        redis: 0,
-        ticks: 8,
+        ticks: 6,
         mode: SWIM,
         statements: &[0b11],
         may_end: 0b11,
@@ -211,13 +323,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             restart: 1,
             ..NOTHING
         },
-        ..THREE
+        ..CUTS
     },
     Scenario {
         name: "three by gossip alone, one crashes or leaves and is forgotten",
-        has_log: false,
-        redis: 0,
-        ticks: 5,
+        ticks: 4,
         may_end: 0b100,
         budget: Budget {
             crash: 1,
@@ -226,7 +336,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             ..NOTHING
         },
         lease: 2,
-        mode: SWIM,
-        ..THREE
+        mode: FORWARDS,
+        ..CUTS
     },
+];
+
+/// Each rule off, in a scenario that is clean with it.
+pub(crate) const CONTROLS: &[(Control, Scenario)] = &[
+    (Control::MajorityLease, ONE_REDIS),
+    (Control::MajorityConfirms, ONE_REDIS),
+    (Control::JoinerAtOnce, JOINER),
+    (Control::NoContainment, LINE),
+    (Control::NoAge, CUTS),
+    (Control::Unvouched, LAPSE),
+    (Control::DropAtOnce, UNWRITTEN),
+    (Control::CommittedUnvouched, LAPSE),
 ];

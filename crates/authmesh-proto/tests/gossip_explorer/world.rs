@@ -153,7 +153,7 @@ impl World {
         for at in 0..scenario.members {
             world.start(scenario, at);
         }
-        let all = u8::MAX;
+        let all = (u8::MAX, u8::MAX);
         for _ in 0..scenario.settle {
             world.round(scenario, u16::MAX, all, false, false);
         }
@@ -161,7 +161,7 @@ impl World {
             assert!(world.really_coherent(at), "{}: node {at} at the beginning", scenario.name);
         }
         for _ in 0..scenario.without_redis {
-            world.round(scenario, u16::MAX, 0, false, false);
+            world.round(scenario, u16::MAX, (0, 0), false, false);
         }
         world.begin_again();
         world
@@ -394,7 +394,7 @@ impl World {
     }
 
     /// A whole tick at once: SWIM as the links are, Redis for some, questions over the links that there are.
-    pub(crate) fn round(&mut self, scenario: &Scenario, links: u16, redis: u8, swim: bool, backwards: bool) {
+    pub(crate) fn round(&mut self, scenario: &Scenario, links: u16, redis: (u8, u8), swim: bool, backwards: bool) {
         self.pass(scenario);
         for (bit, (a, b)) in pairs().enumerate() {
             let is_linked = links >> bit & 1 == 1;
@@ -407,8 +407,11 @@ impl World {
             }
         }
         if scenario.has_log {
-            for at in (0..NODES).filter(|at| redis >> at & 1 == 1) {
+            let (announce, prove) = redis;
+            for at in (0..NODES).filter(|at| announce >> at & 1 == 1) {
                 self.announce(at);
+            }
+            for at in (0..NODES).filter(|at| prove >> at & 1 == 1) {
                 self.prove(at);
             }
         }
