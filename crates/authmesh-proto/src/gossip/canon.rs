@@ -168,9 +168,17 @@ impl View {
             ahead(now, *next_try).hash(into);
         }
         (gone, dropped, moved.len(), forgotten, joined, vouched, loaded).hash(into);
-        (redis.is_some(), age(now, *redis, endless(config.redis_limit).max(lease))).hash(into);
+        (
+            redis.is_some(),
+            age(now, *redis, endless(config.redis_limit).max(lease)),
+        )
+            .hash(into);
         age(now, *own_redis, lease).hash(into);
-        (announced.is_some(), age(now, *announced, endless(config.registration_life))).hash(into);
+        (
+            announced.is_some(),
+            age(now, *announced, endless(config.registration_life)),
+        )
+            .hash(into);
         (listed.is_some(), listed >= announced_since).hash(into);
     }
 }

@@ -76,10 +76,11 @@ impl Gossip {
             true => self.view.resolve(&state.evidence),
             false => Vec::new(),
         };
+        let says_so = state.knows_you && self.view.is_after_announcement(asked);
         let member = self.view.get_mut(&from)?;
         member.coherent = state.coherent;
         member.joined = state.joined;
-        member.knows_me |= state.knows_you;
+        member.knows_me |= says_so;
         member.speaks.clone_from(&state.speaks);
         Some(Claim {
             asked,

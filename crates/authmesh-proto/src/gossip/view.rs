@@ -262,6 +262,7 @@ impl View {
         config: &GossipConfig,
     ) {
         let mut named = BTreeSet::new();
+        let listed_before = self.listed.filter(|at| self.is_after_announcement(*at));
         for registered in list {
             let origin = registered.peer.origin;
             // Whoever was dropped comes back when its record moves, not because it still stands there.
@@ -280,7 +281,11 @@ impl View {
                     .max(before(asked, registered.still_for).unwrap_or_default());
                 member.moves = registered.moves;
                 // Without gossip it renews by Redis alone, and need not know anybody.
-                member.knows_me |= registered.knows_me || registered.peer.address.is_empty();
+                // A record tells of the instant at which it was written. Written since this node's registration stands there again: only
+                // what a list that was read since then did not have yet.
+                let seen = before(asked, registered.still_for);
+                let is_since = registered.moves && listed_before.is_some() && seen > listed_before;
+                member.knows_me |= registered.knows_me && is_since || registered.peer.address.is_empty();
             }
         }
         for (origin, member) in &mut self.members {
@@ -351,6 +356,20 @@ impl View {
         self.loaded = true;
         if self.vouched && self.is_registered(now, config) {
             self.redis = self.redis.max(Some(at));
+        }
+    }
+
+    /// Whether what a member said in answer to a question of then counts: that this node is in its view. Before this node's
+    /// registration was written anew, the member may have said so and dropped it afterwards.
+    pub(super) fn is_after_announcement(&self, asked: Moment) -> bool {
+        self.announced_since.is_none_or(|since| asked > since)
+    }
+
+    /// A member has asked: it is there. A list of registrations that was read before this node told it that it is a member
+    /// must not drop it.
+    pub(super) fn heard(&mut self, now: Moment, origin: &Origin) {
+        if let Some(member) = self.members.get_mut(origin) {
+            member.moved = member.moved.max(now);
         }
     }
 

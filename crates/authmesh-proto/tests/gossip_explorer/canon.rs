@@ -69,7 +69,13 @@ impl World {
                 (age(node.applied[said], lease + 1), node.passed[said]).hash(&mut into);
             }
             age(node.proven, lease).hash(&mut into);
-            (self.starts[at], node.announced_now, node.proven == Some(self.tick), node.forgotten).hash(&mut into);
+            (
+                self.starts[at],
+                node.announced_now,
+                node.proven == Some(self.tick),
+                node.forgotten,
+            )
+                .hash(&mut into);
             for (origin, seen) in &node.seen {
                 let stands = self.records.get(origin).map(|record| record.written) == Some(seen.written);
                 let long = config.gone_after.max(config.redis_limit).saturating_add(config.lease);

@@ -115,9 +115,16 @@ impl World {
                 (false, true) => "blind",
                 (false, false) => "outside",
             };
-            let vouched = if node.machine.vouched(moment(self.tick)) { " vouched" } else { "" };
+            let vouched = if node.machine.vouched(moment(self.tick)) {
+                " vouched"
+            } else {
+                ""
+            };
             let has: Vec<usize> = (0..STATEMENTS).filter(|said| node.applied[*said].is_some()).collect();
-            line.push_str(&format!(" [{at} {word}{vouched} has {has:?} knows {}]", members.join(" ")));
+            line.push_str(&format!(
+                " [{at} {word}{vouched} has {has:?} knows {}]",
+                members.join(" ")
+            ));
         }
         for (said, fate) in self.fates.iter().enumerate() {
             if fate.name.is_some() {

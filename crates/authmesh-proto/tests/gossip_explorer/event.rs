@@ -53,7 +53,12 @@ impl Event {
         let call = |index: usize| {
             let call = &world.calls[index];
             let by = if call.large { "stream" } else { "datagram" };
-            format!("{} of {} by {by}, sent {} ticks ago", call.to, call.from, world.tick - call.sent)
+            format!(
+                "{} of {} by {by}, sent {} ticks ago",
+                call.to,
+                call.from,
+                world.tick - call.sent
+            )
         };
         match self {
             Self::Exchange(index) => format!("answered at once: the question to {}", call(index)),
@@ -131,7 +136,7 @@ impl World {
             if scenario.has_log && !fate.logged {
                 let may = |at: &At| {
                     let holds = |node: &crate::world::Node| node.machine.has_applied(&name);
-                    scenario.redis >> at & 1 == 1 && self.node(*at).is_some_and(holds)
+                    scenario.commits >> at & 1 == 1 && self.node(*at).is_some_and(holds)
                 };
                 out.extend((0..NODES).filter(may).map(|at| Event::Commit(said, at)));
             }
@@ -174,8 +179,16 @@ impl World {
         for (bit, (a, b)) in pairs().enumerate() {
             between |= u16::from(there >> a & there >> b & 1 == 1) << bit;
         }
-        let links: Vec<u16> = scenario.links.iter().map(|unit| unit & between).filter(|unit| *unit != 0).collect();
-        let units = scenario.redis_units.iter().map(|(announce, prove)| (announce & there, prove & there));
+        let links: Vec<u16> = scenario
+            .links
+            .iter()
+            .map(|unit| unit & between)
+            .filter(|unit| *unit != 0)
+            .collect();
+        let units = scenario
+            .redis_units
+            .iter()
+            .map(|(announce, prove)| (announce & there, prove & there));
         let units: Vec<(u8, u8)> = units.filter(|unit| *unit != (0, 0)).collect();
         for links in choices(&links, scenario.links_always & between, |a, b| a | b) {
             let with = |a: (u8, u8), b: (u8, u8)| (a.0 | b.0, a.1 | b.1);

@@ -74,13 +74,7 @@ impl World {
             return;
         }
         node.applied[said].get_or_insert(tick);
-        self.input(
-            at,
-            Input::Logged(Statement {
-                name,
-                body: body(said),
-            }),
-        );
+        self.input(at, Input::Logged(Statement { name, body: body(said) }));
     }
 
     /// A node that holds a statement commits it, and passes it.

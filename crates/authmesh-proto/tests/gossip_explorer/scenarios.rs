@@ -73,10 +73,13 @@ pub(crate) struct Scenario {
     /// Rounds in which everything works, before the search begins; then so many without Redis.
     pub(crate) settle: Tick,
     pub(crate) without_redis: Tick,
+    /// .. and so many in which node 0 is cut off from everything, and the others have Redis.
+    pub(crate) apart: Tick,
     pub(crate) ticks: Tick,
     pub(crate) mode: Mode,
-    /// For each statement, who may say it: a bit each.
+    /// For each statement, who may say it: a bit each. Who may commit statements that it holds.
     pub(crate) statements: &'static [u8],
+    pub(crate) commits: u8,
     /// Who may crash, start anew or leave: a bit each.
     pub(crate) may_end: u8,
     pub(crate) budget: Budget,
@@ -97,7 +100,7 @@ impl Scenario {
 
     /// The tick in which the search begins.
     pub(crate) const fn begin(&self) -> Tick {
-        self.settle + self.without_redis
+        self.settle + self.without_redis + self.apart
     }
 
     pub(crate) fn config(&self) -> GossipConfig {
@@ -173,9 +176,11 @@ const THREE: Scenario = Scenario {
     links: &[LINK_01, LINK_02, LINK_12],
     settle: 6,
     without_redis: 0,
+    apart: 0,
     ticks: 5,
     mode: ROUNDS,
     statements: &[0b001],
+    commits: 0b111,
     may_end: 0,
     budget: NOTHING,
     slow: 0,
@@ -203,7 +208,7 @@ const ONE_REDIS: Scenario = Scenario {
     redis: 0b100,
     redis_units: &[(0b100, 0b100)],
     without_redis: 3,
-    ticks: 4,
+    ticks: 3,
     mode: FORWARDS,
     statements: &[0b101],
     ..THREE
@@ -213,11 +218,11 @@ const JOINER: Scenario = Scenario {
     name: "two and one that comes and has Redis",
     members: 2,
     joiners: 1,
-    redis: 0b110,
     redis_always: (0b100, 0b100),
     redis_units: &[(0b010, 0b010)],
-    ticks: 4,
+    ticks: 3,
     mode: FORWARDS,
+    commits: 0b010,
     budget: Budget { join: 1, ..NOTHING },
     ..THREE
 };
@@ -226,26 +231,41 @@ const LINE: Scenario = Scenario {
     name: "two and two that come, in a line",
     members: 2,
     joiners: 2,
-    has_log: false,
+    redis: 0,
     links: &[LINK_01, LINK_12, LINK_23],
-    ticks: 6,
     mode: FORWARDS,
+    commits: 0,
     budget: Budget { join: 2, ..NOTHING },
     ..THREE
 };
 
-/// Node 0 can be cut off, in each way; the others stay together.
+/// Node 0 can be cut off; the others stay together.
 const LAPSE: Scenario = Scenario {
-    name: "three, one lapses and is dropped",
-    redis_units: &[(0b001, 0b001), (0b110, 0b110)],
+    name: "three, one lapses, is dropped and comes back",
+    redis_always: (0b110, 0b110),
+    redis_units: &[(0b001, 0b001)],
     links_always: LINK_12,
-    links: &[LINK_01 | LINK_02],
-    ticks: 7,
+    links: &[LINK_01, LINK_02],
+    apart: 5,
+    ticks: 4,
     mode: GIVING_UP,
-    statements: &[0b011],
+    statements: &[0b010],
+    commits: 0,
     registration_life: 2,
     gone_after: 2,
     ..THREE
+};
+
+/// .. and commits, while the others lose Redis.
+const LAPSE_AND_COMMIT: Scenario = Scenario {
+    name: "three, one lapses, is dropped and commits",
+    redis_always: (0, 0),
+    redis_units: &[(0b001, 0b001), (0b110, 0b110)],
+    links: &[LINK_01 | LINK_02],
+    statements: &[0b001],
+    commits: 0b001,
+    ticks: 3,
+    ..LAPSE
 };
 
 /// Node 0 does not write its registration any more, and is not given up by Redis.
@@ -253,9 +273,12 @@ const UNWRITTEN: Scenario = Scenario {
     name: "three, one whose registration stands still",
     redis_always: (0b110, 0b110),
     redis_units: &[(0, 0b001)],
-    registration_life: 5,
-    gone_after: 6,
-    ticks: 7,
+    links: &[LINK_01 | LINK_02],
+    registration_life: 6,
+    gone_after: 7,
+    apart: 0,
+    ticks: 6,
+    statements: &[0b011],
     ..LAPSE
 };
 
@@ -269,8 +292,10 @@ const LAPSE_AND_JOIN: Scenario = Scenario {
     redis_units: &[],
     links_always: LINK_12,
     links: &[LINK_01, LINK_02],
-    ticks: 9,
+    apart: 5,
+    ticks: 6,
     mode: GIVING_UP,
+    commits: 0,
     budget: Budget { join: 1, ..NOTHING },
     registration_life: 2,
     gone_after: 2,
@@ -284,6 +309,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     JOINER,
     LINE,
     LAPSE,
+    LAPSE_AND_COMMIT,
     UNWRITTEN,
     LAPSE_AND_JOIN,
     Scenario {
@@ -291,7 +317,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         members: 2,
         redis_always: (0b01, 0b01),
         redis_units: &[(0b10, 0b10)],
+        links_always: 0,
+        apart: 0,
         mode: SWIM,
+        ticks: 7,
+        statements: &[0b11],
+        commits: 0b11,
         ..LAPSE
     },
     Scenario {
@@ -308,8 +339,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         members: 2,
         redis: 0b10,
         ticks: 2,
-        mode: Mode::Steps { half: true, apart: true },
-        slow: 1,
+        mode: Mode::Steps {
+            half: false,
+            apart: true,
+        },
         ..THREE
     },
     Scenario {
@@ -319,10 +352,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         mode: SWIM,
         statements: &[0b11],
         may_end: 0b11,
-        budget: Budget {
-            restart: 1,
-            ..NOTHING
-        },
+        budget: Budget { restart: 1, ..NOTHING },
         ..CUTS
     },
     Scenario {
@@ -341,6 +371,38 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// What the full run explores besides, up to its limit of states.
+pub(crate) const FULL: &[Scenario] = &[
+    Scenario {
+        name: "three by gossip alone, cuts, longer",
+        ticks: 7,
+        ..CUTS
+    },
+    Scenario {
+        name: "three beside a log, Redis for one, longer",
+        ticks: 6,
+        ..ONE_REDIS
+    },
+    Scenario {
+        name: "two and one that comes and has Redis, longer",
+        ticks: 5,
+        commits: 0b110,
+        ..JOINER
+    },
+    Scenario {
+        name: "two, every step by itself, slow answers, lost ones",
+        members: 2,
+        redis: 0b10,
+        ticks: 3,
+        mode: Mode::Steps {
+            half: true,
+            apart: true,
+        },
+        slow: 1,
+        ..THREE
+    },
+];
+
 /// Each rule off, in a scenario that is clean with it.
 pub(crate) const CONTROLS: &[(Control, Scenario)] = &[
     (Control::MajorityLease, ONE_REDIS),
@@ -350,5 +412,5 @@ pub(crate) const CONTROLS: &[(Control, Scenario)] = &[
     (Control::NoAge, CUTS),
     (Control::Unvouched, LAPSE),
     (Control::DropAtOnce, UNWRITTEN),
-    (Control::CommittedUnvouched, LAPSE),
+    (Control::CommittedUnvouched, LAPSE_AND_COMMIT),
 ];

@@ -91,7 +91,11 @@ impl Report {
             true => self.coherent += 1,
             false => self.blind += 1,
         }
-        let receipts = world.fates.iter().enumerate().filter(|(_, fate)| fate.confirmed.is_some());
+        let receipts = world
+            .fates
+            .iter()
+            .enumerate()
+            .filter(|(_, fate)| fate.confirmed.is_some());
         let mut receipts = receipts.map(|(said, _)| said).peekable();
         self.confirmed += usize::from(receipts.peek().is_some());
         let lacks = |said: usize| there().any(|at| world.node(at).is_some_and(|node| node.applied[said].is_none()));

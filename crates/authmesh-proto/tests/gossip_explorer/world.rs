@@ -158,10 +158,19 @@ impl World {
             world.round(scenario, u16::MAX, all, false, false);
         }
         for at in 0..scenario.members {
-            assert!(world.really_coherent(at), "{}: node {at} at the beginning", scenario.name);
+            assert!(
+                world.really_coherent(at),
+                "{}: node {at} at the beginning",
+                scenario.name
+            );
         }
         for _ in 0..scenario.without_redis {
             world.round(scenario, u16::MAX, (0, 0), false, false);
+        }
+        for _ in 0..scenario.apart {
+            let others = (u8::MAX & !1, u8::MAX & !1);
+            let links = scenario.links_always;
+            world.round(scenario, links, others, true, false);
         }
         world.begin_again();
         world
@@ -211,7 +220,8 @@ impl World {
 
     pub(crate) fn stop(&mut self, at: At) {
         self.nodes[at] = None;
-        self.calls.retain(|call| call.from != at && (call.to != at || call.answer.is_some()));
+        self.calls
+            .retain(|call| call.from != at && (call.to != at || call.answer.is_some()));
     }
 
     fn tick_node(&mut self, at: At) {
@@ -293,7 +303,8 @@ impl World {
             request: request.into(),
             answer: None,
         });
-        self.calls.sort_by_key(|call| (call.from, call.to, call.large, call.sent));
+        self.calls
+            .sort_by_key(|call| (call.from, call.to, call.large, call.sent));
     }
 
     fn unanswered(&mut self, at: At, exchange: u64) {
@@ -476,13 +487,7 @@ impl World {
         if let Some(node) = self.node_mut(at) {
             node.applied[said] = Some(tick);
         }
-        self.input(
-            at,
-            Input::Said(Statement {
-                name,
-                body: body(said),
-            }),
-        );
+        self.input(at, Input::Said(Statement { name, body: body(said) }));
         self.input(at, Input::Await(name));
     }
 
@@ -529,7 +534,6 @@ impl World {
             }
         }
     }
-
 }
 
 /// Every pair of places once.
