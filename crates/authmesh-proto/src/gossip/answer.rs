@@ -27,6 +27,7 @@ impl Gossip {
         };
         if !self.left {
             self.view.hear_of(now.boot, from, self.config.member_cap);
+            self.view.heard(now.boot, &from.origin);
         }
         let answer = match request {
             Request::Ask(ask) => Answer::Tell(self.tell(now, from.origin, &ask, limit)),

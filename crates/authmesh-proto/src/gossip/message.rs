@@ -32,7 +32,7 @@ pub struct Peer {
 }
 
 /// The name of a statement, on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Name {
     origin: Origin,
     channel: u8,
@@ -68,11 +68,11 @@ impl Name {
 
 /// The name of something that voided a whole channel: the incarnation that was adopted, or any other random number. Voiding
 /// twice under one name is voiding once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct VoidId(pub [u8; 16]);
 
 /// Something that a node has applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Change {
     /// A statement.
     Statement(Name),
@@ -143,7 +143,7 @@ pub struct State {
 }
 
 /// What a member understands.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Encode, Decode)]
 pub struct Speaks {
     /// Wire versions.
     pub versions: Vec<u8>,
@@ -152,7 +152,7 @@ pub struct Speaks {
 }
 
 /// What an asker knows of the statements of one origin in one channel.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Counted {
     /// The origin.
     pub origin: Origin,
