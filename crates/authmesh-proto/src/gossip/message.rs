@@ -101,6 +101,9 @@ pub struct Ask {
     pub push: Vec<Vec<u8>>,
     /// Statements of the asker: has the answerer applied them?
     pub confirm: Vec<(u8, u64)>,
+    /// Whether the asker needs evidence of others: it has no fresh proof by Redis. A byte for each member is much in a large
+    /// cluster.
+    pub evidence: bool,
 }
 
 /// The answer to [`Ask`].
@@ -136,7 +139,7 @@ pub struct State {
     /// How old its newest proof by Redis is, its own or a relayed one, in milliseconds.
     pub redis_age: Option<u32>,
     /// How old its evidence of each member is, in the order of its view, in steps of 20 ms, rounded up; 255: none, or too old. The
-    /// answerer itself has 0.
+    /// answerer itself has 0. Empty where it was not asked for.
     pub evidence: Vec<u8>,
     /// The wire versions that it speaks, and the statement kinds that it knows.
     pub speaks: Speaks,

@@ -411,6 +411,12 @@ impl View {
         }
     }
 
+    /// Whether this node may soon have nothing but evidence to go by: long before its newest proof by Redis is too old.
+    pub(super) fn needs_evidence(&self, now: Moment, config: &GossipConfig) -> bool {
+        let fresh = config.lease / 2;
+        !self.vouched || self.own_redis.is_none_or(|at| now.since(at) > fresh)
+    }
+
     /// The ages of this node's evidence, in the order of its view.
     pub(super) fn ages(&self, now: Moment) -> Vec<u8> {
         let age = |at: Option<Moment>| {
