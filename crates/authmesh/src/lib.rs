@@ -55,6 +55,7 @@ mod marks;
 pub mod memory;
 mod mesh;
 mod node;
+mod observer;
 pub mod offline;
 mod policy;
 pub mod ports;
@@ -74,6 +75,7 @@ pub use issuer::IssuerStatus;
 pub use marks::{BadMarkId, MarkId, MarkInfo, MarkPage, MarkQuery};
 pub use mesh::{AuthMesh, Health, Stats, Status};
 pub use node::{Coherence, GossipHealth, GossipStats, Member};
+pub use observer::{Checked, Explained, Findings, Inconsistency, Observation, ObserveError, Report};
 pub use policy::{Policy, Rules, WhenBlind};
 pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,

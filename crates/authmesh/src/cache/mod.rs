@@ -5,6 +5,7 @@
 
 mod fill;
 mod l2;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::freshness::{Captured, Stamp};
 use authmesh_proto::ident::{EntryName, ScopeId, Slot};
 use authmesh_proto::statement::{Body, Mark, MarkKey, Note, to_full_hour};
+use authmesh_proto::time::Unix;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,6 +32,7 @@ use crate::policy::WhenBlind;
 use crate::revoke::say_and_wait;
 
 pub(crate) use fill::Flights;
+pub(crate) use seen::{Seen, seen_in_l2};
 
 /// The longest lifetime of an entry.
 const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -166,6 +169,8 @@ struct Filled {
     encoded: Vec<u8>,
     tags: Vec<ScopeId>,
     lifetime: Duration,
+    /// Wall clock of the filler when it read the source.
+    filled_at: Unix,
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
@@ -382,6 +387,7 @@ impl Shared {
             stamps: stamps.unwrap_or_default(),
             until: self.node.now().boot.plus(filled.lifetime),
             bytes: filled.encoded.len() + filled.tags.len() * 16,
+            seen: self.seen(name, filled),
         });
         if whole {
             self.node.l1.entries.insert(*name, Arc::clone(&entry));
@@ -398,6 +404,7 @@ impl Shared {
             value: Arc::new(load.value),
             encoded,
             lifetime,
+            filled_at: self.node.now().wall,
         })
     }
 }
