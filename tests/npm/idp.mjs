@@ -10,7 +10,11 @@
 //   urn:orders-api[:alg=RS256|ES256|EdDSA][:ttl=SECONDS]     audience "orders-api"
 //   urn:billing-api[...]                                     audience "billing-api"
 //
-// Control: GET /counters; POST /rotate {"keep_old": bool}; POST /retire; POST /fail {"mode": ...}.
+// Logout: POST /logout of the control port has the provider mint a logout token for a client and post it to `uri`, as it does
+// when a session ends (OpenID Connect Back-Channel Logout 1.0). With `sid` the client demands sessions, without it has none.
+// The answer tells the token and what `uri` said; with `keep` the token is made and not posted.
+//
+// Control: GET /counters; POST /logout {"client", "sub", "sid", "uri", "keep"}; POST /rotate {"keep_old": bool}; POST /retire; POST /fail {"mode": ...}.
 import { createServer } from 'node:http';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -35,11 +39,15 @@ const issuer = `http://127.0.0.1:${options.port}`;
 const state = JSON.parse(readFileSync(options.keys, 'utf8'));
 const counters = { jwks: 0, discovery: 0, token: 0, other: 0 };
 let failure = 'none';
+let made;
+// What the provider posts, and what it was told: its own guard refuses private addresses, and this is a loopback test.
+let posted;
 let handler = provider();
 
 // The keystore signs with the first key that fits, so the order of `published` decides.
 function provider() {
-  const made = new Provider(issuer, {
+  made = new Provider(issuer, {
+    fetch: post,
     clients: CLIENTS.map((name) => ({
       client_id: name,
       client_secret: `${name}-test-secret`,
@@ -60,6 +68,7 @@ function provider() {
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      backchannelLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,
         useGrantedResource: () => true,
@@ -83,6 +92,25 @@ function resourceServer(indicator) {
     accessTokenTTL: Number(chosen.ttl ?? 600),
     jwt: { sign: { alg: chosen.alg ?? 'RS256' } },
   };
+}
+
+// Takes the place of the provider's `fetch`, without its dispatcher.
+async function post(url, { method, headers, body, redirect, signal }) {
+  const token = new URLSearchParams(body).get('logout_token');
+  posted = { token };
+  if (url.startsWith('keep:')) return new Response(null, { status: 200 });
+  const answer = await fetch(url, { method, headers, body, redirect, signal });
+  posted = { token, status: answer.status, retry_after: answer.headers.get('retry-after'), body: await answer.text() };
+  return new Response(null, { status: answer.status });
+}
+
+async function logOut({ client: name, sub, sid, uri, keep }) {
+  const client = await made.Client.find(name);
+  client.backchannelLogoutUri = keep ? 'keep:it' : uri;
+  client.backchannelLogoutSessionRequired = sid !== undefined;
+  let error = null;
+  await client.backchannelLogout(sub, sid).catch((refused) => { error = refused.message; });
+  return { ...posted, error };
 }
 
 // Written beside and renamed, so that a kill at any instant leaves a whole file.
@@ -116,6 +144,7 @@ const actions = {
     publish(keepOld ? [next, current] : [next]);
     return { published: state.published };
   },
+  'POST /logout': logOut,
   'POST /retire': () => {
     publish(state.published.slice(0, 1));
     return { published: state.published };
@@ -136,7 +165,7 @@ const control = createServer(async (request, response) => {
     }
     const action = actions[`${request.method} ${request.url}`];
     if (!action) throw new Error(`no such action: ${request.method} ${request.url}`);
-    const answer = JSON.stringify(action(body ? JSON.parse(body) : {}));
+    const answer = JSON.stringify(await action(body ? JSON.parse(body) : {}));
     response.writeHead(200, { 'content-type': 'application/json' }).end(answer);
   } catch (error) {
     response.writeHead(400, { 'content-type': 'text/plain' }).end(String(error.message));

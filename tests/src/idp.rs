@@ -51,6 +51,24 @@ pub struct Counters {
     pub discovery: u64,
 }
 
+/// What the identity provider posted at a logout, and what it was told.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LoggedOut {
+    /// The logout token.
+    pub token: String,
+    /// The status of the answer; 0 where the token was kept.
+    #[serde(default)]
+    pub status: u16,
+    /// `Retry-After` of the answer.
+    #[serde(default)]
+    pub retry_after: Option<String>,
+    /// The body of the answer.
+    #[serde(default)]
+    pub body: String,
+    /// What the identity provider made of it: nothing, where it is content.
+    pub error: Option<String>,
+}
+
 /// What to ask the token endpoint for.
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
@@ -212,6 +230,27 @@ impl Idp {
             Failure::Reset => "reset",
         };
         self.order("/fail", json!({ "mode": mode })).await;
+    }
+
+    /// Ends a session of a client, or without `sid` all sessions of a subject: the provider mints a logout token and posts it
+    /// to `uri`.
+    pub async fn log_out(&self, client: &str, sid: Option<&str>, uri: &str) -> LoggedOut {
+        self.logout(json!({ "client": client, "sub": client, "sid": sid, "uri": uri }))
+            .await
+    }
+
+    /// A logout token of the same kind, which is posted to nobody.
+    pub async fn logout_token(&self, client: &str, sid: Option<&str>) -> String {
+        let order = json!({ "client": client, "sub": client, "sid": sid, "keep": true });
+        self.logout(order).await.token
+    }
+
+    async fn logout(&self, mut order: Value) -> LoggedOut {
+        if let Some(order) = order.as_object_mut() {
+            order.retain(|_, value| !value.is_null());
+        }
+        let answer = client::send(self.http.post(self.control.url("/logout")).json(&order)).await;
+        serde_json::from_value(answer.expect(200, "/logout").json()).expect("what was posted")
     }
 
     /// Requests received since the start.

@@ -9,6 +9,9 @@
 //! | [`upstream`] | a service that answers with the headers it received |
 //! | [`nginx`] | nginx, running the snippet that the documentation publishes |
 //! | [`authmesh`] | the binary under test, from a configuration file |
+//! | [`fleet`] | many of them side by side, each killed, frozen and started again by itself |
+//! | [`mod@proxy`] | a fault proxy for UDP and TCP between nodes: loss, delay, cuts, half-open connections |
+//! | [`netns`] | network namespaces, with faults made by iptables, where the machine allows it |
 //! | [`dev`] | the binary under test in development mode, and the commands that it prints |
 //! | [`redis_cluster`] | a Redis Cluster of six nodes, whose nodes can be killed, paused, promoted, and whose slots can be moved |
 //! | [`certificates`] | an authority of the tests' own |
@@ -33,11 +36,14 @@ pub mod certificates;
 pub mod client;
 pub mod conformance;
 pub mod dev;
+pub mod fleet;
 pub mod forge;
 pub mod idp;
+pub mod netns;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod redis_cluster;
 pub mod redis_server;

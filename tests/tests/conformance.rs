@@ -72,6 +72,26 @@ async fn gossip_in_memory_keeps_its_promises() {
 }
 
 #[tokio::test]
+async fn a_cut_in_the_hub_is_seen_at_both_ends_and_heals() {
+    let hub = memory::Hub::new();
+    let mut peers = Vec::new();
+    for name in ["a", "b", "c"] {
+        peers.push(gossip::Peer::open(Arc::new(hub.node()), name, "cut").await);
+    }
+    for peer in &mut peers {
+        peer.company(2).await;
+    }
+    let [a, b] = [0, 1].map(|n: usize| peers[n].gossip.address().unwrap());
+    hub.cut(a, b, true);
+    let there = [peers[0].company(1).await, peers[1].company(1).await];
+    assert!(there.iter().flatten().all(|peer| peer.name == "c"), "{there:?}");
+    hub.cut(a, b, false);
+    for peer in &mut peers {
+        peer.company(2).await;
+    }
+}
+
+#[tokio::test]
 async fn a_fixed_key_source_keeps_its_promises() {
     conformance::key_source::suite(&Fixed).await;
 }

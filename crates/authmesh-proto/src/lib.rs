@@ -46,6 +46,7 @@ pub mod marks;
 pub mod member;
 pub mod observe;
 pub mod record;
+pub mod snapshot;
 pub mod statement;
 pub mod time;
 pub mod wire;

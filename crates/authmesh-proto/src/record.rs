@@ -6,7 +6,11 @@
 //! ```text
 //! version (1) | 1 | incarnation (16) | generation (8) | nonce (16)                   a fill lease
 //! version (1) | 2 | incarnation (16) | generation (8) | expires (8) | sealed record  a record
+//! version (1) | 3 | incarnation (16) | generation (8) | nonce (16) | until (8) | ..  a hold
 //! ```
+//!
+//! A hold says that the source of the key is being written. While it stands the key has no value, nobody takes its lease or
+//! stores under it, and a drop leaves it; see [`Content::Hold`].
 
 use alloc::vec::Vec;
 
@@ -40,7 +44,23 @@ pub enum Content {
         /// The envelope.
         sealed: Vec<u8>,
     },
+    /// The source of the key is being written, by these: 1 to [`MAX_HOLDERS`].
+    Hold(Vec<Holder>),
 }
+
+/// How many writers can hold a key at a time.
+pub const MAX_HOLDERS: usize = 16;
+
+/// One writer that holds a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// Its random name.
+    pub nonce: Nonce,
+    /// Until when it holds the key, in milliseconds of the store's own clock. Nobody else reads it.
+    pub until: u64,
+}
+
+const HOLDER_BYTES: usize = 24;
 
 impl Stored {
     /// The bytes that stand in L2.
@@ -51,6 +71,7 @@ impl Stored {
         out.push(match self.content {
             Content::Lease(_) => 1,
             Content::Record { .. } => 2,
+            Content::Hold(_) => 3,
         });
         out.extend_from_slice(self.incarnation.as_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
@@ -59,6 +80,12 @@ impl Stored {
             Content::Record { expires, sealed } => {
                 out.extend_from_slice(&expires.to_be_bytes());
                 out.extend_from_slice(sealed);
+            }
+            Content::Hold(holders) => {
+                for holder in holders {
+                    out.extend_from_slice(holder.nonce.as_bytes());
+                    out.extend_from_slice(&holder.until.to_be_bytes());
+                }
             }
         }
         out
@@ -84,6 +111,7 @@ impl Stored {
                     sealed: sealed.to_vec(),
                 }
             }
+            3 => Content::Hold(holders(rest)?),
             _ => return Err(WireError::Malformed),
         };
         Ok(Self {
@@ -92,6 +120,21 @@ impl Stored {
             content,
         })
     }
+}
+
+fn holders(bytes: &[u8]) -> Result<Vec<Holder>, WireError> {
+    let (holders, rest) = bytes.as_chunks::<HOLDER_BYTES>();
+    if !rest.is_empty() || !(1..=MAX_HOLDERS).contains(&holders.len()) {
+        return Err(WireError::Malformed);
+    }
+    let read = |holder: &[u8; HOLDER_BYTES]| {
+        let (nonce, until) = holder.split_first_chunk().ok_or(WireError::Malformed)?;
+        Ok(Holder {
+            nonce: Nonce(*nonce),
+            until: u64::from_be_bytes(until.try_into().map_err(|_| WireError::Malformed)?),
+        })
+    };
+    holders.iter().map(read).collect()
 }
 
 /// The content of a cache entry as L2 holds it.

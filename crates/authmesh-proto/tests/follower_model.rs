@@ -316,6 +316,10 @@ impl World {
                     self.bumps += 1;
                 }
                 Action::BumpChannel(_) | Action::Tell(_) => {}
+                // Quiet channels lack nothing.
+                Action::Recommit(channel) if channel != C => {
+                    self.follower.handle(self.now, Input::Recommitted(channel, true));
+                }
                 call => self.calls.push(Call {
                     action: call,
                     asked: self.now,

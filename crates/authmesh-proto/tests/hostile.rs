@@ -7,7 +7,7 @@ use authmesh_proto::ident::{
 };
 use authmesh_proto::log::{Head, LogEntry, MAX_PAYLOAD, Payload};
 use authmesh_proto::member::MemberRecord;
-use authmesh_proto::record::{Content, Record, Stored, TagPosition};
+use authmesh_proto::record::{Content, Holder, MAX_HOLDERS, Record, Stored, TagPosition};
 use authmesh_proto::statement::{Body, MAX_NOTE_BYTES, Mark, MarkKey, Note, Statement, StatementError};
 use authmesh_proto::wire::{self, DECODE_LIMIT, WireError};
 use proptest::collection::vec;
@@ -108,6 +108,13 @@ fn any_stored() -> impl Strategy<Value = Stored> {
     let content = prop_oneof![
         any::<[u8; 16]>().prop_map(|nonce| Content::Lease(Nonce(nonce))),
         (any::<u64>(), vec(any::<u8>(), 0..300)).prop_map(|(expires, sealed)| Content::Record { expires, sealed }),
+        vec((any::<[u8; 16]>(), any::<u64>()), 1..=MAX_HOLDERS).prop_map(|holders| {
+            let holder = |(nonce, until)| Holder {
+                nonce: Nonce(nonce),
+                until,
+            };
+            Content::Hold(holders.into_iter().map(holder).collect())
+        }),
     ];
     (any::<[u8; 16]>(), any::<u64>(), content).prop_map(|(incarnation, generation, content)| Stored {
         incarnation: Incarnation(incarnation),

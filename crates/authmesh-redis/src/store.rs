@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authmesh::ports::{BoxFuture, LeaseOutcome, PortError, Store, StoreRead};
+use authmesh::ports::{BoxFuture, HoldOutcome, LeaseOutcome, PortError, Store, StoreRead};
 use authmesh_proto::ident::{EntryName, Incarnation, Nonce};
 use authmesh_proto::record::{Content, Stored};
 use redis::Value;
@@ -80,6 +80,28 @@ impl Store for RedisAdapter {
         Box::pin(async move {
             let release = self.in_channel(&self.scripts().release, &name);
             self.yes_or_no(&name, &release.arg(nonce.as_bytes())).await.map(drop)
+        })
+    }
+
+    fn hold(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<HoldOutcome, PortError>> {
+        Box::pin(async move {
+            let hold = self.in_channel(&self.scripts().hold, &name);
+            let hold = hold.arg(nonce.as_bytes()).number(millis(ttl));
+            let answer = bytes(self.link().invoke(at(&name), &hold).await?);
+            match answer.as_deref() {
+                Some(b"T") => Ok(HoldOutcome::Taken),
+                Some(b"R") => Ok(HoldOutcome::Renewed),
+                Some(b"C") => Ok(HoldOutcome::Crowded),
+                Some(b"U") => Ok(HoldOutcome::Unborn),
+                _ => Err(unreadable(self.link().peer())),
+            }
+        })
+    }
+
+    fn unhold(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            let unhold = self.in_channel(&self.scripts().unhold, &name);
+            self.yes_or_no(&name, &unhold.arg(nonce.as_bytes())).await.map(drop)
         })
     }
 
@@ -195,6 +217,7 @@ fn parse_lease(answer: Value) -> Option<LeaseOutcome> {
     match &bytes(parts.next()?)?[..] {
         b"U" => Some(LeaseOutcome::Unborn),
         b"P" => Some(LeaseOutcome::Present),
+        b"B" => Some(LeaseOutcome::OnHold),
         b"H" => Some(LeaseOutcome::Held(Nonce(bytes(parts.next()?)?.try_into().ok()?))),
         b"T" => {
             let identity = bytes(parts.next()?)?;

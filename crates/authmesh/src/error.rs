@@ -54,8 +54,8 @@ pub enum VerifyError {
     /// `aud` names none of the policy's audiences.
     #[error("the token is meant for another audience")]
     WrongAudience,
-    /// `typ` is none of the policy's types.
-    #[error("the token's typ is not accepted here")]
+    /// `typ` is none of the policy's types, or the token is a logout token or another security event (`events`, RFC 8417).
+    #[error("the token's type is not accepted here")]
     WrongType,
     /// A claim that is required is absent.
     #[error("the claim {0} is missing")]
@@ -240,6 +240,28 @@ pub enum CacheError<E> {
     /// Too many statements wait for their commit, or the node is shutting down.
     #[error("the statement was not accepted: {0}")]
     Statement(RevokeError),
+}
+
+/// Why a write of a source has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// No key was named, or too many. The write has not run.
+    #[error("a write names 1 to {most} keys")]
+    Keys {
+        /// How many one write can name.
+        most: usize,
+    },
+    /// The node is shutting down. The write has not run.
+    #[error("the node is shutting down; the write has not run")]
+    ShutDown,
+    /// The node shut down while it ran. It goes on, if the runtime does; its keys were voided, and stay on hold until that
+    /// runs out.
+    #[error("the node shut down before the write ended")]
+    StillRunning,
+    /// It panicked, or the runtime is going down. It may have been carried out; its keys were voided.
+    #[error("the write ended without an answer")]
+    NoAnswer,
 }
 
 impl From<JwsError> for VerifyError {

@@ -13,10 +13,11 @@ use crate::builder::Builder;
 use crate::cache::{self, Cache, Declared, Flights, Namespace};
 use crate::error::{BuildError, RevokeError, VerifyError};
 use crate::issuer::{Issuer, IssuerStatus};
+use crate::logout::LogoutRules;
 use crate::node::{Coherence, GossipHealth, GossipStats, Member, Node};
 use crate::policy::Policy;
 use crate::ports::PortError;
-use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Target, say_and_wait};
+use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Subjects, Target, say_and_wait};
 use crate::telemetry::Counts;
 use crate::verify::{Shared, Verifier};
 
@@ -32,7 +33,10 @@ pub(crate) struct Inner {
     pub(crate) verifier: Verifier,
     pub(crate) flights: Arc<Flights>,
     pub(crate) declared: Declared,
+    pub(crate) subjects: Subjects,
     pub(crate) max_token_lifetime: Duration,
+    /// Issuers whose logout tokens are taken.
+    pub(crate) logouts: BTreeMap<String, LogoutRules>,
     pub(crate) started: Moment,
 }
 
@@ -314,7 +318,8 @@ impl AuthMesh {
     /// Cancel safety: dropped early, the member may be forgotten, and its registration may still be there. Call it again.
     ///
     /// # Errors
-    /// When registrations could not be read or removed; not where this node has gossip.
+    /// [`PortError::Refused`] for this node itself. When registrations could not be read or removed; not where this node has
+    /// gossip.
     pub async fn forget_member(&self, incarnation: &str) -> Result<bool, PortError> {
         self.node().forget_member(incarnation).await
     }
@@ -343,6 +348,10 @@ impl AuthMesh {
     pub(crate) fn issuer(&self, url: &str) -> Option<&Arc<Issuer>> {
         let issuers: &BTreeMap<_, _> = &self.0.shared.issuers;
         issuers.get(url)
+    }
+
+    pub(crate) fn subjects(&self) -> &Subjects {
+        &self.0.subjects
     }
 
     pub(crate) fn max_token_lifetime(&self) -> Duration {

@@ -42,7 +42,8 @@ pub struct Rules {
     /// Accepted `alg`s. Default: all nine that are supported.
     pub algorithms: AlgorithmSet,
     /// Accepted `typ`s, compared as RFC 7515 section 4.1.9 says. Empty accepts `JWT`, `at+jwt` (RFC 9068) and none at all, so
-    /// that a logout token or any other special token never passes for an access token. Default: empty.
+    /// that no special token passes for an access token. A logout token (`logout+jwt`) or another security event (`events` is an
+    /// object, RFC 8417) never does, whatever stands here. Default: empty.
     pub types: Vec<String>,
     /// How far the issuer's clock may be off. Default: 30 s. At most 5 min.
     pub leeway: Duration,

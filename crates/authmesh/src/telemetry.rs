@@ -85,6 +85,14 @@ counters! {
     statements_made: "authmesh.statements", "direction" = "made";
     /// Statements applied from the log.
     statements_applied: "authmesh.statements", "direction" = "applied";
+    /// Logout tokens whose mark stands in the log.
+    logouts: "authmesh.logouts", "outcome" = "committed";
+    /// Logout tokens whose mark was not confirmed in time.
+    logouts_unconfirmed: "authmesh.logouts", "outcome" = "unconfirmed";
+    /// Logout tokens refused: the token's own fault.
+    logouts_refused: "authmesh.logouts", "outcome" = "refused";
+    /// Logout tokens that did nothing: keys could not be asked for, or the mark was not accepted.
+    logouts_failed: "authmesh.logouts", "outcome" = "failed";
     /// Statements applied from gossip before the log had them.
     gossip_applied: "authmesh.statements", "direction" = "heard";
     /// Statements that were lost: no member had them. Their channels were voided.
@@ -93,6 +101,8 @@ counters! {
     gossip_malformed: "authmesh.gossip.malformed";
     /// Sealed values or statements that did not open: forged, moved, truncated, or under a foreign key.
     unopened: "authmesh.unopened";
+    /// Snapshots of marks that could not be written.
+    snapshot_failures: "authmesh.snapshot.failures";
     /// Bells that were no log entry of this version.
     malformed_bells: "authmesh.bells.malformed";
     /// Times a channel turned suspect.
@@ -130,7 +140,7 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 13] = [
+const DESCRIPTIONS: [(&str, &str); 15] = [
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
@@ -149,9 +159,14 @@ const DESCRIPTIONS: [(&str, &str); 13] = [
         "authmesh.gossip.malformed",
         "Things that members said and that cannot be",
     ),
+    ("authmesh.logouts", "Logout tokens of issuers, by outcome"),
     (
         "authmesh.unopened",
         "Sealed values that did not open: altered, moved, or of a foreign key",
+    ),
+    (
+        "authmesh.snapshot.failures",
+        "Snapshots of marks that could not be written",
     ),
     (
         "authmesh.bells.malformed",

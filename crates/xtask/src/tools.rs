@@ -75,6 +75,20 @@ const SETPRIV: Tool = Tool {
     packages: &["util-linux"],
 };
 
+/// Network namespaces are Linux's, and only root may make them: for everybody else the tests that need them are skipped.
+const NETWORK: &[Tool] = &[
+    Tool {
+        name: "ip",
+        why: "puts nodes of the tests into network namespaces",
+        packages: &["iproute2"],
+    },
+    Tool {
+        name: "iptables",
+        why: "makes loss and partitions between them",
+        packages: &["iptables"],
+    },
+];
+
 /// Where the tools were found.
 #[derive(Debug)]
 pub(crate) struct Tools {
@@ -204,7 +218,9 @@ impl Tools {
 }
 
 fn wanted() -> impl Iterator<Item = &'static Tool> {
-    TOOLS.iter().chain(cfg!(target_os = "linux").then_some(&SETPRIV))
+    let linux = cfg!(target_os = "linux");
+    let network = if linux && is_root() { NETWORK } else { &[] };
+    TOOLS.iter().chain(linux.then_some(&SETPRIV)).chain(network)
 }
 
 /// `PATH`, with `first` before it and the system's own directories behind it, where Debian keeps nginx for root alone.

@@ -30,6 +30,7 @@
 pub mod bus;
 mod fixture;
 pub mod gossip;
+mod holds;
 pub mod key_source;
 mod leases;
 pub mod log;

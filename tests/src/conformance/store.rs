@@ -6,7 +6,7 @@ use authmesh::ports::{LeaseOutcome, PortError};
 use authmesh_proto::ident::EntryName;
 
 use super::fixture::{LONG, SHORT, channel, dropping, entry, record};
-use super::{Factory, Peer, Scene, checks, leases, waiting};
+use super::{Factory, Peer, Scene, checks, holds, leases, waiting};
 
 /// Runs every check of the port.
 pub async fn suite(factory: &dyn Factory) {
@@ -31,6 +31,7 @@ pub async fn suite(factory: &dyn Factory) {
             a_counters_time_counts_from_its_first_increment,
         ]
     );
+    holds::suite(factory).await;
     leases::suite(factory).await;
     waiting::suite(factory).await;
 }

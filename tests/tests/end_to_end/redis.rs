@@ -50,6 +50,48 @@ impl World {
     }
 }
 
+#[tokio::test]
+async fn marks_survive_when_every_node_is_killed_and_redis_is_emptied() {
+    let world = World::new(&[]).await;
+    let place = |name: &str| world.folder.path().join(format!("marks-{name}"));
+    let start = async |name: &'static str| {
+        let more = format!("\n[marks]\nsnapshot = \"{}\"\n", place(name).display());
+        let (ring, redis) = (world.ring(), [world.redis.url()]);
+        let shared = Shared {
+            node: name,
+            redis: &redis,
+            key_ring: ring.to_str().unwrap(),
+            more: &more,
+            unready: false,
+        };
+        Authmesh::start_shared(&world.idp.issuer(), shared).await
+    };
+    let nodes = [start("a").await, start("b").await, start("c").await];
+    let token = world.token("alice").await;
+    assert_eq!(nodes[0].verify(&token).await.status, 200);
+    let receipt = nodes[0].revoke(&json!({"token": token, "why": "stolen"})).await;
+    assert_eq!(receipt["state"], "committed", "{receipt}");
+    let until = Instant::now() + DEADLINE;
+    let empty = |name| std::fs::metadata(place(name)).map_or(true, |file| file.len() < 200);
+    while ["a", "b", "c"].into_iter().any(empty) {
+        assert!(Instant::now() < until, "every node keeps the mark");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Killed: nobody says goodbye.
+    drop(nodes);
+    assert_eq!(world.redis.cli(&["FLUSHALL"]).trim(), "OK");
+
+    let again = start("b").await;
+    assert_eq!(again.verify(&token).await.status, 401);
+    // It is in Redis again, for a node that has no file.
+    let new = world.node("d", false).await;
+    let until = Instant::now() + DEADLINE;
+    while new.verify(&token).await.status != 401 {
+        assert!(Instant::now() < until, "the mark came back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 pub(crate) async fn node(idp: &Idp, redis: &[String], ring: &Path, name: &str, unready: bool) -> Authmesh {
     let shared = Shared {
         node: name,

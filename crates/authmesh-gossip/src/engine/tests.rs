@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::swim::Codec;
 use crate::testing::{Flying, Mesh, TestSeal, address, identity};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -206,6 +207,66 @@ fn who_leaves_is_gone_at_once_and_does_not_come_back() {
 
 fn origin_of(n: usize) -> Origin {
     identity(n, 0).origin
+}
+
+#[test]
+fn who_leaves_unheard_is_given_up_and_does_not_come_back() {
+    let mut mesh = Mesh::joined(22, 5);
+    mesh.clear_events();
+    for other in [0, 1, 3, 4] {
+        mesh.cut.insert((address(2), address(other)));
+    }
+    mesh.at(2, |engine, now| engine.leave(now));
+    mesh.run(Duration::from_millis(10));
+    mesh.cut.clear();
+    // The others probe it, suspect it, and tell it that it is down.
+    mesh.run(SECOND * 30);
+    for n in [0, 1, 3, 4] {
+        let gone = |event: &Event| *event == Event::Down(origin_of(2));
+        let back = |event: &Event| matches!(event, Event::Up(_));
+        assert_eq!((mesh.heard(n, gone), mesh.heard(n, back)), (1, 0), "node {n}");
+    }
+}
+
+#[test]
+fn who_has_left_is_not_called_back_by_hearing_that_it_is_down() {
+    let mut mesh = Mesh::joined(24, 3);
+    mesh.at(2, |engine, now| engine.leave(now));
+    mesh.run(SECOND);
+    mesh.clear_events();
+    let news = foca::Header {
+        src: identity(0, 0),
+        src_incarnation: 0,
+        dst: identity(2, 0),
+        message: foca::Message::Gossip,
+    };
+    let mut body = Vec::new();
+    let mut codec = Codec { address: address(0) };
+    foca::Codec::encode_header(&mut codec, &news, &mut body).unwrap();
+    body.extend([0, 1]);
+    let you_are_down = foca::Member::down(identity(2, 0));
+    foca::Codec::encode_member(&mut codec, &you_are_down, &mut body).unwrap();
+    mesh.at(2, |engine, now| {
+        assert!(engine.take(address(0), origin_of(0), Kind::Swim, &body, now));
+        engine.flush(now);
+        assert_eq!(engine.swim.me(), &identity(2, 0), "it takes no new identity");
+    });
+    mesh.run(SECOND * 5);
+    assert_eq!(mesh.heard(0, |event| matches!(event, Event::Up(_))), 0);
+}
+
+#[test]
+fn two_that_are_alone_and_have_no_seed_look_where_the_other_was() {
+    let mut mesh = Mesh::joined(23, 2);
+    for n in 0..2 {
+        mesh.at(n, |engine, now| engine.join = Join::new(address(n), now));
+        mesh.cut.insert((address(n), address(1 - n)));
+    }
+    mesh.run(SECOND * 20);
+    assert_eq!((mesh.members(0), mesh.members(1)), (0, 0));
+    mesh.cut.clear();
+    mesh.run(SECOND * 10);
+    assert_eq!((mesh.members(0), mesh.members(1)), (1, 1));
 }
 
 #[test]

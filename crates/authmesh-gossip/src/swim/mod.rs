@@ -23,6 +23,8 @@ use rand::rngs::SmallRng;
 
 use crate::datagram::MAX_BODY;
 
+#[cfg(test)]
+pub(crate) use codec::Codec;
 pub(crate) use codec::{get_identity, put_identity};
 pub(crate) use identity::{Identity, MAX_NAME};
 

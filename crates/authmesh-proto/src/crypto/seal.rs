@@ -45,15 +45,18 @@ pub enum Kind {
     KeySet = 5,
     /// A gossip datagram.
     Datagram = 6,
+    /// A part of a snapshot of a node's marks.
+    Snapshot = 7,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind::Statement,
     Kind::Mark,
     Kind::Record,
     Kind::Member,
     Kind::KeySet,
     Kind::Datagram,
+    Kind::Snapshot,
 ];
 
 /// Where a sealed value stands: bound into the seal as associated data.

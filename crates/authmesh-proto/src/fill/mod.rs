@@ -8,10 +8,15 @@
 //!      -> take the lease -> (taken) load, renewing -> keep, store if the lease still is ours
 //!                        -> (held) wait for it, once per nonce -> look
 //!                        -> (none to be had) load -> keep
+//!                        -> (on hold) load -> answer
+//!      -> (on hold) load -> answer
 //! ```
 //!
 //! A fill never waits without end: for at most [`FillConfig::patience`] holders, each at most [`FillConfig::wait`]. And it
 //! never fails because of L2: without it, it loads by itself.
+//!
+//! A key whose source is being written is *on hold*: the fill loads and answers, and keeps nothing anywhere. It does not
+//! know whether what it read is from before the write or after it.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -63,6 +68,21 @@ pub enum LeaseOutcome {
     Present,
     /// The channel has no log yet: nothing can be stored in it.
     Unborn,
+    /// The key's source is being written: nothing may be kept.
+    OnHold,
+}
+
+/// What the hold script did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldOutcome {
+    /// The key is held from here on. It was not held under this nonce before.
+    Taken,
+    /// It was held under this nonce all the time, and goes on.
+    Renewed,
+    /// The channel has no log yet.
+    Unborn,
+    /// As many writers hold it as can.
+    Crowded,
 }
 
 /// What a look into L2 found.
@@ -74,6 +94,8 @@ pub enum Look {
     Void(Vec<u8>),
     /// Nothing, or something about which this node cannot tell.
     Nothing,
+    /// A hold: the key's source is being written.
+    OnHold,
 }
 
 /// What came in.
@@ -112,6 +134,8 @@ pub enum Action {
     Renew,
     /// Keep what was loaded in memory, under the fence that the last look captured, and answer the callers.
     Keep,
+    /// Answer the callers with what was loaded, and keep nothing: the key was on hold.
+    Answer,
     /// Replace the lease by what was loaded, for this place.
     Store(Place),
     /// Give the lease back.
@@ -126,6 +150,7 @@ pub struct Fill {
     state: State,
     captured: Option<Incarnation>,
     place: Option<Place>,
+    on_hold: bool,
     waited_for: Vec<Nonce>,
     actions: VecDeque<Action>,
 }
@@ -149,6 +174,7 @@ impl Fill {
             state: State::Looking,
             captured: None,
             place: None,
+            on_hold: false,
             waited_for: Vec::new(),
             actions: VecDeque::from([Action::Look]),
         }
@@ -214,6 +240,10 @@ impl Fill {
                     }
                     Look::Void(bytes) => Some(bytes),
                     Look::Nothing => None,
+                    Look::OnHold => {
+                        self.on_hold = true;
+                        return self.load(now);
+                    }
                 };
                 if coherent && self.waited_for.len() < self.config.patience {
                     self.state = State::Leasing;
@@ -255,6 +285,10 @@ impl Fill {
                 };
                 self.actions.push_back(Action::Wait(holder));
             }
+            Some(LeaseOutcome::OnHold) => {
+                self.on_hold = true;
+                self.load(now);
+            }
             // A value that L2 holds to be live and this node does not: it may not count yet.
             Some(LeaseOutcome::Present) if self.waited_for.is_empty() => {
                 self.waited_for.push(self.nonce);
@@ -267,7 +301,8 @@ impl Fill {
     fn on_loaded(&mut self, value: bool) {
         self.state = State::Over;
         if value {
-            self.actions.push_back(Action::Keep);
+            self.actions
+                .push_back(if self.on_hold { Action::Answer } else { Action::Keep });
         }
         if let Some(place) = self.place {
             // A lease that was taken in another incarnation than the one that was captured belongs to another fill: what was

@@ -199,3 +199,19 @@ fn a_lease_is_renewed_while_loading() {
     fill.tick(due.plus(Duration::from_secs(9)));
     assert_eq!(drain(&mut fill), vec![]);
 }
+
+#[test]
+fn a_key_on_hold_is_loaded_and_kept_nowhere() {
+    let mut seen = fill();
+    let actions = run(&mut seen, [looked(Look::OnHold), Input::Loaded(true)]);
+    assert_eq!(actions, vec![Action::Look, Action::Load, Action::Answer]);
+    assert!(seen.is_over());
+    // It came between the look and the lease.
+    let mut refused = fill();
+    let leased = Input::Leased(Some(LeaseOutcome::OnHold));
+    let actions = run(&mut refused, [looked(Look::Nothing), leased, Input::Loaded(true)]);
+    assert_eq!(actions[2..], [Action::Load, Action::Answer]);
+    let mut failed = fill();
+    let actions = run(&mut failed, [looked(Look::OnHold), Input::Loaded(false)]);
+    assert_eq!(actions, vec![Action::Look, Action::Load]);
+}

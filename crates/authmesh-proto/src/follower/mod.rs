@@ -352,10 +352,9 @@ impl Follower {
                         self.actions.push_back(Action::Tell(Event::Adopted(id)))
                     }
                 }
-                if purpose != Purpose::Join {
-                    let recommit = self.channels[id.index()].recommit(id);
-                    self.actions.push_back(recommit);
-                }
+                // A node that joins may have kept marks from before its start.
+                let recommit = self.channels[id.index()].recommit(id);
+                self.actions.push_back(recommit);
             }
         }
     }

@@ -92,6 +92,12 @@ impl Gossip {
         })
     }
 
+    /// Whether every member of a member's view is one of this node's.
+    fn has_view_of(&self, from: &Origin, view: u64) -> bool {
+        let merged = self.view.get(from).and_then(|member| member.merged);
+        merged == Some(view) || view == self.view.digest()
+    }
+
     fn on_tell(&mut self, now: Now, from: Origin, asked: Moment, confirm: &[StatementName], tell: Tell, marks: &Marks) {
         let all = self.hear_all(now, Some(from), &tell.statements);
         let confirmed = confirm
@@ -99,7 +105,8 @@ impl Gossip {
             .enumerate()
             .filter(|(at, _)| tell.confirmed & 1 << at != 0);
         let confirmed: Vec<_> = confirmed.map(|(_, name)| (from, *name)).collect();
-        if !confirmed.is_empty() {
+        // It may have members that this one lacks: they would have to confirm it, too. It is asked again.
+        if !confirmed.is_empty() && self.has_view_of(&from, tell.state.view) {
             self.confirm(&confirmed);
         }
         let Some(claim) = self.on_state(asked, from, &tell.state) else {
@@ -110,7 +117,7 @@ impl Gossip {
         if member.pulling.is_some() || !all {
             return;
         }
-        let (since, compared, merged) = (member.since, member.compared, member.merged);
+        let (since, compared) = (member.since, member.compared);
         let mut pending = Pending {
             from,
             claim: Some(claim.clone()),
@@ -120,7 +127,7 @@ impl Gossip {
             whole: since == 0,
         };
         // Nobody's evidence counts whose view has members that this one lacks.
-        if merged != Some(claim.view) && claim.view != self.view.digest() {
+        if !self.has_view_of(&from, claim.view) {
             pending.claim = None;
             self.pull(pending, &Request::View);
             return;

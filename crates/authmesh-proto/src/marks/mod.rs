@@ -75,6 +75,7 @@ pub struct Marks {
     table: Table,
     channels: Vec<Channel>,
     cap: usize,
+    revision: u64,
 }
 
 #[derive(Debug)]
@@ -137,7 +138,14 @@ impl Marks {
             table: Table::new(),
             channels: (0..CHANNELS).map(channel).collect(),
             cap,
+            revision: 0,
         }
+    }
+
+    /// A number that moves whenever a mark about tokens comes, reaches further, or goes.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// How many marks are held.
@@ -180,7 +188,7 @@ impl Marks {
     ///
     /// The caller bumps the [`MarkEpoch`](crate::freshness::MarkEpoch) (and for tags the fence) **afterwards**.
     pub fn apply(&mut self, now: Now, mark: Mark, position: Option<(Incarnation, Position)>, namer: &Namer) -> bool {
-        self.apply_known(now, mark, None, position, namer)
+        self.apply_known(now, mark, None, position, false, namer)
     }
 
     /// [`Marks::apply`] for a mark whose digest is known to be its [`element_digest`]: to compute it is most of the work.
@@ -191,7 +199,13 @@ impl Marks {
         position: Option<(Incarnation, Position)>,
         namer: &Namer,
     ) -> bool {
-        self.apply_known(now, mark, Some(digest), position, namer)
+        self.apply_known(now, mark, Some(digest), position, false, namer)
+    }
+
+    /// [`Marks::apply`] for a mark that comes from before this node's start: what was past by then is in force for
+    /// [`GRACE`] from now, should the clock be wrong, and is nobody's lack.
+    pub fn apply_kept(&mut self, now: Now, mark: Mark, namer: &Namer) -> bool {
+        self.apply_known(now, mark, None, None, true, namer)
     }
 
     fn apply_known(
@@ -200,6 +214,7 @@ impl Marks {
         mark: Mark,
         digest: Option<Digest>,
         position: Option<(Incarnation, Position)>,
+        kept: bool,
         namer: &Namer,
     ) -> bool {
         let is_tag = mark.kind == ScopeKind::Tag;
@@ -219,7 +234,9 @@ impl Marks {
             }
         }
         // By the origin's clock or by ours, whichever keeps it longer: a clock that is days ahead must not shorten its life.
-        let lifetime = Duration::from_secs(mark.expires.saturating_sub(now.wall.min(mark.note.at)));
+        let is_past = kept && mark.expires <= now.wall;
+        let from = if is_past { now.wall } else { now.wall.min(mark.note.at) };
+        let lifetime = Duration::from_secs(mark.expires.saturating_sub(from));
         let until = now.boot.plus(lifetime.min(LONGEST)).plus(GRACE);
         let new = Terms {
             kind: mark.kind,
@@ -250,6 +267,7 @@ impl Marks {
                 changed
             }
         };
+        self.revision += u64::from(changed && !is_tag);
         changed || is_tag
     }
 
@@ -450,7 +468,9 @@ impl Marks {
             }
             past
         });
-        before - self.len()
+        let gone = before - self.len();
+        self.revision += gone as u64;
+        gone
     }
 
     fn channel(&self, scope: ScopeId) -> &Channel {

@@ -109,6 +109,8 @@ impl Real {
         for id in ChannelId::all() {
             let loaded = Input::Loaded(id, now, Some(Some(head(log, 0))));
             real.follower.handle(real.now, loaded);
+            // It kept nothing from before its start.
+            real.follower.handle(real.now, Input::Recommitted(id, true));
         }
         while real.follower.poll().is_some() {}
         real

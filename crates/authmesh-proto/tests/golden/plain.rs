@@ -4,7 +4,7 @@ use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::ident::{Incarnation, Nonce};
 use authmesh_proto::log::{LogEntry, Payload};
 use authmesh_proto::member::MemberRecord;
-use authmesh_proto::record::{Content, Record, Stored};
+use authmesh_proto::record::{Content, Holder, Record, Stored};
 use authmesh_proto::statement::{KINDS, Mark, Statement};
 use authmesh_proto::wire;
 
@@ -164,6 +164,11 @@ const STORED: &str = "
     0102404142434445464748494a4b4c4d4e4f0000000000000003000000006553f3587365616c6564
 ";
 
+const HOLD: &str = "
+    0103404142434445464748494a4b4c4d4e4f0000000000000003202122232425262728292a2b2c2d2e2f0000018bcfe56800
+    303132333435363738393a3b3c3d3e3f0000018bcfe56801
+";
+
 #[test]
 fn stored_values() {
     let stored = |content| Stored {
@@ -176,7 +181,15 @@ fn stored_values() {
         expires: 1_700_000_600,
         sealed: b"sealed".to_vec(),
     });
-    for (golden, value, kind) in [(LEASE, &lease, 1), (STORED, &record, 2)] {
+    let held = |nonce, until| Holder {
+        nonce: Nonce(seq(nonce)),
+        until,
+    };
+    let hold = stored(Content::Hold(vec![
+        held(0x20, 1_700_000_000_000),
+        held(0x30, 1_700_000_000_001),
+    ]));
+    for (golden, value, kind) in [(LEASE, &lease, 1), (STORED, &record, 2), (HOLD, &hold, 3)] {
         assert_bytes(&value.encode(), golden);
         let bytes = hex(golden);
         assert_eq!(Stored::decode(&bytes).as_ref(), Ok(value));
@@ -187,6 +200,12 @@ fn stored_values() {
         assert_eq!(reader.big(), 3, "generation");
         if kind == 1 {
             assert_eq!(reader.array(), seq::<16>(0x20), "nonce");
+            reader.end();
+        } else if kind == 3 {
+            for (nonce, until) in [(0x20, 1_700_000_000_000), (0x30, 1_700_000_000_001)] {
+                assert_eq!(reader.array(), seq::<16>(nonce), "nonce");
+                assert_eq!(reader.big(), until, "until");
+            }
             reader.end();
         } else {
             assert_eq!(reader.big(), 1_700_000_600, "expires");

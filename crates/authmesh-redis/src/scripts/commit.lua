@@ -28,7 +28,8 @@ if not millis then return redis.error_reply(BAD_ID) end
 local held, merged, sums
 local past = {}
 if effect == 'd' then
-  redis.call('DEL', place)
+  -- A hold outlasts the drops of its writer.
+  if not head or live(value_of(place), head) ~= 3 then redis.call('DEL', place) end
 else
   local field, rank, digest, sealed, hour = unpack(ARGV, 8, 12)
   sums = redis.call('HGET', place, 'd')

@@ -63,12 +63,13 @@ local function value_of(key)
   return value
 end
 
--- 1: a live lease, 2: a live record, 0: nothing that counts.
+-- 1: a live lease, 2: a live record, 3: a hold, 0: nothing that counts.
 local function live(value, head)
   if not value or value:sub(1, 1) ~= '\1' or value:sub(3, 26) ~= head:sub(4, 27) then return 0 end
   local kind = value:byte(2)
   if kind == 1 and #value == 42 then return 1 end
   if kind == 2 and #value >= 34 then return 2 end
+  if kind == 3 and #value > 26 and #value <= 410 and (#value - 26) % 24 == 0 then return 3 end
   return 0
 end
 

@@ -240,6 +240,8 @@ struct Receipt {
     state: State,
     #[serde(default)]
     single_copy: bool,
+    #[serde(default)]
+    collapsed: bool,
     not_before: Option<Unix>,
     expires: Option<Unix>,
     scope: String,
@@ -273,6 +275,13 @@ impl Receipt {
         };
         writeln!(io.stdout, "{head}: {scope}")?;
         row(io.stdout, "covers", &covers)?;
+        if self.collapsed {
+            row(
+                io.stdout,
+                "as",
+                "a mark of the subject: more than 64 live marks name tokens of it",
+            )?;
+        }
         if let Some(expires) = self.expires {
             row(io.stdout, "kept", &format!("until {} UTC", clock(expires, io.now)))?;
         }

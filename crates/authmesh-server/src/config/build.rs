@@ -6,7 +6,8 @@ use super::problem::Problem;
 use super::resolve::Resolved;
 use super::secret::Secret;
 use super::typed::{
-    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, Log, Redis, Route, Server,
+    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Log, Logout, Marks,
+    Redis, Route, Server,
 };
 use super::value::{FromValue, Value};
 
@@ -46,7 +47,17 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
             listen: values.take("admin.listen")?,
             token: admin_token,
         },
+        logout: Logout {
+            listen: values.take("logout.listen")?,
+            max_connections: values.take("logout.max_connections")?,
+            max_concurrent: values.take("logout.max_concurrent")?,
+            per_second: values.take("logout.per_second")?,
+            burst: values.take("logout.burst")?,
+        },
         redis: redis(&mut values)?,
+        marks: Marks {
+            snapshot: values.take::<Option<String>>("marks.snapshot")?.map(Into::into),
+        },
         cache: Cache {
             verdict_bytes: values.take("cache.verdict_bytes")?,
             entry_bytes: values.take("cache.entry_bytes")?,
@@ -114,6 +125,11 @@ fn issuer(values: &mut Values, index: usize) -> Result<Issuer, Problem> {
             connect_timeout: values.take(&path("http.connect_timeout"))?,
             total_timeout: values.take(&path("http.total_timeout"))?,
             ca_file: values.take(&path("http.ca_file"))?,
+        },
+        logout: IssuerLogout {
+            client_ids: values.take(&path("logout.client_ids"))?,
+            require_typ: values.take(&path("logout.require_typ"))?,
+            require_exp: values.take(&path("logout.require_exp"))?,
         },
     })
 }

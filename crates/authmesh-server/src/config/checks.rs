@@ -18,7 +18,9 @@ use super::value::Value;
 pub(super) fn run(settings: &Resolved, problems: &mut Report, warnings: &mut Report) -> Option<Secret> {
     let token = admin_token(settings, problems, warnings);
     listeners(settings, token.is_some(), problems, warnings);
+    logout(settings, token.is_some(), problems, warnings);
     headers(settings, problems);
+    marks(settings, problems);
     issuers(settings, problems);
     redis::check(settings, problems, warnings);
     routes::check(settings, problems, warnings);
@@ -84,11 +86,7 @@ fn listeners(settings: &Resolved, has_token: bool, problems: &mut Report, warnin
         }
         return;
     }
-    if let Some(server) = address(settings, "server.listen")
-        && server.port() != 0
-        && server.port() == admin.port()
-        && (server.ip() == admin.ip() || server.ip().is_unspecified() || admin.ip().is_unspecified())
-    {
+    if address(settings, "server.listen").is_some_and(|server| collide(server, admin)) {
         problems.push(
             location.clone(),
             "admin.listen",
@@ -100,6 +98,56 @@ fn listeners(settings: &Resolved, has_token: bool, problems: &mut Report, warnin
             location,
             "admin.listen",
             "can be reached from other machines over plain HTTP: let only operators in, and put TLS in front.",
+        );
+    }
+}
+
+/// Whether two listeners cannot be bound together.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_ip
+}
+
+fn logout(settings: &Resolved, has_token: bool, problems: &mut Report, warnings: &mut Report) {
+    let clients = (0..settings.count("issuers")).map(|index| format!("issuers[{index}].logout.client_ids"));
+    let clients: Vec<String> = clients.collect();
+    let refused = clients.iter().any(|path| settings.is_refused(path));
+    let taken = clients.iter().find(|path| !settings.words(path).is_empty());
+    let location = settings.location("logout.listen");
+    let Some(listen) = address(settings, "logout.listen") else {
+        if let Some(path) = taken.filter(|_| !settings.is_refused("logout.listen")) {
+            warnings.push(
+                settings.location(path),
+                path.as_str(),
+                "is set, but logout tokens are not taken, since there is no listener for them: set logout.listen.",
+            );
+        }
+        return;
+    };
+    if taken.is_none() && !refused {
+        problems.push(
+            location.clone(),
+            "logout.listen",
+            "is set, but no issuer has logout.client_ids: no logout token could be accepted. Set it in a section \
+             [issuers.logout].",
+        );
+    }
+    let others = [("server.listen", true), ("admin.listen", has_token)];
+    for (other, _) in others.into_iter().filter(|(_, on)| *on) {
+        if address(settings, other).is_some_and(|other| collide(other, listen)) {
+            let message = format!("is the same port as {other}: give logout tokens a port of their own.");
+            problems.push(location.clone(), "logout.listen", message);
+        }
+    }
+}
+
+fn marks(settings: &Resolved, problems: &mut Report) {
+    if settings.is_given("marks.snapshot") && !settings.is_given("cluster.key_ring_file") {
+        problems.push(
+            settings.location("marks.snapshot"),
+            "cluster.key_ring_file",
+            "is missing: the snapshot is sealed, and must open after the next start. Make a key ring with `authmesh \
+             keyring generate FILE`, and name it here.",
         );
     }
 }

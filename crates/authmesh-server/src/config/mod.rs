@@ -41,8 +41,8 @@ pub use problem::{Location, Problem, Problems};
 pub use resolve::{Effective, Source};
 pub use secret::Secret;
 pub use typed::{
-    Access, Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, Level, Log, LogFormat,
-    Redis, Route, Server, WhenBlind,
+    Access, Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Level, Log,
+    LogFormat, Logout, Redis, Route, Server, WhenBlind,
 };
 
 use std::path::Path;

@@ -232,6 +232,15 @@ pub(super) fn host(text: &str) -> Verdict {
     Err("is not a host name: write it without scheme, port and path, as in \"api.example.com\"".into())
 }
 
+/// A file, wherever the server is started from.
+pub(super) fn absolute_path(text: &str) -> Verdict {
+    if text.starts_with('/') && !text.ends_with('/') {
+        Ok(())
+    } else {
+        Err("does not begin with \"/\" or names no file: give the whole path".into())
+    }
+}
+
 /// A plain path prefix. Everything that two programs could read in two ways is refused, since a rule that silently
 /// never matches protects nothing.
 pub(super) fn route_path(text: &str) -> Verdict {

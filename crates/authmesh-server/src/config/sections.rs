@@ -40,9 +40,19 @@ pub(super) static SECTIONS: &[Section] = &[
               from token_file or from AUTHMESH_ADMIN_TOKEN, never from this file.",
     },
     Section {
+        path: "logout",
+        doc: "The listener to which issuers post logout tokens (OpenID Connect Back-Channel Logout 1.0), at \
+              /backchannel-logout. It is off where listen is empty, and takes those of the issuers that have \
+              logout.client_ids. Let only the issuers reach it.",
+    },
+    Section {
         path: "redis",
         doc: "Redis, which makes nodes one cluster: a revocation through one is known to all, and an issuer is asked once for \
               all. Without url each node stands alone. `authmesh doctor` checks a Redis.",
+    },
+    Section {
+        path: "marks",
+        doc: "Revocations.",
     },
     Section {
         path: "cache",
@@ -59,6 +69,10 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "issuers[].http",
         doc: "How the issuer is asked.",
+    },
+    Section {
+        path: "issuers[].logout",
+        doc: "The issuer's logout tokens. They are taken where client_ids is set.",
     },
     Section {
         path: "routes[]",

@@ -175,6 +175,36 @@ pub(super) static SETTINGS: &[Setting] = &[
         doc: "The admin credential itself. It wins over token_file.",
     },
     Setting {
+        path: "logout.listen",
+        kind: Kind::Address { off: true },
+        fallback: Is(""),
+        doc: "Where issuers post logout tokens. It speaks plain HTTP: put TLS in front.",
+    },
+    Setting {
+        path: "logout.max_connections",
+        kind: Kind::Count { min: 1, max: 10_000 },
+        fallback: Is("256"),
+        doc: "Connections at one time. More wait to be accepted.",
+    },
+    Setting {
+        path: "logout.max_concurrent",
+        kind: Kind::Count { min: 1, max: 10_000 },
+        fallback: Is("64"),
+        doc: "Logout requests at one time. More are answered with 429.",
+    },
+    Setting {
+        path: "logout.per_second",
+        kind: Kind::Count { min: 1, max: 100_000 },
+        fallback: Is("100"),
+        doc: "Logout requests per second, on average. More are answered with 429.",
+    },
+    Setting {
+        path: "logout.burst",
+        kind: Kind::Count { min: 1, max: 100_000 },
+        fallback: Is("200"),
+        doc: "Logout requests at once, after a quiet time.",
+    },
+    Setting {
         path: "redis.url",
         kind: words("URLs", 0, 16, redis::url),
         fallback: Unset {
@@ -251,6 +281,16 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
         fallback: Is("4096"),
         doc: "Entries that each of the 64 logs keeps. A node that was away for longer loads all revocations anew.",
+    },
+    Setting {
+        path: "marks.snapshot",
+        kind: word("an absolute path", rules::absolute_path),
+        fallback: Unset {
+            example: "/var/lib/authmesh/marks",
+        },
+        doc: "File in which this node keeps all revocations, sealed with the key ring, for its next start. With it they \
+              come back even where Redis was emptied while no node ran. Every node needs one of its own. It is written a \
+              second after a change (with very many of them at most 30 seconds), and takes about 100 bytes for each.",
     },
     Setting {
         path: "cache.verdict_bytes",
@@ -373,6 +413,27 @@ pub(super) static SETTINGS: &[Setting] = &[
             example: "/etc/ssl/private-ca.pem",
         },
         doc: "PEM file with root certificates to trust in addition, for an issuer behind a private authority.",
+    },
+    Setting {
+        path: "issuers[].logout.client_ids",
+        kind: words("client IDs", 0, 64, rules::audience),
+        fallback: Is(""),
+        doc: "The client_id under which your application is registered with the issuer. A logout token must name one of these \
+              in \"aud\". An empty list takes no logout token of the issuer.",
+    },
+    Setting {
+        path: "issuers[].logout.require_typ",
+        kind: ON_OFF,
+        fallback: Is("false"),
+        doc: "Whether a logout token must have the \"typ\" \"logout+jwt\". Otherwise \"JWT\" and none at all are accepted too, \
+              since some issuers send them. Turn it on where yours sends the type.",
+    },
+    Setting {
+        path: "issuers[].logout.require_exp",
+        kind: ON_OFF,
+        fallback: Is("true"),
+        doc: "Whether a logout token must have an \"exp\", as the specification asks. Otherwise one without counts for 2 minutes \
+              from its \"iat\". Turn it off where your issuer sends none.",
     },
     Setting {
         path: "routes[].host",

@@ -19,8 +19,12 @@ pub struct Config {
     pub server: Server,
     /// The admin API.
     pub admin: Admin,
+    /// The listener for logout tokens.
+    pub logout: Logout,
     /// The Redis that makes nodes one cluster. Default: none; the node stands alone.
     pub redis: Option<Redis>,
+    /// Revocations.
+    pub marks: Marks,
     /// Sizes and ages of what is kept in memory.
     pub cache: Cache,
     /// Whose tokens are accepted: 1 to 512, with different URLs.
@@ -92,6 +96,21 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
+/// The listener for logout tokens (OpenID Connect Back-Channel Logout 1.0).
+#[derive(Debug, Clone)]
+pub struct Logout {
+    /// Address to listen on. Default: none; logout tokens are not taken.
+    pub listen: Option<SocketAddr>,
+    /// Connections at one time, 1 to 10,000. Default: 256.
+    pub max_connections: usize,
+    /// Requests at one time, 1 to 10,000. Default: 64.
+    pub max_concurrent: usize,
+    /// Requests per second on average, 1 to 100,000. Default: 100.
+    pub per_second: u32,
+    /// Requests at once after a quiet time, 1 to 100,000. Default: 200.
+    pub burst: u32,
+}
+
 /// Redis. Where it is set, so is [`Cluster::key_ring_file`].
 #[derive(Debug, Clone)]
 pub struct Redis {
@@ -113,6 +132,13 @@ pub struct Redis {
     pub response_timeout: Duration,
     /// Entries of each log, 128 to 1,000,000. Default: 4,096.
     pub log_entries: usize,
+}
+
+/// Revocations.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    /// Where they are kept for the next start. Where it is set, so is [`Cluster::key_ring_file`]. Default: nowhere.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// Sizes and ages of what is kept in memory.
@@ -154,6 +180,8 @@ pub struct Issuer {
     pub keys: IssuerKeys,
     /// How the issuer is asked.
     pub http: IssuerHttp,
+    /// Its logout tokens.
+    pub logout: IssuerLogout,
 }
 
 /// How long the keys of an issuer are trusted.
@@ -174,6 +202,17 @@ pub struct IssuerHttp {
     pub total_timeout: Duration,
     /// PEM file of root certificates to trust in addition. Default: none.
     pub ca_file: Option<PathBuf>,
+}
+
+/// What is demanded of an issuer's logout tokens.
+#[derive(Debug, Clone)]
+pub struct IssuerLogout {
+    /// Clients of which a logout token must name one in `aud`. Default: none, which means that no logout token is taken.
+    pub client_ids: Vec<String>,
+    /// Whether the `typ` must be `logout+jwt`. Default: false, which means that `JWT` and none are accepted too.
+    pub require_typ: bool,
+    /// Whether there must be an `exp`. Default: true.
+    pub require_exp: bool,
 }
 
 /// What a path demands.

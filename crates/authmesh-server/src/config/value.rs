@@ -91,6 +91,7 @@ macro_rules! from_value {
 from_value! {
     bool: Value::Bool(value) => Some(value);
     u64: Value::Count(value) | Value::Size(value) => Some(value);
+    u32: Value::Count(value) => u32::try_from(value).ok();
     usize: Value::Count(value) | Value::Size(value) => usize::try_from(value).ok();
     Duration: Value::Duration(value) => Some(value);
     SocketAddr: Value::Address(value) => value;

@@ -88,6 +88,7 @@ pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>) -> Result<(), 
             forward,
             settings,
             admin,
+            None,
             Limits::default(),
         ));
         rows.push((name, forward_url, admin_url));

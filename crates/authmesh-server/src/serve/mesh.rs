@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh::jose::{Algorithm, AlgorithmSet};
-use authmesh::{AuthMesh, KeyPolicy, KeyRing, Policy, Rules};
+use authmesh::{AuthMesh, KeyPolicy, KeyRing, LogoutRules, Policy, Rules};
 use authmesh_oidc::{HttpClient, HttpKeySource};
 use authmesh_redis::RedisAdapter;
 
@@ -53,6 +53,9 @@ pub(super) async fn start(
     if let Some(ring) = ring {
         builder = builder.key_ring(ring.clone());
     }
+    if let Some(path) = &config.marks.snapshot {
+        builder = builder.snapshot(path);
+    }
     if let Some(settings) = redis::settings(config).map_err(ServeError::new)? {
         builder = builder.join(Arc::new(RedisAdapter::lazy(settings).map_err(ServeError::new)?));
     }
@@ -64,6 +67,12 @@ pub(super) async fn start(
             ..KeyPolicy::default()
         };
         builder = builder.issuer_with(&issuer.url, Arc::new(source), keys, rules(issuer)?);
+        let logout = &issuer.logout;
+        if !logout.client_ids.is_empty() {
+            let mut rules = LogoutRules::for_clients(logout.client_ids.iter().cloned());
+            (rules.require_type, rules.require_expiry) = (logout.require_typ, logout.require_exp);
+            builder = builder.logout(&issuer.url, rules);
+        }
     }
     let mesh = builder.start().await.map_err(ServeError::new)?;
     if !mesh.wait_for_keys(Duration::from_secs(3)).await {

@@ -3,6 +3,7 @@
 mod admin;
 mod forward;
 mod listener;
+mod logout;
 mod mesh;
 mod original;
 mod rotation;
@@ -26,6 +27,7 @@ use crate::config::{self, Config, Secret};
 use crate::dev;
 
 pub use forward::Settings as ForwardSettings;
+pub use logout::Budget as LogoutBudget;
 pub(crate) use mesh::key_source;
 pub use telemetry::Metrics;
 
@@ -114,6 +116,10 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         }
         (None, _) => None,
     };
+    let logout_listener = match config.logout.listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let ring = mesh::key_ring(&config)?;
     let mesh = mesh::start(&config, address, ring.as_ref(), &metrics).await?;
     let rotation = CancellationToken::new();
@@ -127,6 +133,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         listener,
         settings,
         admin_listener.zip(config.admin.token.clone()),
+        logout_listener.map(|listener| (listener, logout_budget(&config))),
         Limits {
             connections: config.server.max_connections,
             request: config.server.request_timeout,
@@ -135,7 +142,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         },
     );
     tracing::info!(
-        %address, admin = ?node.admin, cluster = %config.cluster.name, node = %config.cluster.node,
+        %address, admin = ?node.admin, logout = ?node.logout, cluster = %config.cluster.name, node = %config.cluster.node,
         issuers = config.issuers.len(), redis = config.redis.is_some(), "authmesh {} is serving", env!("CARGO_PKG_VERSION")
     );
     stop_signal().await;
@@ -143,6 +150,15 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     rotation.cancel();
     node.stop().await;
     Ok(())
+}
+
+fn logout_budget(config: &Config) -> LogoutBudget {
+    LogoutBudget {
+        connections: config.logout.max_connections,
+        concurrent: config.logout.max_concurrent,
+        per_second: config.logout.per_second,
+        burst: config.logout.burst,
+    }
 }
 
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -201,6 +217,8 @@ pub struct RunningNode {
     pub mesh: AuthMesh,
     /// Address of the admin API, if it is on.
     pub admin: Option<SocketAddr>,
+    /// Address of the logout listener, if it is on.
+    pub logout: Option<SocketAddr>,
     stop: CancellationToken,
     listeners: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -213,6 +231,7 @@ impl RunningNode {
         forward: TcpListener,
         settings: ForwardSettings,
         admin: Option<(TcpListener, Secret)>,
+        logout: Option<(TcpListener, LogoutBudget)>,
         limits: Limits,
     ) -> Self {
         let stop = CancellationToken::new();
@@ -223,9 +242,19 @@ impl RunningNode {
             let app = admin::router(mesh.clone(), Arc::new(credential), limits);
             listeners.push(tokio::spawn(listener::serve(listener, app, limits, stop.clone())));
         }
+        let logout_address = logout.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        if let Some((listener, budget)) = logout {
+            let app = logout::router(mesh.clone(), budget, limits);
+            let limits = Limits {
+                connections: budget.connections,
+                ..limits
+            };
+            listeners.push(tokio::spawn(listener::serve(listener, app, limits, stop.clone())));
+        }
         Self {
             mesh,
             admin: admin_address,
+            logout: logout_address,
             stop,
             listeners,
         }

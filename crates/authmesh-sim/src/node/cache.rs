@@ -181,6 +181,8 @@ impl Node {
                     let ttl = nanos(FillConfig::default().lease);
                     self.start(Job::Forget, Op::Renew { name, nonce, ttl }, L2_TIMEOUT);
                 }
+                // Nobody holds anything here.
+                Action::Answer => {}
                 Action::Keep => {
                     if let Some(version) = flight.version {
                         landed = Some((self.keep(now, &flight, version), "source"));

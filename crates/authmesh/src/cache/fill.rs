@@ -156,6 +156,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                         Look::Counts(entry) => return Ok(entry),
                         Look::Void(bytes) => fill::Look::Void(bytes),
                         Look::Nothing => fill::Look::Nothing,
+                        Look::OnHold => fill::Look::OnHold,
                     };
                     let applied = captured.applied[name.slot().channel.index()];
                     Input::Looked {
@@ -192,6 +193,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     kept = loaded
                         .as_ref()
                         .map(|filled| Ok(shared.keep_in_l1(&name, |slot| captured.stamp(slot), filled)));
+                    continue;
+                }
+                Action::Answer => {
+                    kept = loaded
+                        .as_ref()
+                        .map(|filled| Ok(shared.entry(&name, |slot| captured.stamp(slot), filled).0));
                     continue;
                 }
                 Action::Store(place) => {

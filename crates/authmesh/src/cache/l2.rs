@@ -31,6 +31,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             Look::Counts(found) => found,
             Look::Void(bytes) => return Look::Void(bytes),
             Look::Nothing => return Look::Nothing,
+            Look::OnHold => return Look::OnHold,
         };
         let Ok(value) = serde_json::from_slice::<V>(&record.value) else {
             tracing::warn!(namespace = %shared.space.name, "a record of L2 does not fit its type; it is loaded anew");
@@ -56,10 +57,12 @@ pub(super) enum Look<T> {
     Void(Vec<u8>),
     /// Nothing, or something about which this node cannot tell.
     Nothing,
+    /// The key's source is being written: nothing may be kept.
+    OnHold,
 }
 
 impl Shared {
-    async fn bounded<T>(&self, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
+    pub(super) async fn bounded<T>(&self, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
         let answer = tokio::time::timeout(L2_TIMEOUT, call).await;
         match answer {
             Ok(Ok(value)) => Some(value),
@@ -87,10 +90,15 @@ impl Shared {
         else {
             return Look::Nothing;
         };
-        if !node.l2_counts(name, &head, asked) {
-            return Look::Nothing;
-        }
+        let counts = node.l2_counts(name, &head, asked);
+        let place = place(&head);
         let stored = match Stored::decode(&value) {
+            // It asks for caution, which needs no proof.
+            Ok(stored) if matches!(stored.content, Content::Hold(_)) => {
+                let stands = (stored.incarnation, stored.generation) == place;
+                return if stands { Look::OnHold } else { Look::Nothing };
+            }
+            _ if !counts => return Look::Nothing,
             Ok(stored) => stored,
             Err(error) => {
                 node.counters.unopened.add();
@@ -98,7 +106,6 @@ impl Shared {
                 return Look::Nothing;
             }
         };
-        let place = place(&head);
         let Content::Record { expires, sealed } = stored.content else {
             return Look::Nothing;
         };
@@ -133,14 +140,7 @@ impl Shared {
         }
     }
 
-    /// Takes the fill lease; `None` when there is none to be had.
-    pub(super) async fn take_lease(&self, name: &EntryName, nonce: Nonce) -> Option<(Incarnation, u64)> {
-        match self.lease(name, nonce, None).await? {
-            LeaseOutcome::Taken(incarnation, generation) => Some((incarnation, generation)),
-            LeaseOutcome::Held(_) | LeaseOutcome::Present | LeaseOutcome::Unborn => None,
-        }
-    }
-
+    /// Asks for the fill lease; `None` when L2 cannot be asked.
     pub(super) async fn lease(&self, name: &EntryName, nonce: Nonce, over: Option<Vec<u8>>) -> Option<LeaseOutcome> {
         if !self.space.l2 {
             return None;
@@ -189,7 +189,7 @@ impl Shared {
             return Err(PortError::Unavailable("the channel has no log yet".into()));
         };
         let over = match self.read_record(name).await {
-            Look::Counts(_) => return Ok(false),
+            Look::Counts(_) | Look::OnHold => return Ok(false),
             Look::Void(bytes) => Some(bytes),
             Look::Nothing => None,
         };

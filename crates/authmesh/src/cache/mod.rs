@@ -8,6 +8,7 @@ mod l2;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -29,10 +30,12 @@ use crate::error::{BuildError, CacheError, RevokeError};
 use crate::l1::Entry;
 use crate::node::{Coherence, Node};
 use crate::policy::WhenBlind;
+use crate::ports::LeaseOutcome;
 use crate::revoke::say_and_wait;
 
 pub(crate) use fill::Flights;
 pub(crate) use seen::{Seen, seen_in_l2};
+pub use write::{WriteRules, Written};
 
 /// The longest lifetime of an entry.
 const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -222,7 +225,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         match self.look_in_l2(&name, |slot| fence.capture_since(&glance, slot)).await {
             // What was voided meanwhile answers this caller, who came before, and is not kept.
             l2::Look::Counts(entry) => Arc::clone(&entry.value).downcast().ok(),
-            l2::Look::Void(_) | l2::Look::Nothing => None,
+            l2::Look::Void(_) | l2::Look::Nothing | l2::Look::OnHold => None,
         }
     }
 
@@ -249,7 +252,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         self.fly(name, load).await
     }
 
-    /// Replaces the value under a key on every node: the old one is voided first, then the new one is shared.
+    /// Replaces the value under a key on every node: the old one is voided first, then the new one is shared. While the
+    /// key's source is being written ([`Cache::write`]) the old one is voided, and the new one is not kept.
     ///
     /// # Errors
     /// When the value cannot be encoded, or the drop was not accepted; nothing has changed then.
@@ -260,11 +264,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let captured = self.shared.capture();
         let nonce = authmesh_proto::ident::Nonce(self.shared.node.random());
         let applied = captured.applied[name.slot().channel.index()].map(|(incarnation, _)| incarnation);
-        if let Some(place) = self.shared.take_lease(&name, nonce).await
+        match self.shared.lease(&name, nonce, None).await {
             // Else what was captured says nothing about the statements of the log that is there now.
-            && applied == Some(place.0)
-        {
-            self.shared.store(&name, nonce, place, &captured, &filled).await;
+            Some(LeaseOutcome::Taken(incarnation, generation)) if applied == Some(incarnation) => {
+                let place = (incarnation, generation);
+                self.shared.store(&name, nonce, place, &captured, &filled).await;
+            }
+            // Its source is being written: this value may be older than what is written there.
+            Some(LeaseOutcome::OnHold) => return Ok(()),
+            _ => {}
         }
         self.shared.keep_in_l1(&name, |slot| captured.stamp(slot), &filled);
         Ok(())
@@ -303,7 +311,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         self.get(key).await.is_some()
     }
 
-    /// Stores a value in L2 if there is none. Returns whether it was stored. Of all nodes that try at once, one wins.
+    /// Stores a value in L2 if there is none. Returns whether it was stored. Of all nodes that try at once, one wins; while
+    /// the key's source is being written ([`Cache::write`]) none does.
     ///
     /// # Errors
     /// When the value cannot be encoded, or L2 could not be asked.
@@ -379,6 +388,15 @@ impl Shared {
 
     /// `stamp` gives what was captured before the source was read; an entry without all of its stamps is not kept.
     fn keep_in_l1(&self, name: &EntryName, stamp: impl Fn(Slot) -> Option<Stamp>, filled: &Filled) -> Arc<Entry> {
+        let (entry, whole) = self.entry(name, stamp, filled);
+        if whole {
+            self.node.l1.entries.insert(*name, Arc::clone(&entry));
+        }
+        entry
+    }
+
+    /// The entry, and whether it has all of its stamps.
+    fn entry(&self, name: &EntryName, stamp: impl Fn(Slot) -> Option<Stamp>, filled: &Filled) -> (Arc<Entry>, bool) {
         let slots = std::iter::once(name.slot()).chain(filled.tags.iter().map(ScopeId::slot));
         let stamps: Option<Box<[Stamp]>> = slots.map(stamp).collect();
         let whole = stamps.is_some();
@@ -389,10 +407,7 @@ impl Shared {
             bytes: filled.encoded.len() + filled.tags.len() * 16,
             seen: self.seen(name, filled),
         });
-        if whole {
-            self.node.l1.entries.insert(*name, Arc::clone(&entry));
-        }
-        entry
+        (entry, whole)
     }
 
     fn filled<V: Serialize + Send + Sync + 'static>(&self, load: Load<V>) -> Result<Filled, String> {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use authmesh_proto::fill::HoldOutcome;
 use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Position};
 use authmesh_proto::log::{Head, LogEntry, Payload};
 use authmesh_proto::marks::{BUCKETS, Buckets, Digests, bucket_of_hour};
-use authmesh_proto::record::{Content, Stored};
+use authmesh_proto::record::{Content, Holder, MAX_HOLDERS, Stored};
 use authmesh_proto::time::Moment;
 
 use crate::ports::{Effect, LeaseOutcome, LogSlice, MarkTable, StoredMark};
@@ -16,6 +17,10 @@ type MarkId = (u64, [u8; 33]);
 
 const fn is_bare(entry: &LogEntry) -> bool {
     matches!(entry.payload, Payload::Bare(_))
+}
+
+const fn millis(at: Moment) -> u64 {
+    at.as_nanos() / 1_000_000
 }
 
 #[derive(Clone)]
@@ -44,6 +49,8 @@ impl Channel {
     /// `past_before`: marks of earlier hours are past, by all clocks that count.
     pub(super) fn take_effect(&mut self, effect: Effect, past_before: u64) {
         let undo = match effect {
+            // A hold outlasts the drops of its writer.
+            Effect::Drop(name) if self.holders(&name).is_some() => Undo::Nothing,
             Effect::Drop(name) => match self.values.remove(&name) {
                 Some((value, until)) => Undo::Value(name, value, until),
                 None => Undo::Nothing,
@@ -244,6 +251,7 @@ impl Channel {
         };
         let is_void = over.is_some() && self.value(&name, now) == over;
         match self.live(&name, now).map(|stored| stored.content) {
+            Some(Content::Hold(_)) => return LeaseOutcome::OnHold,
             Some(Content::Record { .. }) if !is_void => return LeaseOutcome::Present,
             Some(Content::Lease(holder)) if holder != nonce => return LeaseOutcome::Held(holder),
             Some(_) | None => {}
@@ -265,6 +273,62 @@ impl Channel {
         held
     }
 
+    /// Those that hold a name in the present incarnation and generation, perhaps past their time.
+    fn holders(&self, name: &EntryName) -> Option<Vec<Holder>> {
+        let stored = Stored::decode(&self.values.get(name)?.0).ok()?;
+        let head = self.head()?;
+        match stored.content {
+            Content::Hold(holders)
+                if (stored.incarnation, stored.generation) == (head.incarnation, head.generation) =>
+            {
+                Some(holders)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn hold(&mut self, name: EntryName, nonce: Nonce, now: Moment, ttl: Duration) -> HoldOutcome {
+        if self.head().is_none() {
+            return HoldOutcome::Unborn;
+        }
+        let mut holders = self.holders(&name).unwrap_or_default();
+        holders.retain(|holder| millis(now) < holder.until);
+        let until = millis(now.plus(ttl));
+        let outcome = if let Some(own) = holders.iter_mut().find(|holder| holder.nonce == nonce) {
+            own.until = until;
+            HoldOutcome::Renewed
+        } else if holders.len() == MAX_HOLDERS {
+            return HoldOutcome::Crowded;
+        } else {
+            holders.push(Holder { nonce, until });
+            HoldOutcome::Taken
+        };
+        self.put_holders(name, holders);
+        outcome
+    }
+
+    pub(super) fn unhold(&mut self, name: EntryName, nonce: Nonce, now: Moment) {
+        if let Some(mut holders) = self.holders(&name) {
+            holders.retain(|holder| holder.nonce != nonce && millis(now) < holder.until);
+            self.put_holders(name, holders);
+        }
+    }
+
+    fn put_holders(&mut self, name: EntryName, holders: Vec<Holder>) {
+        let last = holders.iter().map(|holder| holder.until).max();
+        let (Some(head), Some(last)) = (self.head(), last) else {
+            self.values.remove(&name);
+            return;
+        };
+        let stored = Stored {
+            incarnation: head.incarnation,
+            generation: head.generation,
+            content: Content::Hold(holders),
+        };
+        let until = Moment::from_nanos(last.saturating_mul(1_000_000));
+        self.values.insert(name, (stored.encode(), until));
+    }
+
     /// `None`: the channel has no log.
     pub(super) fn insert_if_absent(
         &mut self,
@@ -277,7 +341,7 @@ impl Channel {
         self.head()?;
         let is_void = over.is_some() && self.value(&name, now) == over;
         let live = self.live(&name, now).map(|stored| stored.content);
-        let absent = is_void || !matches!(live, Some(Content::Record { .. }));
+        let absent = is_void || !matches!(live, Some(Content::Record { .. } | Content::Hold(_)));
         if absent {
             self.values.insert(name, (value, now.plus(ttl)));
         }

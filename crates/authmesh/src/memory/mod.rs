@@ -26,8 +26,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use self::channel::Channel;
 use crate::clock::SystemClock;
 use crate::ports::{
-    BoxFuture, Bus, BusEvent, BusStream, Clock, Commit, Committed, LeaseOutcome, Log, LogSlice, MarkTable, MemberEntry,
-    Members, PortError, Store, StoreRead, StoredMark,
+    BoxFuture, Bus, BusEvent, BusStream, Clock, Commit, Committed, HoldOutcome, LeaseOutcome, Log, LogSlice, MarkTable,
+    MemberEntry, Members, PortError, Store, StoreRead, StoredMark,
 };
 
 pub use fixed::FixedKeys;
@@ -389,6 +389,21 @@ impl Store for Cluster {
         });
         self.leases_moved();
         ready(stored)
+    }
+
+    fn hold(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<HoldOutcome, PortError>> {
+        let now = self.now();
+        let held = self.up().map(|mut state| {
+            self.make_room(&mut state);
+            state.of(&name).hold(name, nonce, now, ttl)
+        });
+        self.leases_moved();
+        ready(held)
+    }
+
+    fn unhold(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {
+        let now = self.now();
+        ready(self.up().map(|mut state| state.of(&name).unhold(name, nonce, now)))
     }
 
     fn release(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {

@@ -137,7 +137,7 @@ impl Driver {
             .road
             .as_ref()
             .is_none_or(|road| road.has_log || self.awaiting.is_empty());
-        self.commits.is_empty() && by_gossip
+        self.commits.is_empty() && by_gossip && !self.node.outbox.is_writing()
     }
 
     fn until_next(&self) -> Duration {

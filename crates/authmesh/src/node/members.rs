@@ -310,6 +310,11 @@ impl Node {
         let Some(id) = unhex(incarnation) else {
             return Ok(false);
         };
+        if id == self.origin.0 {
+            return Err(PortError::Refused(
+                "a node does not forget itself: shut it down, or ask another one".into(),
+            ));
+        }
         let known = self.list_members().await?;
         if !known
             .iter()

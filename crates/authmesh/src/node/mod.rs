@@ -10,6 +10,7 @@ mod jobs;
 mod members;
 mod outbox;
 mod progress;
+mod undone;
 mod wakes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +42,7 @@ pub(crate) use jobs::compare_table;
 pub use members::Member;
 pub(crate) use members::hex;
 use outbox::Outbox;
-pub(crate) use outbox::{SayError, Ticket};
+pub(crate) use outbox::{Once, SayError, Ticket, Writing};
 pub(crate) use progress::Progress;
 use wakes::Wakes;
 
@@ -289,6 +290,17 @@ impl Node {
         for scope in changed {
             self.wakes.mark(scope);
         }
+    }
+
+    /// Applies marks that this node kept from before its start.
+    pub(crate) fn apply_kept(&self, marks: Vec<Mark>) {
+        let now = self.now();
+        let mut held = self.marks_mut();
+        for mark in marks {
+            held.apply_kept(now, mark, &self.codec.namer);
+        }
+        drop(held);
+        self.epoch.bump();
     }
 
     /// Something in a channel is void that no statement names: here at once, and everywhere by a mint and by gossip.

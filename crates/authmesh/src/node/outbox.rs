@@ -1,14 +1,16 @@
 //! The outbox: statements on their way from a caller to the log.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use authmesh_proto::commit::Voids;
-use authmesh_proto::ident::{CHANNELS, ChannelId, StatementName};
+use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, StatementName};
 use authmesh_proto::marks::Full;
-use authmesh_proto::statement::{Body, Statement};
+use authmesh_proto::statement::{Body, Mark, Statement};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::undone::Undone;
 use super::{Node, Progress};
 
 /// How many statements may wait for their commit. At the limit marks fail with `Busy`, and a drop soils its channel: it is
@@ -57,14 +59,36 @@ pub(crate) enum SayError {
     UnknownKind(u16),
 }
 
+/// A mark that was said once, however often it was asked for.
+#[derive(Debug)]
+pub(crate) enum Once {
+    /// It was said for this caller.
+    Said(Ticket),
+    /// What was said or heard before covers it, and is on its way.
+    OnItsWay(Vec<StatementName>),
+    /// What is committed covers it.
+    Stands,
+}
+
+impl Once {
+    /// Whether anything was said for this caller.
+    pub(crate) const fn is_new(&self) -> bool {
+        matches!(self, Self::Said(_))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Outbox {
     counters: Mutex<[u64; CHANNELS]>,
     room: Arc<Semaphore>,
     said: mpsc::UnboundedSender<Said>,
     soiled: Arc<Notify>,
+    /// Writes of sources that are under way: their last drops are still to come.
+    writing: AtomicUsize,
     /// Held while marks are admitted and applied: two callers must not both take the last room in the table.
     admission: Mutex<()>,
+    /// Bounded as `said` is.
+    pub(crate) undone: Undone,
 }
 
 pub(crate) type SaidReceiver = mpsc::UnboundedReceiver<Said>;
@@ -78,7 +102,9 @@ impl Outbox {
             room: Arc::new(Semaphore::new(CAPACITY)),
             said,
             soiled: Arc::default(),
+            writing: AtomicUsize::new(0),
             admission: Mutex::new(()),
+            undone: Undone::default(),
         };
         (outbox, receiver)
     }
@@ -87,9 +113,23 @@ impl Outbox {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_admission(&self) -> MutexGuard<'_, ()> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room_for(&self, count: u32) -> Result<OwnedSemaphorePermit, SayError> {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count);
+        room.map_err(|_| SayError::Busy)
+    }
+
     /// Wakes the driver when a channel was soiled.
     pub(super) fn soiled(&self) -> Arc<Notify> {
         Arc::clone(&self.soiled)
+    }
+
+    /// Whether a source is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Acquire) > 0
     }
 
     /// How many statements wait.
@@ -132,6 +172,39 @@ impl Node {
         Ok(receivers)
     }
 
+    /// Says a mark unless what this node holds covers it already: two callers with the same mark make one statement.
+    ///
+    /// What this node holds came from the log or from its table, or was said here: so it stands in the log, unless it is
+    /// still among what is not done. A road that brings marks which stand nowhere yet has to add them there.
+    pub(crate) fn say_once(&self, mark: Mark) -> Result<Once, SayError> {
+        if self.shutdown.is_cancelled() {
+            return Err(SayError::ShutDown);
+        }
+        let _admission = self.outbox.lock_admission();
+        if self.marks().covers(&mark) {
+            let waiting = self.outbox.undone.of(mark.key);
+            return Ok(if waiting.is_empty() {
+                Once::Stands
+            } else {
+                Once::OnItsWay(waiting)
+            });
+        }
+        let room = self.outbox.room_for(1)?;
+        self.marks().admit(&mark.key).map_err(SayError::Full)?;
+        self.say_admitted(Body::Mark(mark), room).map(Once::Said)
+    }
+
+    /// Announces that a source is being written: a node that shuts down waits for its last drops, for a while.
+    pub(crate) fn begin_writing(self: &Arc<Self>) -> Result<Writing, SayError> {
+        // Counted first: the driver looks at the count after the shutdown.
+        self.outbox.writing.fetch_add(1, Ordering::AcqRel);
+        let writing = Writing(Arc::clone(self));
+        if self.shutdown.is_cancelled() {
+            return Err(SayError::ShutDown);
+        }
+        Ok(writing)
+    }
+
     /// Room for all of them, in the outbox and in the table of marks.
     fn admit(&self, bodies: &[Body]) -> Result<(OwnedSemaphorePermit, MutexGuard<'_, ()>), SayError> {
         if self.shutdown.is_cancelled() {
@@ -143,11 +216,13 @@ impl Node {
                 return Err(SayError::UnknownKind(kind));
             }
         }
+        self.admit_late(bodies)
+    }
+
+    fn admit_late(&self, bodies: &[Body]) -> Result<(OwnedSemaphorePermit, MutexGuard<'_, ()>), SayError> {
         let count = u32::try_from(bodies.len()).map_err(|_| SayError::Busy)?;
-        let room = Arc::clone(&self.outbox.room)
-            .try_acquire_many_owned(count)
-            .map_err(|_| SayError::Busy)?;
-        let admission = self.outbox.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.outbox.room_for(count)?;
+        let admission = self.outbox.lock_admission();
         let keys = bodies.iter().filter_map(|body| match body {
             Body::Mark(mark) => Some(&mark.key),
             Body::Drop(_) => None,
@@ -165,6 +240,7 @@ impl Node {
         if let Some(voids) = Voids::of(&statement.body) {
             self.unpositioned().add(voids);
         }
+        self.outbox.undone.begin(statement.name, &statement.body);
         self.apply(&statement.body, None);
         let name = statement.name;
         let said = Said {
@@ -172,7 +248,10 @@ impl Node {
             progress,
             room,
         };
-        self.outbox.said.send(said).map_err(|_| SayError::ShutDown)?;
+        if self.outbox.said.send(said).is_err() {
+            self.outbox.undone.end(&name);
+            return Err(SayError::ShutDown);
+        }
         self.counters.statements_made.add();
         Ok(Ticket {
             name: Some(name),
@@ -189,5 +268,27 @@ impl Node {
         tracing::warn!(%channel, "the outbox is full; the whole channel is voided in place of one entry");
         self.soil(channel);
         Some(Ticket::unnamed())
+    }
+}
+
+/// A write of a source that is under way.
+pub(crate) struct Writing(Arc<Node>);
+
+impl Writing {
+    /// Drops a key that was written; while the node shuts down, too, since the write may have happened. `None`: the driver
+    /// has ended, and nobody else hears of it.
+    pub(crate) fn drop_key(&self, name: EntryName) -> Option<Ticket> {
+        let (node, body) = (&*self.0, Body::Drop(name));
+        node.l1.entries.invalidate(&name);
+        match node.admit_late(std::slice::from_ref(&body)) {
+            Ok((room, _admission)) => node.say_admitted(body, room).ok(),
+            Err(_) => node.without_room(&body),
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.outbox.writing.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -1,6 +1,7 @@
 //! How far a statement of this node has come, and who waits for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use authmesh_proto::gossip;
 use authmesh_proto::ident::StatementName;
@@ -72,6 +73,10 @@ impl Driver {
 
     /// The log has it, and this node's follower has passed it there.
     pub(super) fn on_logged(&mut self, name: StatementName, replicas: u32) {
+        if !self.awaiting.0.contains_key(&name) {
+            // Another node's, which this one held; or one that nobody waits for any more.
+            self.node.outbox.undone.end(&name);
+        }
         let has_log = self.road.as_ref().is_none_or(|road| road.has_log);
         if let Some(awaited) = self.awaiting.0.get_mut(&name) {
             awaited.room = None;
@@ -111,6 +116,9 @@ impl Driver {
             let committed = progress.whole || (progress.logged.is_some() && vouched);
             committed && !std::mem::replace(&mut progress.committed, true)
         });
+        if awaited.progress.borrow().committed {
+            self.node.outbox.undone.end(&name);
+        }
         if self.road.is_none() && awaited.room.is_none() {
             // Nothing more will be known.
             self.awaiting.0.remove(&name);
@@ -122,6 +130,7 @@ impl Driver {
         let Some(room) = self.node.gossip() else { return };
         let vouched = room.machine().vouched(self.node.now().boot);
         let (mut unawaited, mut judged) = (Vec::new(), Vec::new());
+        let node = Arc::clone(&self.node);
         self.awaiting.0.retain(|name, awaited| {
             let is_closed = awaited.progress.is_closed();
             if is_closed {
@@ -132,7 +141,11 @@ impl Driver {
                     judged.push(*name);
                 }
             }
-            !is_closed || awaited.room.is_some()
+            let keep = !is_closed || awaited.room.is_some();
+            if !keep {
+                node.outbox.undone.end(name);
+            }
+            keep
         });
         self.gossip_step(unawaited.into_iter().map(gossip::Input::Unawait));
         for name in judged {

@@ -24,7 +24,7 @@ mod log;
 mod members;
 mod store;
 
-pub use authmesh_proto::fill::LeaseOutcome;
+pub use authmesh_proto::fill::{HoldOutcome, LeaseOutcome};
 pub use bus::{Bus, BusEvent, BusStream};
 pub use clock::{Clock, Entropy};
 pub use gossip::{

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use authmesh_proto::fill::LeaseOutcome;
+use authmesh_proto::fill::{HoldOutcome, LeaseOutcome};
 use authmesh_proto::ident::{EntryName, Nonce};
 use authmesh_proto::log::Head;
 
@@ -13,7 +13,7 @@ use super::{BoxFuture, PortError};
 ///
 /// A value is what [`Stored`](authmesh_proto::record::Stored) encodes. The store reads only its clear part: incarnation and
 /// generation, which tell an outdated value from a live one. A commit of a `Drop` deletes a value or lease behind this
-/// port's back; that is what makes a late [`Store::store`] fail.
+/// port's back; that is what makes a late [`Store::store`] fail. It leaves a hold where it is.
 ///
 /// Cancel safety: dropping a future leaves at most a lease, which runs out by itself.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -55,6 +55,22 @@ pub trait Store: fmt::Debug + Send + Sync {
         ttl: Duration,
     ) -> BoxFuture<'_, Result<bool, PortError>>;
 
+    /// Holds a name for `ttl`, whatever stands there: a value and a lease are gone, the holds of others stay beside it. Under
+    /// a nonce that holds it already, the hold ends `ttl` from now, be that sooner or later than before. While any hold
+    /// stands, [`Store::lease`] answers [`LeaseOutcome::OnHold`], and nothing is stored or inserted.
+    ///
+    /// At most 16 writers hold a name at a time.
+    ///
+    /// # Errors
+    /// When the store could not be asked, or has no room; the name may be held then.
+    fn hold(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<HoldOutcome, PortError>>;
+
+    /// Ends an own hold; one that is not there is ended already.
+    ///
+    /// # Errors
+    /// When the store could not be asked; the hold runs out by itself.
+    fn unhold(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>>;
+
     /// Gives an own lease back without a value, and wakes those who wait for it.
     ///
     /// # Errors
@@ -68,7 +84,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn gone(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>>;
 
     /// Stores a value for `ttl` if there is none, or an outdated one, or only a lease, or exactly the bytes `over` (see
-    /// [`Store::lease`]). Returns whether it was stored.
+    /// [`Store::lease`]). Returns whether it was stored; under a hold it is not.
     ///
     /// # Errors
     /// [`PortError`], whose variant says whether it may have happened. [`PortError::Refused`] where the channel has no log

@@ -51,7 +51,7 @@ impl From<Peer> for Confirmer {
 
 /// What a caller waits for, and how long.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wait {
+pub(crate) struct Wait {
     pub(super) confirm: Confirm,
     pub(super) at_most: Duration,
 }

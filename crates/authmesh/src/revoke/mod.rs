@@ -1,5 +1,6 @@
 //! Revocation: marks, and what became of them.
 
+mod collapse;
 mod confirm;
 mod order;
 mod target;
@@ -14,19 +15,21 @@ use tokio::time::Instant;
 
 use crate::error::{BatchError, RevokeError};
 use crate::mesh::AuthMesh;
-use crate::node::{Node, Progress, SayError, Ticket};
+use crate::node::{Node, Once, Progress, SayError, Ticket};
 use crate::ports::BoxFuture;
 
-use confirm::Wait;
+pub(crate) use collapse::Subjects;
+pub(crate) use confirm::Wait;
 pub use confirm::{Confirm, Confirmer};
 pub use order::RevocationOrder;
+pub(crate) use target::MAX_VALUE;
 pub use target::{Client, JwtId, Session, SigningKey, Subject, Target, Token, WholeIssuer};
 
 /// How long a caller waits for a confirmation. The statement is in force here from the start, and is committed in any case.
 /// Default.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
 /// How far ahead of our wall clock a `not_before` may lie: as far as the `iat` of an accepted token can.
-const FURTHEST_AHEAD: Duration = Duration::from_secs(300);
+pub(crate) const FURTHEST_AHEAD: Duration = Duration::from_secs(300);
 /// The most revocations in one batch.
 pub(crate) const MAX_BATCH: usize = 1000;
 
@@ -42,6 +45,10 @@ pub struct Receipt {
     /// Tokens issued up to this second (issuer's time) are void, **this second included**: issue a replacement in a later
     /// one. `None` where the time of issue does not matter: one token, one `jti`.
     pub not_before: Option<Unix>,
+    /// More than 64 live marks name tokens of one subject, so this one is a mark of the subject: it voids the token, and
+    /// every token of the subject that was issued no later than the newest of those. [`Receipt::scope`] and
+    /// [`Receipt::not_before`] are the mark's.
+    pub collapsed: bool,
     /// Until when the mark is kept: no token that it voids can be valid then.
     pub expires: Unix,
     /// Members that have confirmed it by gossip when the wait ended, by name. Empty without gossip.
@@ -127,8 +134,7 @@ impl<'a> Revocation<'a> {
 
     async fn carry_out(self) -> Result<Receipt, RevokeError> {
         let node = self.mesh.node();
-        let (issuer, mark) = self.order.mark(self.mesh).await?;
-        let receipt = ReceiptOf::new(issuer, &mark);
+        let (receipt, mark) = self.order.mark(self.mesh).await?;
         let ticket = node.say(Body::Mark(mark))?;
         receipt.log();
         let deadline = self.wait.until();
@@ -203,12 +209,10 @@ impl<'a> RevocationBatch<'a> {
         let mut marks = Vec::with_capacity(self.orders.len());
         for (at, order) in self.orders.into_iter().enumerate() {
             let mark = order.mark(self.mesh).await;
-            marks.push(mark.map_err(|error| BatchError { at: Some(at), error })?);
+            let (receipt, mark) = mark.map_err(|error| BatchError { at: Some(at), error })?;
+            marks.push((receipt, Body::Mark(mark)));
         }
-        let (receipts, bodies): (Vec<_>, Vec<_>) = marks
-            .into_iter()
-            .map(|(issuer, mark)| (ReceiptOf::new(issuer, &mark), Body::Mark(mark)))
-            .unzip();
+        let (receipts, bodies): (Vec<_>, Vec<_>) = marks.into_iter().unzip();
         let node = self.mesh.node();
         let said = node.say_all(bodies).map_err(|error| whole(error.into()))?;
         receipts.iter().for_each(ReceiptOf::log);
@@ -231,34 +235,62 @@ impl<'a> IntoFuture for RevocationBatch<'a> {
 }
 
 /// A receipt that lacks what became of it.
-struct ReceiptOf {
+pub(crate) struct ReceiptOf {
     issuer: String,
     by: String,
     scope: &'static str,
     not_before: Option<Unix>,
+    collapsed: bool,
     expires: Unix,
 }
 
 impl ReceiptOf {
-    fn new(issuer: String, mark: &Mark) -> Self {
+    pub(crate) fn new(issuer: String, mark: &Mark, collapsed: bool) -> Self {
         Self {
             issuer,
             by: mark.note.by.clone(),
             scope: mark.kind.as_str(),
             not_before: mark.kind.compares_time().then_some(mark.not_before),
+            collapsed,
             expires: mark.expires,
         }
     }
 
-    fn log(&self) {
-        let Self { issuer, by, scope, .. } = self;
-        tracing::info!(target: "authmesh::audit", %scope, %issuer, %by, "revoked");
+    pub(crate) fn log(&self) {
+        let Self {
+            issuer,
+            by,
+            scope,
+            collapsed,
+            ..
+        } = self;
+        tracing::info!(target: "authmesh::audit", %scope, %issuer, %by, collapsed, "revoked");
     }
 
     /// Waits; then says how far it came.
     async fn when(self, node: &Node, mut ticket: Ticket, wait: &Wait, deadline: Instant) -> Receipt {
         let progress = wait.wait(node, &mut ticket, deadline).await;
         let (confirmed_by, missing) = confirm::named(node, &ticket);
+        self.with(progress, confirmed_by, missing)
+    }
+
+    /// Waits for a mark that somebody else may have said before.
+    pub(crate) async fn once(self, node: &Node, said: Once, wait: &Wait) -> Receipt {
+        let deadline = wait.until();
+        let committed = match said {
+            Once::Said(ticket) => return self.when(node, ticket, wait, deadline).await,
+            Once::OnItsWay(names) => node.outbox.undone.ended(&names, deadline).await,
+            Once::Stands => true,
+        };
+        // Nobody was asked for a copy.
+        let progress = Progress {
+            committed,
+            ..Progress::default()
+        };
+        self.with(progress, Vec::new(), Vec::new())
+    }
+
+    fn with(self, progress: Progress, confirmed_by: Vec<Confirmer>, missing: Vec<Confirmer>) -> Receipt {
         Receipt {
             state: match progress.committed {
                 true => CommitState::Committed,
@@ -267,6 +299,7 @@ impl ReceiptOf {
             single_copy: !progress.has_copy(),
             scope: self.scope,
             not_before: self.not_before,
+            collapsed: self.collapsed,
             expires: self.expires,
             confirmed_by,
             missing,

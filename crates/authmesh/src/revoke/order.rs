@@ -5,7 +5,7 @@ use authmesh_proto::ident::ScopeId;
 use authmesh_proto::statement::{MAX_NOTE_BYTES, Mark, MarkKey, Note, to_full_hour};
 use authmesh_proto::time::Unix;
 
-use super::{FURTHEST_AHEAD, Target, Token};
+use super::{FURTHEST_AHEAD, ReceiptOf, Target, Token};
 use crate::error::RevokeError;
 use crate::mesh::AuthMesh;
 
@@ -79,7 +79,7 @@ impl RevocationOrder {
     }
 
     /// The mark that does it. Verifies tokens where it names some; says nothing to anybody.
-    pub(super) async fn mark(self, mesh: &AuthMesh) -> Result<(String, Mark), RevokeError> {
+    pub(super) async fn mark(self, mesh: &AuthMesh) -> Result<(ReceiptOf, Mark), RevokeError> {
         let note = |text: Option<String>| {
             let text = text.unwrap_or_default();
             if text.len() > MAX_NOTE_BYTES {
@@ -94,6 +94,7 @@ impl RevocationOrder {
         let node = mesh.node();
         let now = node.now();
         let latest = now.wall.saturating_add(FURTHEST_AHEAD.as_secs());
+        let as_asked = self.not_before.is_none() && except.is_none();
         let not_before = match self.not_before {
             Some(at) if at > latest => {
                 return Err(RevokeError::AbsurdTime {
@@ -106,7 +107,7 @@ impl RevocationOrder {
         let lifetime = mesh.max_token_lifetime() + FURTHEST_AHEAD + node.max_skew;
         // Our clock may be behind the issuer's.
         let expires = to_full_hour(now.wall.max(not_before).saturating_add(lifetime.as_secs()));
-        let mark = Mark {
+        let mut mark = Mark {
             key: MarkKey {
                 scope: scope.id,
                 except,
@@ -116,7 +117,17 @@ impl RevocationOrder {
             expires,
             note: Note { at: now.wall, by, why },
         };
-        Ok((scope.issuer, mark))
+        // What was asked for with bounds of its own is said as it was asked for.
+        let collapsed = scope
+            .of_subject
+            .filter(|_| as_asked)
+            .and_then(|of| Some((of, mesh.subjects().count(now.wall, scope.id, of, expires)?)));
+        if let Some((of, not_before)) = collapsed {
+            mark.key.scope = of.subject;
+            mark.kind = ScopeKind::Subject;
+            mark.not_before = not_before;
+        }
+        Ok((ReceiptOf::new(scope.issuer, &mark, collapsed.is_some()), mark))
     }
 }
 
@@ -134,7 +145,7 @@ async fn except(
         )),
         (Some(session), None) => Ok(Some(namer.scope(ScopeKind::Session, issuer, session.as_bytes()))),
         (None, Some(token)) => {
-            let (own, input) = token.resolve(mesh).await?;
+            let (own, input, _) = token.resolve(mesh).await?;
             if own != issuer {
                 return Err(RevokeError::BadValue("the token that is spared is of another issuer"));
             }

@@ -3,13 +3,14 @@
 use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::ident::ScopeId;
 
+use super::collapse::OfSubject;
 use crate::error::{RevokeError, VerifyError};
 use crate::jose::{self, CompactJws, base64url};
 use crate::mesh::AuthMesh;
 use crate::verify::claims;
 
 /// Longest value of a scope, in bytes.
-const MAX_VALUE: usize = 1024;
+pub(crate) const MAX_VALUE: usize = 1024;
 
 macro_rules! targets {
     ($($(#[$doc:meta])* $name:ident => $kind:ident;)*) => {
@@ -170,9 +171,10 @@ impl Token {
         Self(token.into())
     }
 
-    /// Issuer and signing-input hash of a token that verifies. One that is revoked already may be revoked again, and a
+    /// Issuer, signing-input hash and subject of a token that verifies; the subject only if a mark of it can do what one of
+    /// the token does. One that is revoked already may be revoked again, and a
     /// blind node may revoke: both are found out after the signature and the claims.
-    pub(super) async fn resolve(&self, mesh: &AuthMesh) -> Result<(String, Vec<u8>), RevokeError> {
+    pub(super) async fn resolve(&self, mesh: &AuthMesh) -> Result<(String, Vec<u8>, Option<OfSubject>), RevokeError> {
         match mesh.verifier().verify(&self.0).await {
             Ok(_) | Err(VerifyError::Revoked(_) | VerifyError::Blind { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -181,7 +183,21 @@ impl Token {
         let claims =
             jose::json::parse_object(jws.payload()).map_err(|_| VerifyError::Malformed("its payload is no object"))?;
         let issuer = claims::issuer(&claims)?.to_owned();
-        Ok((issuer, jws.signing_input_sha256().to_vec()))
+        let of_subject = match (claims::subject(&claims)?, claims::issued_at(&claims)?) {
+            // A mark of the subject voids every token without `iat`, however new.
+            (Some(subject), Some(issued_at)) if !mesh.verifier().accepts_without_issued_at(&issuer) => {
+                Some(OfSubject {
+                    subject: mesh
+                        .node()
+                        .codec
+                        .namer
+                        .scope(ScopeKind::Subject, &issuer, subject.as_bytes()),
+                    issued_at,
+                })
+            }
+            _ => None,
+        };
+        Ok((issuer, jws.signing_input_sha256().to_vec(), of_subject))
     }
 }
 
@@ -203,16 +219,20 @@ pub(crate) struct Scope {
     pub(crate) kind: ScopeKind,
     pub(crate) issuer: String,
     pub(crate) id: ScopeId,
+    /// Of a token that was verified.
+    pub(super) of_subject: Option<OfSubject>,
 }
 
 impl Target {
     /// Finds the scope. A token is verified for it, and keys are fetched where that needs it.
     pub(crate) async fn resolve(&self, mesh: &AuthMesh) -> Result<Scope, RevokeError> {
+        let mut verified = None;
         let (kind, issuer, value) = match &self.0 {
             Kind::Scope(kind, issuer, value) => (*kind, issuer.clone(), value.clone().into_bytes()),
             Kind::Key(key) => (ScopeKind::SigningKey, key.issuer.clone(), key.resolve(mesh)?),
             Kind::Token(token) => {
-                let (issuer, input) = token.resolve(mesh).await?;
+                let (issuer, input, of_subject) = token.resolve(mesh).await?;
+                verified = of_subject;
                 (ScopeKind::Token, issuer, input)
             }
         };
@@ -223,6 +243,11 @@ impl Target {
             return Err(RevokeError::UnknownIssuer);
         }
         let id = mesh.node().codec.namer.scope(kind, &issuer, &value);
-        Ok(Scope { kind, issuer, id })
+        Ok(Scope {
+            kind,
+            issuer,
+            id,
+            of_subject: verified,
+        })
     }
 }

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use crate::error::VerifyError;
 use crate::policy::Rules;
 
+/// The `typ` of a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+pub(crate) const LOGOUT_TYPE: &str = "logout+jwt";
+
 /// No time beyond this is taken for one: the year 9999.
 const LATEST: f64 = 253_402_300_799.0;
 
@@ -36,6 +39,16 @@ pub(crate) fn issuer(claims: &Map<String, Value>) -> Result<&str, VerifyError> {
     }
 }
 
+/// `sub` of a token that was checked.
+pub(crate) fn subject(claims: &Map<String, Value>) -> Result<Option<Box<str>>, VerifyError> {
+    text(claims, "sub")
+}
+
+/// `iat` of a token that was checked.
+pub(crate) fn issued_at(claims: &Map<String, Value>) -> Result<Option<Unix>, VerifyError> {
+    Ok(time(claims, "iat")?.map(|iat| iat.floor() as Unix))
+}
+
 /// Checks the claims of a token whose signature holds.
 pub(crate) fn check(
     rules: &Rules,
@@ -48,7 +61,10 @@ pub(crate) fn check(
         Some(typ) => rules.types.iter().any(|accepted| same_type(typ, accepted)),
         None => rules.types.is_empty(),
     };
-    if !type_accepted {
+    // Whatever the policy names: a logout token, or any other security event (RFC 8417 section 2.2), gives access to nothing.
+    let is_event =
+        typ.is_some_and(|typ| same_type(typ, LOGOUT_TYPE)) || claims.get("events").is_some_and(Value::is_object);
+    if !type_accepted || is_event {
         return Err(VerifyError::WrongType);
     }
     let leeway = rules.leeway.as_secs();
@@ -122,7 +138,7 @@ pub(crate) fn check(
 }
 
 /// `typ` compares without case, and `application/` may be left out (RFC 7515 section 4.1.9).
-fn same_type(typ: &str, accepted: &str) -> bool {
+pub(crate) fn same_type(typ: &str, accepted: &str) -> bool {
     let short = |name: &str| {
         let name = name.to_ascii_lowercase();
         name.strip_prefix("application/").map_or(name.clone(), str::to_owned)
@@ -131,7 +147,7 @@ fn same_type(typ: &str, accepted: &str) -> bool {
 }
 
 /// A `NumericDate` (RFC 7519 section 2): a JSON number, never a string.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, VerifyError> {
+pub(crate) fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, VerifyError> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::Number(number)) => number
@@ -143,7 +159,7 @@ fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, 
     }
 }
 
-fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<str>>, VerifyError> {
+pub(crate) fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<str>>, VerifyError> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str().into())),
@@ -152,7 +168,7 @@ fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<st
 }
 
 /// A string, or a list of strings.
-fn strings(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<[Box<str>]>>, VerifyError> {
+pub(crate) fn strings(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<[Box<str>]>>, VerifyError> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(one)) => Ok(Some(Box::new([one.as_str().into()]))),

@@ -54,6 +54,12 @@ pub(crate) struct Shared {
 pub(crate) const VERDICTS: &str = "authmesh/verdict";
 
 impl Verifier {
+    /// Whether tokens of an issuer may lack `iat` here.
+    pub(crate) fn accepts_without_issued_at(&self, issuer: &str) -> bool {
+        let rules = self.policy.policy.issuers.get(issuer);
+        rules.is_some_and(|rules| rules.without_issued_at)
+    }
+
     pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Result<Self, BuildError> {
         if let Some(unknown) = policy
             .issuers
@@ -266,7 +272,7 @@ impl Verifier {
         }
 
         let node = &self.shared.node;
-        let keys = self.keys_for(issuer, &jws).await?;
+        let keys = self.shared.keys_for(issuer, &jws).await?;
         // Captured before the sources of this answer are read: the marks, and the clock.
         let name = node.codec.namer.entry(VERDICTS, token);
         let stamps = [name.slot(), self.shared.all_verdicts.slot()].map(|slot: Slot| node.fence.capture(slot));
@@ -327,23 +333,6 @@ impl Verifier {
         })
     }
 
-    /// The issuer's keys, such that the token's key is among them if the issuer has it.
-    async fn keys_for(&self, issuer: &Arc<Issuer>, jws: &CompactJws<'_>) -> Result<Arc<Keys>, VerifyError> {
-        let node = &self.shared.node;
-        let keys = match issuer.trusted(node.now().boot) {
-            Some(keys) => keys,
-            None => issuer.any_keys(node).await?,
-        };
-        match keys.set.candidates(jws.header()) {
-            Ok(_) => return Ok(keys),
-            Err(JwsError::UnknownKey) => {}
-            Err(other) => return Err(other.into()),
-        }
-        let kid = jws.header().kid().map_or("", |kid| kid);
-        let holds = |set: &KeySet| !matches!(set.candidates(jws.header()), Err(JwsError::UnknownKey));
-        issuer.keys_with(node, kid, holds).await
-    }
-
     fn count(&self, answer: &Result<Answer, VerifyError>) {
         let counters = &self.shared.node.counters;
         match answer {
@@ -362,7 +351,11 @@ impl Verifier {
 }
 
 /// The key whose signature the token bears.
-fn check_signature(keys: &Keys, jws: &CompactJws<'_>, rules: &Rules) -> Result<Arc<VerificationKey>, VerifyError> {
+pub(crate) fn check_signature(
+    keys: &Keys,
+    jws: &CompactJws<'_>,
+    rules: &Rules,
+) -> Result<Arc<VerificationKey>, VerifyError> {
     let mut refusal = JwsError::UnknownKey;
     for key in keys.set.candidates(jws.header())? {
         match key.verify(jws, rules.algorithms) {
@@ -395,6 +388,23 @@ fn scopes_of(
 }
 
 impl Shared {
+    /// The issuer's keys, such that the token's key is among them if the issuer has it.
+    pub(crate) async fn keys_for(&self, issuer: &Arc<Issuer>, jws: &CompactJws<'_>) -> Result<Arc<Keys>, VerifyError> {
+        let node = &self.node;
+        let keys = match issuer.trusted(node.now().boot) {
+            Some(keys) => keys,
+            None => issuer.any_keys(node).await?,
+        };
+        match keys.set.candidates(jws.header()) {
+            Ok(_) => return Ok(keys),
+            Err(JwsError::UnknownKey) => {}
+            Err(other) => return Err(other.into()),
+        }
+        let kid = jws.header().kid().map_or("", |kid| kid);
+        let holds = |set: &KeySet| !matches!(set.candidates(jws.header()), Err(JwsError::UnknownKey));
+        issuer.keys_with(node, kid, holds).await
+    }
+
     /// Fetches an issuer's keys now.
     pub(crate) async fn refresh(&self, issuer: &str) -> Option<Result<(), VerifyError>> {
         let issuer = self.issuers.get(issuer)?;

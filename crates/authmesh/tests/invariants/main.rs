@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_logout_is_idempotent;
+mod a_write_leaves_nothing_old;
 mod an_ended_verdict_is_told;
 mod an_outage_is_never_a_verdict;
 mod bounded_blindness;
@@ -17,7 +19,9 @@ mod garbage_cannot_push_out_truth;
 mod graceful_shutdown;
 mod key_rotation;
 mod marks_are_accounted_for;
+mod marks_of_one_subject_collapse;
 mod marks_survive;
+mod marks_survive_on_disk;
 mod no_lost_statement_is_silent;
 mod no_stale_fill;
 mod one_of_many_wins;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use authmesh::memory::Cluster;
 use authmesh::ports::{
-    BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, LeaseOutcome, Log, LogSlice, MarkTable,
-    MemberEntry, Members, PortError, Store, StoreRead, StoredMark,
+    BoxFuture, Bus, BusEvent, BusStream, Commit, Committed, Effect, HoldOutcome, LeaseOutcome, Log, LogSlice,
+    MarkTable, MemberEntry, Members, PortError, Store, StoreRead, StoredMark,
 };
 use authmesh::proto::ident::{ChannelId, EntryName, Incarnation, Nonce, Position};
 use authmesh::proto::log::Head;
@@ -50,6 +50,8 @@ pub(crate) struct Wire {
     loads: Gate,
     inserts: Gate,
     answers: Gate,
+    /// How many calls of a write are carried out before the node is dead to the world; then 0.
+    steps_left: watch::Sender<usize>,
     heads_read: watch::Sender<u64>,
 }
 
@@ -108,6 +110,7 @@ impl Wire {
             loads: Gate::new(),
             inserts: Gate::new(),
             answers: Gate::new(),
+            steps_left: watch::Sender::new(usize::MAX),
             heads_read: watch::Sender::new(0),
         })
     }
@@ -148,6 +151,34 @@ impl Wire {
         &self.answers
     }
 
+    /// After so many more holds, drops and ends of holds the node is dead to the world: the last one is carried out, its
+    /// answer is lost, and nothing after it is carried out.
+    pub(crate) fn dies_after(&self, calls: usize) {
+        self.steps_left.send_replace(calls);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        *self.steps_left.borrow() == 0
+    }
+
+    pub(crate) async fn dies(&self) {
+        let mut left = self.steps_left.subscribe();
+        super::soon("the node dies", left.wait_for(|left| *left == 0))
+            .await
+            .unwrap();
+    }
+
+    async fn alive(&self) {
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn step(&self) {
+        self.steps_left.send_modify(|left| *left = left.saturating_sub(1));
+        self.alive().await;
+    }
+
     /// Everything that passed towards the cluster.
     pub(crate) fn carried(&self) -> Vec<Vec<u8>> {
         self.state().carried.clone()
@@ -178,6 +209,7 @@ impl Log for Wire {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, PortError>> {
         Box::pin(async move {
             self.commits.pass().await;
+            self.alive().await;
             self.up()?;
             if self.state().refuse_commits {
                 return Err(PortError::Unavailable("commits are refused".into()));
@@ -190,7 +222,12 @@ impl Log for Wire {
                     self.note(&mark.sealed);
                 }
             }
-            self.cluster.commit(commit).await
+            let is_drop = matches!(commit.effect, Effect::Drop(_));
+            let answer = self.cluster.commit(commit).await;
+            if is_drop {
+                self.step().await;
+            }
+            answer
         })
     }
 
@@ -325,6 +362,26 @@ impl Store for Wire {
             self.up()?;
             self.note(name.as_bytes());
             self.cluster.lease(name, nonce, over, ttl).await
+        })
+    }
+
+    fn hold(&self, name: EntryName, nonce: Nonce, ttl: Duration) -> BoxFuture<'_, Result<HoldOutcome, PortError>> {
+        Box::pin(async move {
+            self.alive().await;
+            self.up()?;
+            let answer = self.cluster.hold(name, nonce, ttl).await;
+            self.step().await;
+            answer
+        })
+    }
+
+    fn unhold(&self, name: EntryName, nonce: Nonce) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            self.alive().await;
+            self.up()?;
+            let answer = self.cluster.unhold(name, nonce).await;
+            self.step().await;
+            answer
         })
     }
 

@@ -77,6 +77,7 @@ fn joined() -> Follower {
     assert_eq!(drain(&mut follower).len(), CHANNELS);
     for id in ChannelId::all() {
         follower.handle(ms(1), Input::Loaded(id, ms(0), Some(Some(head(1, 5)))));
+        follower.handle(ms(1), Input::Recommitted(id, true));
     }
     drain(&mut follower);
     follower
@@ -118,6 +119,36 @@ fn a_node_is_blind_from_birth_until_every_channel_is_loaded() {
     follower.handle(ms(1), Input::Loaded(C, ms(0), None));
     assert_eq!(follower.coherent_until(), Moment::ORIGIN, "a failed load is no load");
     assert_eq!(joined().coherent_until(), ms(3_000), "counted from before the request");
+}
+
+#[test]
+fn marks_survive_redis_a_joining_node_commits_what_it_kept_and_tries_again() {
+    let mut follower = Follower::new(FollowerConfig::default(), ms(0));
+    follower.tick(ms(0));
+    drain(&mut follower);
+    follower.handle(ms(1), Input::Loaded(C, ms(0), Some(Some(head(1, 5)))));
+    assert_eq!(drain(&mut follower), [Action::BumpChannel(C), Action::Recommit(C)]);
+    assert!(follower.settled(C).is_some(), "nobody waits for it");
+    follower.handle(ms(2), Input::Recommitted(C, false));
+    follower.tick(ms(10_002));
+    let asked = drain(&mut follower);
+    assert!(asked.contains(&Action::ReadLog(C, position(5, 1))), "{asked:?}");
+    follower.handle(
+        ms(10_003),
+        Input::Slice(
+            C,
+            ms(10_002),
+            Some(Slice {
+                head: Some(head(1, 5)),
+                first: Some(position(1, 1)),
+                entries: vec![entry(1, 5)],
+            }),
+        ),
+    );
+    assert!(
+        drain(&mut follower).contains(&Action::Load(C)),
+        "it looks again what is lacking"
+    );
 }
 
 #[test]

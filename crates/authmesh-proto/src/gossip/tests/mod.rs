@@ -467,3 +467,25 @@ fn a_joiner_believes_a_member_about_who_is_gone() {
     assert!(net.node(3).gossip.joined());
     assert!(net.node(3).gossip.members().all(|(member, ..)| member != peer(9)));
 }
+
+#[test]
+fn a_confirmation_counts_when_the_members_of_whoever_gives_it_are_known() {
+    let mut net = Net::of(2, &config());
+    net.secs(3);
+    // 1 sleeps while 2 takes 3 in, of which 1 hears nothing.
+    let sleeper = net.nodes.remove(&1).unwrap();
+    net.start(3, config());
+    net.secs(1);
+    net.nodes.insert(1, sleeper);
+    net.cut.extend([(1, 3), (3, 1)]);
+    let name = net.revoke(1, "alice");
+    net.secs(2);
+    assert!(net.has(2, "alice"));
+    assert!(
+        !net.node(1).whole.contains(&name),
+        "3 has confirmed nothing, and may be coherent"
+    );
+    net.heal();
+    net.secs(2);
+    assert!(net.node(1).whole.contains(&name));
+}

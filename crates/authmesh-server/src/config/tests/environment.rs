@@ -1,7 +1,7 @@
 //! Every setting from the environment, and the order of precedence.
 
 use super::super::kind::Kind;
-use super::super::schema::Setting;
+use super::super::schema::{Fallback, Setting};
 use super::super::table::SETTINGS;
 use super::super::units::{show_duration, show_size};
 use super::super::{Source, WhenBlind};
@@ -11,6 +11,7 @@ use super::*;
 fn another(setting: &Setting, file: &str) -> (String, String) {
     let quoted = |text: &str| (text.to_owned(), format!("\"{text}\""));
     match setting.kind {
+        Kind::Bool if matches!(setting.fallback, Fallback::Is("true")) => ("false".into(), "false".into()),
         Kind::Bool => ("true".into(), "true".into()),
         Kind::Count { max, .. } => (max.to_string(), max.to_string()),
         Kind::Duration { max, .. } => quoted(&show_duration(max)),
@@ -56,6 +57,9 @@ fn the_variable_of_each_setting_works_and_wins_over_the_file() {
             "redis.client_cert_file" => env.push(("AUTHMESH_REDIS_CLIENT_KEY_FILE", &file)),
             "redis.client_key_file" => env.push(("AUTHMESH_REDIS_CLIENT_CERT_FILE", &file)),
             _ => {}
+        }
+        if setting.path == "logout.listen" {
+            env.push(("AUTHMESH_ISSUERS_0_LOGOUT_CLIENT_IDS", "web"));
         }
         if setting.path.ends_with("http.connect_timeout") {
             env.push(("AUTHMESH_ISSUERS_0_HTTP_TOTAL_TIMEOUT", "1m"));

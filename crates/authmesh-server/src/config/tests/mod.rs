@@ -5,6 +5,7 @@ mod abuse;
 mod defaults;
 mod environment;
 mod files;
+mod logout;
 mod problems;
 mod redis;
 mod routes;

@@ -264,6 +264,9 @@ impl Driver {
                 if let Some(voids) = commit::Voids::of(&statement.body) {
                     node.unpositioned().add(voids);
                 }
+                if room.has_log {
+                    node.outbox.undone.begin(statement.name, &statement.body);
+                }
                 node.apply(&statement.body, None);
                 free(node, &statement.body);
                 node.counters.gossip_applied.add();
@@ -279,7 +282,10 @@ impl Driver {
                 node.soil_untold(channel);
                 more.push_back(Input::Voided(channel, VoidId(node.random())));
             }
-            Action::Forget(name) => self.commit_step(Some(commit::Input::Forgotten(name))),
+            Action::Forget(name) => {
+                node.outbox.undone.end(&name);
+                self.commit_step(Some(commit::Input::Forgotten(name)));
+            }
             Action::Confirmed { name, whole } => self.on_confirmed(name, whole),
             Action::Tell(event) => tell(node, room, &event),
         }
