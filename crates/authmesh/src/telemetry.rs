@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use crate::issuer::Issuer;
-use crate::node::Node;
+use crate::node::{Node, register_gossip};
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -188,6 +188,7 @@ const DESCRIPTIONS: [(&str, &str); 15] = [
 /// Registers a node's metrics with a meter. They vanish from it when the node is gone.
 pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, issuers: impl Iterator<Item = &'a Arc<Issuer>>) {
     register_issuers(meter, issuers.map(Arc::downgrade).collect());
+    register_gossip(meter, node);
     let weak = Arc::downgrade(node);
     for (name, description) in DESCRIPTIONS {
         let node = Weak::clone(&weak);

@@ -2,6 +2,7 @@
 //! The listeners' apps, asked without a socket.
 
 mod marks;
+mod members;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,13 @@
 //! Invariant 2, with gossip: who may go on trusting its memory without Redis, and who may not.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use authmesh::ports::Gossip as _;
 use authmesh::{CommitState, Status, Subject, VerifyError, WhenBlind};
 use serde_json::json;
 
-use crate::support::{Place, Site, Wire, eventually, pass};
+use crate::support::{Place, Site, eventually, pass};
 
 const LEASE: Duration = Duration::from_secs(3);
 /// A lease, and the rounds around it.
@@ -111,25 +113,40 @@ async fn a_majority_without_a_proof_of_redis_gives_no_lease() {
     }
 }
 
+/// A proof of Redis that is relayed is worth what its bringer had applied of the log when it was made.
+#[tokio::test(start_paused = true)]
+async fn what_redis_holds_goes_along_with_its_proof() {
+    let place = Place::new();
+    let [r, a, c] = place.sites().await;
+    let token = place.issuer.token(json!({}));
+    c.mesh.verifier().verify(&token).await.unwrap();
+    c.wire.cut(true);
+    place.split(&[&r], &[&a, &c], true);
+    pass(PAST_LEASE).await;
+    assert!(c.is_coherent(), "a majority, and a proof of Redis by way of a");
+
+    let receipt = r.mesh.revoke(Subject::new(place.issuer.url(), "alice")).await.unwrap();
+    assert_eq!(receipt.state, CommitState::Committed);
+    pass(LEASE).await;
+    assert!(c.is_coherent());
+    assert!(
+        is_revoked(&c, &token).await,
+        "coherent a lease later, and it does not know"
+    );
+}
+
 /// Trap 38.
 #[tokio::test(start_paused = true)]
 async fn a_joiner_holds_no_lease_before_every_member_knows_it() {
     let place = Place::new();
     let [a, b] = place.sites().await;
     b.wire.cut(true);
-    // It reaches Redis and `a`; `b` hears of nobody new.
-    let gossip = std::sync::Arc::new(place.hub.node());
-    let wire = Wire::new(&place.cluster);
     place.cut(&a, &b, true);
-    let joiner = {
-        use authmesh::ports::Gossip as _;
-        // The next place on the hub is the joiner's.
-        let address = std::net::SocketAddr::from(([10, 0, 0, 3], 7946));
-        place.hub.cut(address, b.gossip.address().unwrap(), true);
-        let joiner = place.site_on("j", wire, gossip).await;
-        assert_eq!(joiner.gossip.address(), Some(address));
-        joiner
-    };
+    // It reaches Redis and `a`; `b` hears of nobody new. The next place on the hub is its own.
+    let address = SocketAddr::from(([10, 0, 0, 3], 7946));
+    place.hub.cut(address, b.gossip.address().unwrap(), true);
+    let joiner = place.site("j").await;
+    assert_eq!(joiner.gossip.address(), Some(address));
     for _ in 0..20 {
         pass(Duration::from_secs(1)).await;
         let health = joiner.mesh.health();

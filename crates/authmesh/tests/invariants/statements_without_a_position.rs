@@ -57,7 +57,6 @@ async fn until_a_drop_that_came_by_gossip_has_a_position_l2_is_a_miss() {
         b.mesh.stats().gossip.unwrap().unpositioned == 0 && a.mesh.stats().gossip.unwrap().unpositioned == 0
     })
     .await;
-    // The logged copy is applied again, whatever gossip brought before.
     assert_eq!(load(&b, "newer").await, "newer");
     eventually("L2 counts again", || async { cache(&a.mesh).get(KEY).await.is_some() }).await;
     assert_eq!(*cache(&a.mesh).get(KEY).await.unwrap(), "newer");

@@ -47,11 +47,6 @@ impl Place {
     /// A node with both roads. It is not waited for.
     pub(crate) async fn site(&self, name: &str) -> Site {
         let (wire, gossip) = (Wire::new(&self.cluster), Arc::new(self.hub.node()));
-        self.site_on(name, wire, gossip).await
-    }
-
-    /// A node with both roads, the first of which suffers what the wire says from the start on.
-    pub(crate) async fn site_on(&self, name: &str, wire: Arc<Wire>, gossip: Arc<HubGossip>) -> Site {
         let mesh = builder(name, &self.issuer)
             .join(Arc::clone(&wire))
             .gossip(Arc::clone(&gossip) as _)

@@ -6,6 +6,7 @@ mod explain;
 mod forge;
 mod keyring;
 mod marks;
+mod members;
 mod revoke;
 mod status;
 mod stub;

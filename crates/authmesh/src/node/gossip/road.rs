@@ -365,16 +365,17 @@ fn tell(node: &Node, room: &Room, event: &Event) {
         }
         Event::Malformed(from) => {
             counters.gossip_malformed.add();
-            tracing::warn!(?from, "a member said what cannot be");
+            tracing::warn!(target: "authmesh::audit", ?from, "a member said what cannot be");
         }
         Event::UnknownKind(from, kind) => {
+            counters.gossip_malformed.add();
             tracing::error!(
-                ?from,
-                kind,
-                "a member has applied a statement that this version does not know"
+                target: "authmesh::audit", ?from, kind,
+                "a member has applied a statement of a kind that this version does not know"
             );
         }
         Event::Absurd(name) => {
+            counters.gossip_malformed.add();
             tracing::error!(target: "authmesh::audit", ?name, "a statement was refused: its times are absurd");
         }
         Event::Lied(from) => {
