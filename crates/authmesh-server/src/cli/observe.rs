@@ -156,7 +156,7 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     )?;
     row(
         out,
-        "in flight",
+        "flight",
         &count(
             report.in_flight,
             "difference that went away",
@@ -166,8 +166,8 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     if report.could_not_ask > 0 {
         row(
             out,
-            "not asked",
-            &count(report.could_not_ask, "answer is lacking", "answers are lacking"),
+            "lacking",
+            &count(report.could_not_ask, "answer did not come", "answers did not come"),
         )?;
     }
     row(

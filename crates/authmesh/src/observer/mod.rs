@@ -126,8 +126,9 @@ async fn observe(node: &Arc<Node>, observation: Observation) -> Result<Report, O
     let room = Arc::clone(node);
     let round = node.tasks.spawn(async move {
         let report = tokio::select! {
-            report = round::run(&room, observation) => Ok(report),
+            biased;
             () = shutdown.cancelled() => Err(ObserveError::ShutDown),
+            report = round::run(&room, observation) => Ok(report),
         };
         drop(turn);
         report
