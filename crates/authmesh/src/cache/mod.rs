@@ -253,7 +253,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// Replaces the value under a key on every node: the old one is voided first, then the new one is shared. While the
-    /// key's source is being written ([`Cache::write`]) the old one is voided, and the new one is not kept.
+    /// key's source is being written ([`Cache::write`]) the old one is voided, and the new one is not kept; nor is that of
+    /// whoever comes second, of two that insert at once.
     ///
     /// # Errors
     /// When the value cannot be encoded, or the drop was not accepted; nothing has changed then.
@@ -272,6 +273,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             }
             // Its source is being written: this value may be older than what is written there.
             Some(LeaseOutcome::OnHold) => return Ok(()),
+            // Whoever was first since then has its value shared: this node keeps no other one.
+            Some(LeaseOutcome::Present | LeaseOutcome::Held(_)) => return Ok(()),
             _ => {}
         }
         self.shared.keep_in_l1(&name, |slot| captured.stamp(slot), &filled);

@@ -1,6 +1,7 @@
 //! Gossip whose answers to an observer were altered.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use authmesh_proto::ident::{ChannelId, Digest};
 use authmesh_proto::marks::BUCKETS;
@@ -16,6 +17,8 @@ pub(super) enum Lie {
     LacksAll,
     /// As if it held this one, in bucket 0 of channel 0.
     Holds(Element),
+    /// As if it held another one there at each look, which expires then.
+    HoldsAnother(u64),
 }
 
 /// The gossip of one node, which hears lies.
@@ -23,11 +26,16 @@ pub(super) enum Lie {
 pub(super) struct Lying {
     inner: HubGossip,
     lie: Lie,
+    looks: AtomicU8,
 }
 
 impl Lying {
     pub(super) fn new(inner: HubGossip, lie: Lie) -> Self {
-        Self { inner, lie }
+        Self {
+            inner,
+            lie,
+            looks: AtomicU8::new(0),
+        }
     }
 
     fn altered(&self, request: &[u8], answer: Vec<u8>) -> Vec<u8> {
@@ -39,7 +47,7 @@ impl Lying {
             // Everything differs, so that the marks themselves are asked for.
             let is_altered = |channel: &ChannelId| match self.lie {
                 Lie::LacksAll => question.roots[channel.index()] != Digest::EMPTY,
-                Lie::Holds(_) => channel.number() == 0,
+                Lie::Holds(_) | Lie::HoldsAnother(_) => channel.number() == 0,
             };
             reply.channels = ChannelId::all()
                 .filter(is_altered)
@@ -50,7 +58,12 @@ impl Lying {
             match self.lie {
                 Lie::LacksAll => *elements = Some(Vec::new()),
                 Lie::Holds(element) if *bucket == (0, 0) => elements.get_or_insert_default().push(element),
-                Lie::Holds(_) => {}
+                Lie::HoldsAnother(expires) if *bucket == (0, 0) => {
+                    let look = self.looks.fetch_add(1, Ordering::Relaxed);
+                    let digest = Digest([look; 16]);
+                    elements.get_or_insert_default().push(Element { digest, expires });
+                }
+                Lie::Holds(_) | Lie::HoldsAnother(_) => {}
             }
         }
         reply.encode()

@@ -177,6 +177,26 @@ async fn an_old_value_that_came_back_in_l2_is_found() {
     assert_eq!((report.checked.peers, report.checked.at_peers), (1, 1));
 }
 
+/// Found by this observer: the loser of two inserts at once kept its own value in memory, while L2 had the winner's.
+#[tokio::test(start_paused = true)]
+async fn two_inserts_at_once_leave_one_value() {
+    let place = Place::new();
+    let [a, b] = place.sites().await;
+    for round in 0..20 {
+        let key = format!("k{round}");
+        let (of_a, of_b) = (cache(&a.mesh), cache(&b.mesh));
+        let (one, other) = tokio::join!(
+            of_a.insert(&key, "one".to_owned()),
+            of_b.insert(&key, "other".to_owned())
+        );
+        assert!(one.is_ok() && other.is_ok());
+    }
+    for site in [&a, &b] {
+        let report = observe(&site.mesh).await;
+        assert!(is_sound(&report), "{report:#?}");
+    }
+}
+
 /// Polaris' rule: what is gone within the bound was on its way.
 #[tokio::test(start_paused = true)]
 async fn a_difference_that_is_gone_within_the_bound_is_not_counted() {
@@ -287,6 +307,16 @@ async fn a_mark_that_only_a_member_holds_is_found() {
         is_sound(&observe(&lied).await),
         "each node forgets what is past by its own clocks"
     );
+}
+
+/// While marks come and go there is always one on its way, in the same bucket.
+#[tokio::test(start_paused = true)]
+async fn marks_that_are_on_their_way_are_never_counted() {
+    let place = Place::new();
+    let (_honest, lied) = lied_to(&place, Lie::HoldsAnother(FAR)).await;
+    let report = observe(&lied).await;
+    assert!(is_sound(&report), "{report:#?}");
+    assert_eq!((report.in_flight, report.checked.peers), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
