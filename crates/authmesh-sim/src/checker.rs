@@ -51,11 +51,24 @@ struct Copies {
     entries: BTreeMap<Nonce, (ChannelId, True)>,
     /// Starts of nodes that applied it.
     holders: BTreeSet<Start>,
+    /// Where receipts count: from when on it was confirmed, and from when on by everybody.
+    confirmed: Option<True>,
+    whole: Option<True>,
 }
 
 impl Copies {
-    fn binding_since(&self) -> Option<True> {
-        self.entries.values().map(|(_, since)| *since).min()
+    /// From when on coherent nodes must know it. With `receipts`, only what was confirmed binds.
+    fn binding_since(&self, receipts: bool) -> Option<True> {
+        let logged = self.entries.values().map(|(_, since)| *since).min();
+        if !receipts {
+            return logged;
+        }
+        let logged = logged
+            .zip(self.confirmed)
+            .map(|(since, confirmed)| since.max(confirmed));
+        // What only the dead knew is lost, and nobody can tell.
+        let is_held = !self.holders.is_empty() || !self.entries.is_empty();
+        logged.into_iter().chain(self.whole.filter(|_| is_held)).min()
     }
 }
 
@@ -98,7 +111,11 @@ pub struct Checker {
     of_key: Vec<Vec<(StatementName, u64)>>,
     marks: BTreeMap<(MarkKey, Unix), Marked>,
     local: Vec<Local>,
+    /// The marks about tokens, by their statements' names.
+    names: BTreeMap<StatementName, (MarkKey, Unix)>,
     keys: usize,
+    /// Only what was confirmed binds.
+    receipts: bool,
     /// What did not hold, the first of it.
     pub violation: Option<Violation>,
 }
@@ -106,13 +123,15 @@ pub struct Checker {
 impl Checker {
     /// An empty history.
     #[must_use]
-    pub fn new(nodes: usize, keys: usize) -> Self {
+    pub fn new(nodes: usize, keys: usize, receipts: bool) -> Self {
         Self {
             drops: BTreeMap::new(),
             of_key: vec![Vec::new(); keys],
             marks: BTreeMap::new(),
             local: vec![Local::default(); nodes],
             keys,
+            receipts,
+            names: BTreeMap::new(),
             violation: None,
         }
     }
@@ -137,6 +156,14 @@ impl Checker {
         };
     }
 
+    /// A start of a node has ended, with all that it knew.
+    pub fn ended(&mut self, start: Start) {
+        let drops = self.drops.values_mut().map(|dropped| &mut dropped.copies);
+        for copies in drops.chain(self.marks.values_mut().map(|marked| &mut marked.copies)) {
+            copies.holders.remove(&start);
+        }
+    }
+
     /// A drop, or an invalidated tag, is about to be said: it voids every older version of these keys.
     pub fn dropping(&mut self, name: StatementName, keys: Vec<(usize, u64)>) {
         for (key, version) in &keys {
@@ -147,11 +174,27 @@ impl Checker {
     }
 
     /// A mark is about to be said.
-    pub fn marking(&mut self, key: MarkKey, not_before: Unix, kind: ScopeKind, subject: usize) {
+    pub fn marking(&mut self, name: StatementName, key: MarkKey, not_before: Unix, kind: ScopeKind, subject: usize) {
         let copies = Copies::default();
         self.marks
             .entry((key, not_before))
             .or_insert(Marked { kind, subject, copies });
+        self.names.insert(name, (key, not_before));
+    }
+
+    /// A statement was confirmed, by the log or by everybody.
+    pub fn confirmed(&mut self, name: StatementName, now: True, whole: bool) {
+        let copies = match self.names.get(&name) {
+            Some(mark) => self.marks.get_mut(mark).map(|marked| &mut marked.copies),
+            None => self.drops.get_mut(&name).map(|dropped| &mut dropped.copies),
+        };
+        let Some(copies) = copies else { return };
+        let at = if whole {
+            &mut copies.whole
+        } else {
+            &mut copies.confirmed
+        };
+        at.get_or_insert(now);
     }
 
     /// The keys that a drop concerns.
@@ -222,6 +265,7 @@ impl Checker {
             }
             if let Some(copies) = self.copies(entry) {
                 copies.entries.remove(&entry.head.position.nonce);
+                copies.whole = None;
             }
         }
     }
@@ -239,7 +283,7 @@ impl Checker {
     pub fn need(&self, node: usize, key: usize, now: True, coherent: bool) -> Need {
         // Versions only grow, so the newest drop that binds decides.
         let known = self.of_key[key].iter().rev().find_map(|(name, version)| {
-            let since = self.drops.get(name)?.copies.binding_since()?;
+            let since = self.drops.get(name)?.copies.binding_since(self.receipts)?;
             (since + LEASE <= now).then_some(*version)
         });
         Need {
@@ -265,7 +309,7 @@ impl Checker {
         } else if version < need.known {
             let what = format!(
                 "node {node} answered key {key} from {from} with version {version} to a caller who came at {}, although a \
-                 drop of all before version {} was in the log for longer than a lease, and the node took itself for coherent",
+                 drop of all before version {} was confirmed for longer than a lease, and the node took itself for coherent",
                 Seconds(need.at),
                 need.known
             );
@@ -293,14 +337,17 @@ impl Checker {
             return self.fail("1: revoked is never served", now, about, what);
         }
         let binding = self.marks.iter().find_map(|((key, not_before), marked)| {
-            let since = marked.copies.binding_since().filter(|since| since + LEASE <= now)?;
+            let since = marked
+                .copies
+                .binding_since(self.receipts)
+                .filter(|since| since + LEASE <= now)?;
             Self::voids(marked.kind, key, *not_before, token).then_some((*key, *not_before, since))
         });
         if let Some((key, not_before, since)) = binding {
             about.push(About::Channel(key.scope.slot().channel));
             let what = format!(
                 "node {node} took itself for coherent and accepted a token of subject {} (iat {}); the mark {:?} up to \
-                 {not_before} was in the log since {}",
+                 {not_before} was confirmed since {}",
                 token.subject,
                 token.iat,
                 key.scope,

@@ -12,6 +12,7 @@
 //! | [`redis`] | Redis Cluster: scripts, lagging replicas, deposed primaries, moving slots |
 //! | [`checker`] | the true history, and what must hold in it after each step |
 //! | [`rules`] | rules that can be left out, to see that the checker notices |
+//! | [`spread`] | how fast gossip reaches 1,000 nodes, and what that costs |
 //! | [`trace`] | what happened, as a hash and as text |
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod redis;
 pub mod rng;
 pub mod rules;
 pub mod scenario;
+pub mod spread;
 pub mod trace;
 pub mod world;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use authmesh_sim::rules::{Control, Rules};
-use authmesh_sim::scenario::Scenario;
+use authmesh_sim::scenario::{Roads, Scenario, Trap};
 use authmesh_sim::simulate;
 use authmesh_sim::trace::Seconds;
 use authmesh_sim::world::{Outcome, Tally};
@@ -14,7 +14,7 @@ use authmesh_sim::world::{Outcome, Tally};
 const HELP: &str = "\
 Runs seeds of the virtual-time cluster and checks the invariants after each step.
 
-Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes] [--announces]
+Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-going] [--without RULE] [--deposed-writes] [--announces] [--roads ROADS] [--trap TRAP] [--spread]
 
   --seeds N      how many seeds to run (default: 200)
   --from SEED    the first seed (default: 0)
@@ -23,6 +23,9 @@ Usage: authmesh-sim [--seeds N] [--from SEED] [--nodes N] [--threads N] [--keep-
   --keep-going   do not stop at the first violation
   --without RULE    leave out a rule of the nodes, to see what happens: NoBump, NoFence, ...
   --deposed-writes  a deposed primary takes writes
+  --roads ROADS  log, both or gossip (default: chosen by the seed)
+  --trap TRAP    a world made for one attack: RedisAlone, BlindMajority, ...
+  --spread       measure how fast gossip reaches 16 to 1,000 nodes, instead
   --announces    statements are announced in the log while their slot moves
 
 Exit codes: 0 everything held, 1 something did not, 2 the arguments are wrong.";
@@ -39,6 +42,9 @@ struct Options {
     without: Option<Control>,
     deposed_writes: bool,
     announces: bool,
+    roads: Option<Roads>,
+    trap: Option<Trap>,
+    spread: bool,
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
@@ -51,6 +57,9 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
         without: None,
         deposed_writes: false,
         announces: false,
+        roads: None,
+        trap: None,
+        spread: false,
     };
     while let Some(argument) = arguments.next() {
         let mut number = |low: u64, high: u64| {
@@ -67,12 +76,30 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             "--keep-going" => options.keep_going = true,
             "--without" => {
                 let name = arguments.next().unwrap_or_default();
-                let known = Control::ALL.into_iter().find(|control| format!("{control:?}") == name);
+                let known = Control::ALL
+                    .into_iter()
+                    .chain(Control::OF_GOSSIP)
+                    .find(|control| format!("{control:?}") == name);
                 options.without =
                     Some(known.ok_or_else(|| format!("there is no rule {name:?}; there are {:?}", Control::ALL))?);
             }
             "--deposed-writes" => options.deposed_writes = true,
             "--announces" => options.announces = true,
+            "--trap" => {
+                let name = arguments.next().unwrap_or_default();
+                let known = Trap::ALL.into_iter().find(|trap| format!("{trap:?}") == name);
+                options.trap =
+                    Some(known.ok_or_else(|| format!("there is no trap {name:?}; there are {:?}", Trap::ALL))?);
+            }
+            "--spread" => options.spread = true,
+            "--roads" => {
+                options.roads = Some(match arguments.next().as_deref() {
+                    Some("log") => Roads::Log,
+                    Some("both") => Roads::Both,
+                    Some("gossip") => Roads::Gossip,
+                    other => return Err(format!("--roads takes log, both or gossip, not {other:?}")),
+                });
+            }
             other => return Err(format!("{other:?} is no option; see --help")),
         }
     }
@@ -82,7 +109,11 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
 fn run_one(seed: u64, options: &Options) -> Outcome {
     let mut scenario = match options.nodes {
         Some(nodes) => Scenario::of_size(seed, nodes),
-        None => Scenario::of(seed),
+        None if options.trap.is_some() => Scenario::trap(seed, options.trap.unwrap_or(Trap::Chain)),
+        None => match options.roads {
+            Some(roads) => Scenario::on(seed, roads),
+            None => Scenario::mixed(seed),
+        },
     };
     scenario.deposed_writes = options.deposed_writes;
     scenario.announces = options.announces;
@@ -144,8 +175,31 @@ fn run(options: &Options) -> bool {
     failed == 0
 }
 
+fn measure() {
+    println!(
+        "5 % of the datagrams lost, no broadcasts, rounds of 200 ms; bytes are those that a node sends in a round"
+    );
+    println!("nodes  rounds  goal  idle  without evidence  busy  coherent");
+    for nodes in [16, 64, 256, 1000] {
+        let spread = authmesh_sim::spread::measure(nodes, 50, 1);
+        println!(
+            "{nodes:>5}  {:>6.1}  {:>4.1}  {:>4.0}  {:>16.0}  {:>4.0}  {}",
+            spread.rounds,
+            (nodes as f64).log2() + 4.0,
+            spread.idle,
+            spread.without_evidence,
+            spread.busy,
+            spread.coherent
+        );
+    }
+}
+
 fn main() -> ExitCode {
     match options(std::env::args().skip(1)) {
+        Ok(Some(options)) if options.spread => {
+            measure();
+            ExitCode::SUCCESS
+        }
         Ok(Some(options)) => match run(&options) {
             true => ExitCode::SUCCESS,
             false => ExitCode::from(1),

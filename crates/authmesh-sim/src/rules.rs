@@ -33,9 +33,46 @@ pub enum Control {
     DeposedFollowed,
     /// A commit is tried once.
     NoRetry,
+    /// Nobody is told what others have applied: pushes and broadcasts are all there is.
+    NoAntiEntropy,
+    /// What came by gossip is not applied again when the log brings it, and L2 is read meanwhile.
+    DedupAcrossRoads,
+    /// Evidence of a majority is a lease, whatever Redis holds.
+    PlainMajority,
+    /// A majority of the view confirms a statement.
+    MajorityConfirms,
+    /// Whoever comes trusts its proofs by Redis before others know it.
+    JoinerAtOnce,
+    /// Statements without a position are forgotten as all others are, and nobody but its origin commits one.
+    UnpositionedForgotten,
+    /// Evidence counts whomever a member has in its view.
+    ViewsNotCompared,
+    /// A lease by Redis needs no registration, and nobody's word.
+    RedisLeaseUnregistered,
+    /// A member is dropped before its registration has lapsed.
+    DroppedEarly,
+    /// Relayed evidence comes without its age.
+    AgesLost,
+    /// A proof is told to gossip before what it counts on.
+    ProvenBeforeApplied,
 }
 
 impl Control {
+    /// Those of the road of gossip.
+    pub const OF_GOSSIP: [Self; 11] = [
+        Self::NoAntiEntropy,
+        Self::DedupAcrossRoads,
+        Self::PlainMajority,
+        Self::MajorityConfirms,
+        Self::JoinerAtOnce,
+        Self::UnpositionedForgotten,
+        Self::ViewsNotCompared,
+        Self::RedisLeaseUnregistered,
+        Self::DroppedEarly,
+        Self::AgesLost,
+        Self::ProvenBeforeApplied,
+    ];
+
     /// Those that need more seeds than a test has time for: two primaries must answer by turns while a tag is lost.
     pub const RARELY_SEEN: [Self; 1] = [Self::TagsUnsettled];
 

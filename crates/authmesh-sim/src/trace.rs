@@ -20,6 +20,8 @@ pub enum About {
     Subject(usize),
     /// Loss and repair in a channel.
     Repair(ChannelId),
+    /// Who is a member of whom.
+    Mesh,
     /// Everything: a fault.
     World,
 }
@@ -78,6 +80,7 @@ impl Trace {
                 About::Key(k) => 3 << 32 | *k as u64,
                 About::Subject(s) => 4 << 32 | *s as u64,
                 About::World => 5 << 32,
+                About::Mesh => 7 << 32,
                 About::Repair(c) => (6 << 32) | c.index() as u64,
             });
         }

@@ -15,7 +15,7 @@ const MAX_BUCKETS: usize = 64 * BUCKETS;
 /// What a change takes at most.
 const CHANGE: usize = 28;
 /// What the frame of an answer takes, evidence and statements not counted.
-const FRAME: usize = 96;
+const FRAME: usize = 112;
 /// The most marks of a page: each has a scope, terms and a note of up to 512 bytes.
 const PAGE_MARKS: usize = PAGE_BYTES / 640;
 
@@ -51,6 +51,7 @@ impl Gossip {
     fn state(&self, now: Moment, asker: Origin) -> State {
         let until = self.view.lease(now, self.follower_until, &self.config);
         State {
+            origin: self.me.origin,
             version: self.ring.version(),
             said: self.said,
             knows_you: self.view.contains(&asker),

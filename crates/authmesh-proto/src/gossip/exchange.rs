@@ -22,6 +22,8 @@ pub(super) struct Claim {
     said: u64,
     ages: Vec<(Origin, Duration)>,
     redis_age: Option<Duration>,
+    /// Whether it has this node in its view.
+    knows_me: bool,
     /// It is coherent, and a member: whoever takes over from it has what the cluster has.
     sound: bool,
     view: u64,
@@ -76,10 +78,12 @@ impl Gossip {
             true => self.view.resolve(&state.evidence),
             false => Vec::new(),
         };
+        if state.origin != from {
+            return None;
+        }
         let member = self.view.get_mut(&from)?;
         member.coherent = state.coherent;
         member.joined = state.joined;
-        member.knows_me |= state.knows_you;
         member.speaks.clone_from(&state.speaks);
         Some(Claim {
             asked,
@@ -87,6 +91,7 @@ impl Gossip {
             said: state.said,
             ages,
             redis_age: state.redis_age.map(|age| Duration::from_millis(age.into())),
+            knows_me: state.knows_you,
             sound: state.coherent && state.joined,
             view: state.view,
         })
@@ -100,14 +105,19 @@ impl Gossip {
 
     fn on_tell(&mut self, now: Now, from: Origin, asked: Moment, confirm: &[StatementName], tell: Tell, marks: &Marks) {
         let all = self.hear_all(now, Some(from), &tell.statements);
+        // What a later start at its address says proves nothing of it.
+        if tell.state.origin != from {
+            return;
+        }
         let confirmed = confirm
             .iter()
             .enumerate()
             .filter(|(at, _)| tell.confirmed & 1 << at != 0);
         let confirmed: Vec<_> = confirmed.map(|(_, name)| (from, *name)).collect();
-        // It may have members that this one lacks: they would have to confirm it, too. It is asked again.
-        if !confirmed.is_empty() && self.has_view_of(&from, tell.state.view) {
-            self.confirm(&confirmed);
+        // Its word counts if it holds this node for a member, and has nobody in its view whom this one does not ask.
+        let counts = tell.state.knows_you && self.has_view_of(&from, tell.state.view);
+        if !confirmed.is_empty() && counts {
+            self.confirm(now.boot, &confirmed);
         }
         let Some(claim) = self.on_state(asked, from, &tell.state) else {
             return;
@@ -192,6 +202,7 @@ impl Gossip {
                 }
                 let room = self.config.member_cap;
                 for peer in members.iter().take(room) {
+                    self.part_if_former(peer);
                     self.view.hear_say(now.boot, peer, room);
                 }
                 let joined = self
@@ -345,6 +356,8 @@ impl Gossip {
             (member.since, member.compared) = (0, false);
             return;
         }
+        // Not before what it had applied is applied here: without this node's word it may have confirmed that to others.
+        member.knows_me |= claim.knows_me;
         member.since = claim.version;
         member.compared |= whole;
         // It may have become coherent since everything was compared: what it applied meanwhile is applied here too.

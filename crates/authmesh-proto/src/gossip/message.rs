@@ -104,7 +104,7 @@ pub struct Ask {
 }
 
 /// The answer to [`Ask`].
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Tell {
     /// What the answerer proves.
     pub state: State,
@@ -117,8 +117,10 @@ pub struct Tell {
 }
 
 /// What an answerer says of itself with each answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct State {
+    /// Who answers: at an address another one may live by now.
+    pub origin: Origin,
     /// The version of its changes.
     pub version: u64,
     /// How many statements it has said.

@@ -6,7 +6,7 @@
 //!
 //! Broadcasts are best effort. The guarantee is carried by one question, asked all the time: *what have you applied since
 //! version v?* Whoever has applied all of the answer has applied everything that the other one had: it has **evidence** of it
-//! ([`view`]). What does not fit a datagram goes by stream.
+//! (`view`). What does not fit a datagram goes by stream.
 //!
 //! | the answer | what happens |
 //! | --- | --- |
@@ -251,7 +251,12 @@ impl Gossip {
                 }
             }
             Input::Gone(origin) => self.part(origin),
-            Input::Registered(asked, list) => self.view.registered(at, asked, list, &self.config),
+            Input::Registered(asked, list) => {
+                for registered in &list {
+                    self.part_if_former(&registered.peer);
+                }
+                self.view.registered(at, asked, list, &self.config);
+            }
             Input::Announced(asked) => self.view.announced(at, asked, &self.config),
             Input::Proven(proven) => {
                 self.follower_until = proven.plus(self.config.lease);
@@ -260,7 +265,7 @@ impl Gossip {
             Input::Said(statement) => self.on_said(at, &statement),
             Input::Await(name) => {
                 self.awaited.entry(name).or_default();
-                self.confirm(&[]);
+                self.confirm(at, &[]);
             }
             Input::Unawait(name) => {
                 self.awaited.remove(&name);
@@ -308,7 +313,7 @@ impl Gossip {
         if self.view.try_join(at, &self.config) {
             self.actions.push_back(Action::Tell(Event::TakenIn));
         }
-        self.tell_moved();
+        self.tell_moved(at);
         let _ = marks;
     }
 
@@ -323,6 +328,14 @@ impl Gossip {
         }
     }
 
+    /// An earlier start of this node stands in records and views of others: it has ended.
+    fn part_if_former(&mut self, peer: &Peer) {
+        let is_here = !peer.address.is_empty() && (&peer.address, &peer.name) == (&self.me.address, &self.me.name);
+        if is_here && peer.origin != self.me.origin {
+            self.part(peer.origin);
+        }
+    }
+
     fn part(&mut self, origin: Origin) {
         let was_forgotten = self.view.forgotten;
         self.view.part(origin);
@@ -331,7 +344,7 @@ impl Gossip {
         }
     }
 
-    fn tell_moved(&mut self) {
+    fn tell_moved(&mut self, now: Moment) {
         let moved = self.view.take_moved();
         if moved.is_empty() {
             return;
@@ -346,7 +359,7 @@ impl Gossip {
             };
             self.actions.push_back(Action::Tell(event));
         }
-        self.confirm(&[]);
+        self.confirm(now, &[]);
     }
 
     fn on_said(&mut self, now: Moment, statement: &Statement) {
@@ -407,19 +420,20 @@ impl Gossip {
     }
 
     /// Members have confirmed statements; or the view is another one.
-    fn confirm(&mut self, by: &[(Origin, StatementName)]) {
+    fn confirm(&mut self, now: Moment, by: &[(Origin, StatementName)]) {
+        let counts = self.view.speaks_for_all(now, &self.config);
         for (origin, name) in by {
             let Some(confirmed) = self.awaited.get_mut(name) else {
                 continue;
             };
             if self.view.get(origin).is_some() && confirmed.insert(*origin) {
-                let whole = self.view.joined && self.view.iter().all(|(origin, _)| confirmed.contains(origin));
+                let whole = counts && self.view.iter().all(|(origin, _)| confirmed.contains(origin));
                 self.actions.push_back(Action::Confirmed { name: *name, whole });
             }
         }
         // Alone beside a log: what is confirmed stands in the log.
         let alone = self.view.others() == 0 && self.config.has_log;
-        if by.is_empty() && self.view.joined && !alone {
+        if by.is_empty() && counts && !alone {
             for (name, confirmed) in &self.awaited {
                 if self.view.iter().all(|(origin, _)| confirmed.contains(origin)) {
                     self.actions.push_back(Action::Confirmed {

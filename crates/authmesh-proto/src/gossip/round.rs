@@ -39,6 +39,7 @@ impl Gossip {
                 chosen.insert(up[at as usize]);
             }
         }
+        chosen.extend(self.unheard(&up));
         // Somebody waits for these.
         for origin in self.unconfirmed(now) {
             chosen.insert(origin);
@@ -61,6 +62,22 @@ impl Gossip {
         // An answer that did not come by now is not waited for.
         let patience = self.config.period.saturating_mul(5);
         self.asks.retain(|_, (_, asked, _)| now.since(*asked) < patience);
+    }
+
+    /// Members without whose word this node is not taken in, or not vouched for: by turns, more of them than usual, so that even
+    /// a large cluster is joined within seconds.
+    fn unheard(&self, up: &[Origin]) -> Vec<Origin> {
+        let is_unheard = |origin: &Origin| {
+            let member = self.view.get(origin);
+            member.is_some_and(|member| !member.knows_me || !self.view.joined && member.completed.is_none())
+        };
+        let unheard: Vec<Origin> = up.iter().copied().filter(is_unheard).collect();
+        let from = match unheard.len() {
+            0 => 0,
+            len => (self.rounds % len as u64) as usize,
+        };
+        let in_turn = unheard.iter().cycle().skip(from).take(unheard.len());
+        in_turn.take(self.config.push_to).copied().collect()
     }
 
     fn unconfirmed(&self, now: Moment) -> Vec<Origin> {

@@ -20,6 +20,9 @@ use crate::time::Moment;
 
 /// The most origins that are remembered as gone.
 const MAX_GONE: usize = 4096;
+/// How long the word of a registration is waited for to settle: what its member had confirmed before it knew this node is
+/// committed by then, by whoever holds it.
+const COMMIT_WAIT: Duration = Duration::from_secs(10);
 /// A step of an age in [`State::evidence`](super::State).
 const AGE_STEP: Duration = Duration::from_millis(20);
 
@@ -37,6 +40,8 @@ pub(super) struct Member {
     moves: bool,
     /// Whether it said that this node is in its view, since this node's registration lapsed last.
     pub(super) knows_me: bool,
+    /// Since when its registration says so.
+    recorded: Option<Moment>,
     /// The instant up to which everything that it had applied is applied here.
     pub(super) evidence: Option<Moment>,
     /// The version of its changes that is applied here whole.
@@ -67,6 +72,7 @@ impl Member {
             moved: now,
             moves: false,
             knows_me: false,
+            recorded: None,
             evidence: None,
             since: 0,
             compared: false,
@@ -264,6 +270,7 @@ impl View {
         let mut named = BTreeSet::new();
         for registered in list {
             let origin = registered.peer.origin;
+            // Whoever was dropped comes back when its record moves, not because it still stands there.
             let moves = registered.moves && registered.still_for < config.gone_after;
             if origin == self.me || self.dropped.contains(&origin) && !moves {
                 continue;
@@ -279,7 +286,10 @@ impl View {
                     .max(before(asked, registered.still_for).unwrap_or_default());
                 member.moves = registered.moves;
                 // Without gossip it renews by Redis alone, and need not know anybody.
-                member.knows_me |= registered.knows_me || registered.peer.address.is_empty();
+                let since = registered.knows_me.then(|| member.recorded.unwrap_or(now));
+                member.recorded = since;
+                let is_settled = since.is_some_and(|at| now.since(at) >= COMMIT_WAIT);
+                member.knows_me |= is_settled || registered.peer.address.is_empty();
             }
         }
         for (origin, member) in &mut self.members {
@@ -340,6 +350,7 @@ impl View {
             self.vouched = false;
             for member in self.members.values_mut() {
                 member.knows_me = member.address.is_empty();
+                member.recorded = None;
             }
         }
         self.announced = self.announced.max(Some(asked));
@@ -420,22 +431,23 @@ impl View {
         if self.joined {
             return false;
         }
+        let is_cluster = self.members.values().any(|member| member.joined);
         let knows_whom = match config.has_log {
-            true => lists_all || self.members.values().any(|member| member.joined),
-            false => self.members.len() + 1 >= config.expect,
+            true => lists_all || is_cluster,
+            // Whoever comes to a cluster need not find as many as those that found one.
+            false => is_cluster || self.members.len() + 1 >= config.expect,
         };
-        let founds = !config.has_log && self.founds(now, config);
+        let founds = !config.has_log && self.founds();
         self.joined = knows_whom && (self.loaded || founds);
         self.loaded |= self.joined;
         self.joined
     }
 
     /// Without a log: whether nobody is a cluster yet, and everything that anybody brought along is applied here.
-    fn founds(&self, now: Moment, config: &GossipConfig) -> bool {
-        self.members.values().all(|member| {
-            let fresh = member.completed.is_some_and(|at| now.since(at) < config.lease);
-            !member.joined && !member.coherent && member.compared && fresh
-        })
+    fn founds(&self) -> bool {
+        // How old that is does not matter: the lease wants evidence of everybody, and looks at its age.
+        let is_alike = |member: &Member| !member.joined && !member.coherent && member.compared;
+        self.members.values().all(is_alike)
     }
 
     /// Until when the node is coherent. `follower`: by its own proofs from Redis.
@@ -454,6 +466,13 @@ impl View {
             _ => Moment::ORIGIN,
         };
         (by_redis, self.by_gossip(now, config))
+    }
+
+    /// Whether what every member of the view confirms is confirmed: nobody may have been taken in, or hold a lease, without this
+    /// node's word. After the limit others may have dropped it with its whole view.
+    pub(super) fn speaks_for_all(&self, now: Moment, config: &GossipConfig) -> bool {
+        let within = |at: Moment| now.since(at) <= config.redis_limit;
+        self.joined && !self.forgotten && (!config.has_log || self.redis.is_some_and(within))
     }
 
     fn by_gossip(&self, now: Moment, config: &GossipConfig) -> Moment {

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use authmesh_proto::commit::{self, Attempt};
 use authmesh_proto::follower::{Action, Event, Input, OpenedEntry, OpenedPayload, Slice};
+use authmesh_proto::gossip;
 use authmesh_proto::ident::{CHANNELS, ChannelId, Incarnation, Nonce, StatementName};
-use authmesh_proto::marks::Buckets;
+use authmesh_proto::marks::{Buckets, bucket_of};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Now;
 
@@ -21,8 +22,11 @@ impl Node {
             self.next_collect = now.boot.plus(COLLECT_PERIOD);
             names::with_namer(|namer| self.marks.collect(now, namer));
         }
-        self.step(now, None);
-        self.commit_step(now, None);
+        if self.has_log() {
+            self.step(now, None);
+            self.commit_step(now, None);
+        }
+        self.tick_mesh(now);
         self.tick_flights(now);
     }
 
@@ -101,7 +105,10 @@ impl Node {
                 } = table;
                 let lacking = self.marks.lacking_in(channel, &theirs, Buckets::NONE, now);
                 for mark in theirs {
-                    self.apply_mark(now, mark, head.map(|head| (head.incarnation, head.position)));
+                    let bucket = bucket_of(mark.expires);
+                    if self.apply_mark(now, mark, head.map(|head| (head.incarnation, head.position))) {
+                        self.tell_mesh(gossip::Input::Merged(channel, bucket));
+                    }
                 }
                 self.lacking.insert(channel, lacking);
                 self.step(now, Some(Input::Loaded(channel, asked, Some(head))));
@@ -136,7 +143,9 @@ impl Node {
                 let won = matches!(answer, Some(Answer::Minted(true)));
                 self.step(now, Some(Input::Minted(channel, won)));
             }
-            (Job::Look { .. } | Job::Lease { .. } | Job::Forget, _) => {}
+            (Job::Announce(asked), answer) => self.on_announced(now, asked, answer.is_some()),
+            (Job::List(asked), Some(Answer::Members(list))) => self.on_listed(now, asked, list),
+            (Job::List(_) | Job::Look { .. } | Job::Lease { .. } | Job::Forget, _) => {}
         }
     }
 
@@ -176,11 +185,8 @@ impl Node {
                 }
                 commit::Action::Positioned(voids) => self.unpositioned.positioned(&voids),
                 commit::Action::Unpositioned(voids) => self.unpositioned.add(voids),
-                commit::Action::Soil(channel) => {
-                    self.follower.soil(channel);
-                    self.step(now, None);
-                }
-                commit::Action::Done(..) => {}
+                commit::Action::Soil(channel) => self.soil(now, channel),
+                commit::Action::Done(name, _) => self.logged(name),
             }
         }
     }
@@ -214,13 +220,15 @@ impl Node {
             Some(input) => self.follower.handle(now.boot, input),
             None => self.follower.tick(now.boot),
         }
-        let (mut later, mut passed, mut unmerged) = (Vec::new(), Vec::new(), None);
+        let (mut later, mut passed, mut unmerged, mut told) = (Vec::new(), Vec::new(), None, Vec::new());
         while let Some(action) = self.follower.poll() {
             match action {
                 Action::Apply(statement, incarnation, position) => {
-                    self.apply(now, &statement, Some((incarnation, position)));
+                    let is_known = self.rules.off(Control::DedupAcrossRoads) && self.came_by_gossip(&statement.name);
+                    let changed = !is_known && self.apply(now, &statement, Some((incarnation, position)));
+                    told.extend(self.told_of(&statement, changed));
                     let whole = unmerged.take() != Some(statement.name);
-                    if statement.name.origin == self.origin {
+                    if statement.name.origin == self.origin || self.mesh.is_some() {
                         passed.push((statement.name, whole));
                     }
                 }
@@ -230,23 +238,39 @@ impl Node {
                         self.fence.bump_channel(channel);
                     }
                 }
+                Action::Tell(event) => {
+                    told.extend(self.voided_by(event));
+                    later.push(Action::Tell(event));
+                }
                 other => later.push(other),
             }
         }
-        self.coherent_until = self.follower.coherent_until();
+        self.follower_until = self.follower.coherent_until();
         if let Some((asked, answered)) = self
             .answered_at
             .iter()
-            .find(|(asked, _)| asked.plus(LEASE) == self.coherent_until)
+            .find(|(asked, _)| asked.plus(LEASE) == self.follower_until)
         {
-            self.coherent_until = self.coherent_until.plus(answered.since(*asked));
+            self.follower_until = self.follower_until.plus(answered.since(*asked));
         }
+        self.tell_followed(now, told);
+        self.publish(now);
         for (name, whole) in passed {
             self.commit_step(now, Some(commit::Input::Passed { name, whole }));
         }
         for action in later {
             self.carry_out(now, action);
         }
+    }
+
+    /// Whoever asks this node must void what it has voided.
+    fn voided_by(&self, event: Event) -> Option<gossip::Input> {
+        let (channel, id) = match event {
+            Event::Adopted(channel) => (channel, self.follower.watermark(channel)?.incarnation.0),
+            Event::Reloaded(channel) => (channel, self.follower.watermark(channel)?.position.nonce.0),
+            _ => return None,
+        };
+        Some(gossip::Input::Voided(channel, gossip::VoidId(id)))
     }
 
     fn carry_out(&mut self, now: Now, action: Action) {

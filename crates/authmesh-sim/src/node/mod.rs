@@ -5,6 +5,7 @@
 
 mod cache;
 mod driver;
+mod gossip;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -31,6 +32,7 @@ use crate::rules::{Control, Rules};
 use cache::{Flight, Kept};
 
 pub use cache::Look;
+pub use gossip::{Mesh, MeshSetup, Said};
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: u64 = 2 * SECOND;
@@ -104,6 +106,8 @@ pub enum Out {
     },
     /// What the follower tells operators.
     Tell(Event),
+    /// For gossip, or of it.
+    Mesh(Said),
 }
 
 /// What a check of a token came to.
@@ -132,6 +136,8 @@ enum Job {
         all: bool,
     },
     Mint(ChannelId),
+    Announce(Moment),
+    List(Moment),
     Look {
         flight: u64,
         asked: Moment,
@@ -158,6 +164,10 @@ pub struct Node {
     counters: [u64; CHANNELS],
     lacking: BTreeMap<ChannelId, Vec<Mark>>,
     coherent_until: Moment,
+    /// By the follower alone.
+    follower_until: Moment,
+    /// Its part in gossip.
+    pub mesh: Option<Mesh>,
     /// A control: when the reads were answered that were asked at these moments.
     answered_at: BTreeMap<Moment, Moment>,
     next_collect: Moment,
@@ -183,9 +193,19 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// A node that has just started.
     #[must_use]
-    pub fn new(now: Now, shards: usize, keys: Rc<Vec<Key>>, mut rng: Rng, rules: Rules) -> Self {
+    pub fn new(
+        now: Now,
+        shards: usize,
+        keys: Rc<Vec<Key>>,
+        mut rng: Rng,
+        rules: Rules,
+        mesh: Option<MeshSetup>,
+    ) -> Self {
+        let origin = Origin(rng.bytes());
         Self {
-            origin: Origin(rng.bytes()),
+            mesh: mesh.map(|setup| Mesh::new(setup, origin, rng.next(), now.boot)),
+            follower_until: Moment::ORIGIN,
+            origin,
             marks: Marks::new(MARK_CAP),
             commits: Commits::new(CommitConfig::default()),
             follower: Follower::new(FollowerConfig::default(), now.boot),
@@ -222,6 +242,12 @@ impl Node {
         now.boot < self.coherent_until
     }
 
+    /// Whether it may answer by what gossip says alone.
+    #[must_use]
+    pub fn by_gossip(&self, now: Now) -> bool {
+        self.is_coherent(now) && now.boot >= self.follower_until
+    }
+
     /// Until when it may answer, by its own clock.
     #[must_use]
     pub const fn coherent_until(&self) -> Moment {
@@ -232,12 +258,13 @@ impl Node {
     #[must_use]
     pub fn wake_at(&self) -> Moment {
         let flights = self.flights.iter().map(|flight| flight.fill.poll_timeout());
+        let follower = match self.has_log() {
+            true => self.follower.poll_timeout(),
+            false => Moment::NEVER,
+        };
+        let mesh = self.mesh.as_ref().map_or(Moment::NEVER, Mesh::wake_at);
         flights
-            .chain([
-                self.follower.poll_timeout(),
-                self.commits.poll_timeout(),
-                self.next_collect,
-            ])
+            .chain([follower, mesh, self.commits.poll_timeout(), self.next_collect])
             .min()
             .unwrap_or(Moment::NEVER)
     }
@@ -273,23 +300,32 @@ impl Node {
             name: self.next_name(body.slot().channel),
             body,
         };
-        if let Some(voids) = Voids::of(&statement.body) {
+        if let Some(voids) = Voids::of(&statement.body).filter(|_| self.has_log()) {
             self.unpositioned.add(voids);
         }
         self.apply(now, &statement, None);
-        self.commit_step(now, Some(authmesh_proto::commit::Input::Said(statement)));
+        self.await_receipt(statement.clone());
+        self.run_mesh(now);
+        if self.has_log() {
+            self.commit_step(now, Some(authmesh_proto::commit::Input::Said(statement)));
+        }
     }
 
     /// The map first, then the bump.
-    fn apply(&mut self, now: Now, statement: &Statement, position: Option<(Incarnation, Position)>) {
-        match &statement.body {
-            Body::Drop(name) => self.fence.bump(name.slot()),
+    fn apply(&mut self, now: Now, statement: &Statement, position: Option<(Incarnation, Position)>) -> bool {
+        let changed = match &statement.body {
+            Body::Drop(name) => {
+                self.fence.bump(name.slot());
+                true
+            }
             Body::Mark(mark) => self.apply_mark(now, mark.clone(), position),
-        }
+        };
         self.out.push(Out::Applied(statement.name));
+        changed
     }
 
-    fn apply_mark(&mut self, now: Now, mark: Mark, position: Option<(Incarnation, Position)>) {
+    /// Whether the table has changed.
+    fn apply_mark(&mut self, now: Now, mark: Mark, position: Option<(Incarnation, Position)>) -> bool {
         let (is_tag, slot) = (mark.kind == ScopeKind::Tag, mark.key.scope.slot());
         self.out.push(Out::Marked(mark.key, mark.not_before));
         let changed = names::with_namer(|namer| self.marks.apply(now, mark, position, namer));
@@ -298,6 +334,7 @@ impl Node {
         } else if changed {
             self.epoch.bump();
         }
+        changed
     }
 
     /// Checks a token, from memory or freshly.

@@ -3,11 +3,11 @@
 //! A script is a pure function from a state to its effects and its answer; the effects are what Redis replicates, whole
 //! scripts at a time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use authmesh_proto::fill::LeaseOutcome;
-use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Position, StreamId};
+use authmesh_proto::ident::{ChannelId, Digest, EntryName, Incarnation, Nonce, Origin, Position, StreamId};
 use authmesh_proto::log::Head;
 use authmesh_proto::record::{Content, Stored};
 use authmesh_proto::statement::{Body, Mark, Statement};
@@ -44,6 +44,17 @@ pub struct Entry {
     pub payload: Payload,
 }
 
+/// A member's own record, beside the first channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where its gossip is reached.
+    pub address: String,
+    /// Counts up while it lives.
+    pub sequence: u64,
+    /// The members that it knows.
+    pub view: BTreeSet<Origin>,
+}
+
 /// What a script did, as a replica is told.
 #[derive(Debug, Clone)]
 pub enum Effect {
@@ -53,6 +64,8 @@ pub enum Effect {
     Put(EntryName, Vec<u8>, True),
     /// Deleted a value.
     Delete(EntryName),
+    /// Wrote a member's record.
+    Enrol(Origin, Rc<Record>),
     /// Wrote a mark.
     Merge(MarkId, Rc<Mark>, Digest),
 }
@@ -64,6 +77,7 @@ pub struct State {
     last_id: Option<StreamId>,
     marks: BTreeMap<MarkId, (Rc<Mark>, Digest)>,
     values: BTreeMap<EntryName, (Vec<u8>, True)>,
+    members: BTreeMap<Origin, Rc<Record>>,
 }
 
 impl State {
@@ -100,6 +114,9 @@ impl State {
             Effect::Delete(name) => {
                 self.values.remove(name);
             }
+            Effect::Enrol(origin, record) => {
+                self.members.insert(*origin, Rc::clone(record));
+            }
             Effect::Merge(id, mark, digest) => {
                 self.marks.insert(*id, (Rc::clone(mark), *digest));
             }
@@ -124,6 +141,11 @@ impl State {
     pub fn holds(&self, name: &EntryName, nonce: Nonce, now: True) -> bool {
         self.live(name, now)
             .is_some_and(|stored| stored.content == Content::Lease(nonce))
+    }
+
+    /// A member's record is deleted.
+    pub fn strike(&mut self, origin: &Origin) {
+        self.members.remove(origin);
     }
 
     fn next_id(&self, millis: u64) -> StreamId {
@@ -154,6 +176,14 @@ impl State {
                 birth,
                 announced,
             } => self.commit(statement, *nonce, *birth, *announced, script),
+            Op::Announce(origin, record) => Ok((Answer::Done, vec![Effect::Enrol(*origin, Rc::new(record.clone()))])),
+            Op::List => {
+                let members = self
+                    .members
+                    .iter()
+                    .map(|(origin, record)| (*origin, (**record).clone()));
+                Ok((Answer::Members(members.collect()), Vec::new()))
+            }
             // The rest names several keys of the slot: refused while it moves.
             _ if script.moving => Err(Refused),
             Op::Load(_) => {

@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use authmesh_proto::fill::LeaseOutcome;
-use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, Incarnation, Nonce, Position};
+use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, Incarnation, Nonce, Origin, Position};
 use authmesh_proto::log::Head;
 use authmesh_proto::statement::{Mark, Statement};
 
-pub use channel::{Effect, Entry, Payload, Script, State};
+pub use channel::{Effect, Entry, Payload, Record, Script, State};
 
 use crate::clock::{MS, True};
 
@@ -87,6 +87,10 @@ pub enum Op {
         /// In nanoseconds.
         ttl: u64,
     },
+    /// Write a member's record.
+    Announce(Origin, Record),
+    /// All members' records.
+    List,
     /// Give a lease back.
     Release {
         /// The entry.
@@ -99,9 +103,10 @@ pub enum Op {
 impl Op {
     /// The channel that it concerns; `None`: all of a primary.
     #[must_use]
-    pub const fn channel(&self) -> Option<ChannelId> {
+    pub fn channel(&self) -> Option<ChannelId> {
         match self {
             Self::Heads => None,
+            Self::Announce(..) | Self::List => ChannelId::new(0),
             Self::Read(channel, _) | Self::Load(channel) | Self::Mint { channel, .. } => Some(*channel),
             Self::Commit { statement, .. } => Some(statement.name.channel),
             Self::Look(name)
@@ -150,6 +155,8 @@ pub enum Answer {
     Looked(Option<Head>, Option<Vec<u8>>),
     /// To [`Op::Lease`].
     Leased(LeaseOutcome),
+    /// To [`Op::List`].
+    Members(Vec<(Origin, Record)>),
     /// To [`Op::Mint`]: whether it won.
     Minted(bool),
     /// To the rest.
@@ -321,6 +328,13 @@ impl Shard {
         self.states = vec![State::default(); CHANNELS];
         self.replica = vec![State::default(); CHANNELS];
         self.stream.clear();
+    }
+
+    /// An operator forgets a member.
+    pub fn strike(&mut self, origin: &Origin) {
+        for state in [&mut self.states[0], &mut self.replica[0]] {
+            state.strike(origin);
+        }
     }
 
     /// Gives a channel away.

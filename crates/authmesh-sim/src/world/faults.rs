@@ -20,8 +20,7 @@ impl World {
             Fault::Join(node) => self.restart(node),
             Fault::Burst(node) => self.burst(node),
             Fault::Crash(node, until) => {
-                self.slots[node].node = None;
-                self.slots[node].start += 1;
+                self.end_of(node);
                 let end = (self.now + until).min(self.scenario.calm);
                 self.at(end, Event::Restart(node));
             }
@@ -96,11 +95,43 @@ impl World {
                     self.after(takes, Event::Moved(channel, to));
                 }
             }
+            Fault::Away(until) => {
+                let end = (self.now + until).min(self.scenario.calm);
+                for shard in &mut self.shards {
+                    shard.down_until = shard.down_until.max(end);
+                }
+            }
+            Fault::Emptied => (0..self.shards.len()).for_each(|shard| self.fault(Fault::Flush(shard))),
+            Fault::Rewound(lose) => {
+                for shard in 0..self.shards.len() {
+                    let down = self.shards[shard].down_until.saturating_sub(self.now);
+                    self.fault(Fault::FailOver { shard, lose, down });
+                }
+            }
+            Fault::Split {
+                sides,
+                way,
+                bridge,
+                until,
+            } => self.split(sides, way, bridge, until),
+            Fault::Cut(one, other, until) => self.cut(one, other, until),
+            Fault::Unlisted(node, until) => {
+                self.slots[node].unlisted_until = (self.now + until).min(self.scenario.calm);
+            }
+            Fault::Leave(node) => self.leaves(node),
+            Fault::Die(node) => self.end_of(node),
+            Fault::Forget(node) => self.forget(node),
             Fault::Down(shard, until) => {
                 let end = (self.now + until).min(self.scenario.calm);
                 self.shards[shard].down_until = self.shards[shard].down_until.max(end);
             }
         }
+    }
+
+    pub(super) fn end_of(&mut self, node: usize) {
+        self.checker.ended((node, self.slots[node].start));
+        self.slots[node].node = None;
+        self.slots[node].start += 1;
     }
 
     fn take_over(&mut self, shard: usize, lose: usize, depose: True, writes: bool) {
@@ -178,15 +209,22 @@ impl World {
             return;
         }
         slot.start += 1;
+        slot.leaving = false;
         slot.wake = None;
         slot.suspended_until = 0;
         let (start, now) = ((node, slot.start), slot.clock.at(self.now));
         let rng = self.rng.fork();
         let keys = Rc::clone(&self.keys);
-        slot.node = Some(Node::new(now, self.scenario.shards, keys, rng, self.rules));
+        let started = Node::new(now, self.scenario.shards, keys, rng, self.rules, self.setup_of(node));
+        let origin = started.origin;
+        let slot = &mut self.slots[node];
+        slot.last = Some(origin);
+        slot.node = Some(started);
+        self.forget_found(node);
         self.checker.started(node);
-        self.trace
-            .note(self.now, &[About::Node(node)], 7, || format!("node {node} starts"));
+        self.trace.note(self.now, &[About::Node(node)], 7, || {
+            format!("node {node} starts as {origin:?}")
+        });
         for shard in 0..self.shards.len() {
             self.slots[node].links[shard].subscribed = false;
             let delay = self.rng.between(MS, 20 * MS);

@@ -2,6 +2,7 @@
 
 mod end;
 mod faults;
+mod mesh;
 mod net;
 mod work;
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use authmesh_proto::follower::Event as Told;
-use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, Nonce, ScopeId};
+use authmesh_proto::ident::{CHANNELS, ChannelId, EntryName, Nonce, Origin, ScopeId};
 use authmesh_proto::marks::TokenScopes;
 use authmesh_proto::time::Now;
 
@@ -65,6 +66,14 @@ pub struct Tally {
     pub losses_found: u64,
     /// Log entries that a failover lost.
     pub entries_lost: u64,
+    /// Statements that the log confirmed, where there is gossip.
+    pub committed: u64,
+    /// Statements that everybody confirmed.
+    pub whole: u64,
+    /// Answers of nodes that gossip alone kept coherent.
+    pub by_gossip: u64,
+    /// Statements that were given up as lost.
+    pub lost_statements: u64,
 }
 
 impl Tally {
@@ -81,6 +90,10 @@ impl Tally {
         self.mints += other.mints;
         self.losses_found += other.losses_found;
         self.entries_lost += other.entries_lost;
+        self.committed += other.committed;
+        self.whole += other.whole;
+        self.by_gossip += other.by_gossip;
+        self.lost_statements += other.lost_statements;
     }
 }
 
@@ -113,6 +126,9 @@ enum Event {
     LinkGood(usize, usize),
     Moved(ChannelId, usize),
     Work,
+    /// In the network of gossip.
+    Mesh((usize, u32), mesh::Step),
+    Swim,
 }
 
 struct Link {
@@ -135,6 +151,12 @@ struct Slot {
     node: Option<Node>,
     start: u32,
     suspended_until: True,
+    /// It leaves: no caller comes any more.
+    leaving: bool,
+    /// Until when its registration is not written.
+    unlisted_until: True,
+    /// The origin of its last start.
+    last: Option<Origin>,
     links: Vec<Link>,
     wake: Option<True>,
 }
@@ -172,6 +194,7 @@ pub struct World {
     tally: Tally,
     /// Per channel: mints on the true log, and reasons for one.
     mints: Vec<(u64, u64)>,
+    network: mesh::Network,
 }
 
 impl std::fmt::Debug for World {
@@ -216,6 +239,9 @@ impl World {
                 node: None,
                 start: 0,
                 suspended_until: 0,
+                leaving: false,
+                unlisted_until: 0,
+                last: None,
                 links: (0..scenario.shards).map(link).collect(),
                 wake: None,
             }
@@ -232,10 +258,11 @@ impl World {
             waiters: Vec::new(),
             source: vec![1; keys.len()],
             tokens: Vec::new(),
-            checker: Checker::new(scenario.nodes, keys.len()),
+            checker: Checker::new(scenario.nodes, keys.len(), scenario.mesh.is_some()),
             trace: Trace::new(text),
             tally: Tally::default(),
             mints: vec![(0, 1); CHANNELS],
+            network: mesh::Network::default(),
             slots,
             keys,
             tags,
@@ -265,6 +292,14 @@ impl World {
             self.at(at, Event::Fault(fault));
         }
         self.at(SECOND, Event::Work);
+        if self.scenario.mesh.is_some() {
+            self.at(0, Event::Swim);
+        }
+        if self.scenario.mesh.as_ref().is_some_and(|scene| !scene.has_log) {
+            for shard in &mut self.shards {
+                shard.down_until = True::MAX;
+            }
+        }
     }
 
     /// Runs it to its end, or to the first violation.
@@ -408,6 +443,7 @@ impl World {
                 }
             }
             Out::Tell(told) => self.told(start.0, told),
+            Out::Mesh(said) => self.said(start, said),
         }
     }
 
@@ -504,6 +540,14 @@ impl World {
             }
             Event::Drop(start, key) => self.say_drop(start, key),
             Event::Poke(start) => self.poke(start),
+            Event::Swim => self.swim(),
+            Event::Mesh(start, step) => {
+                let until = self.slots[start.0].suspended_until;
+                if until > self.now {
+                    return self.at(until, Event::Mesh(start, step));
+                }
+                self.mesh_step(start, step);
+            }
         }
     }
 

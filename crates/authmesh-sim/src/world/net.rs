@@ -47,7 +47,8 @@ impl World {
     }
 
     fn send_to(&mut self, start: (usize, u32), job: u64, shard: usize, op: Op) {
-        if matches!(self.slots[start.0].links[shard].bad, Some(Bad::Cut | Bad::Out)) {
+        let refused = matches!(op, Op::Announce(..)) && self.now < self.slots[start.0].unlisted_until;
+        if refused || matches!(self.slots[start.0].links[shard].bad, Some(Bad::Cut | Bad::Out)) {
             return;
         }
         let delay = self.latency(start.0, shard);

@@ -23,7 +23,7 @@ impl World {
         self.after(pause, Event::Work);
         let node = self.rng.index(self.slots.len());
         let slot = &self.slots[node];
-        if slot.node.is_none() || slot.suspended_until > self.now {
+        if slot.node.is_none() || slot.suspended_until > self.now || slot.leaving {
             return;
         }
         let start = (node, slot.start);
@@ -104,15 +104,35 @@ impl World {
         };
         let (token, scopes) = &self.tokens[at];
         let verdict = node.verify(now, at, scopes);
+        let node_by_gossip = node.by_gossip(now);
         let about = [About::Node(start.0), About::Subject(token.subject)];
         self.trace.count(self.now, &about, 10 + verdict as u64);
         match verdict {
             Verdict::Accepted => {
                 self.tally.accepted += 1;
+                self.tally.by_gossip += u64::from(node_by_gossip);
                 self.checker.accepted(start.0, token, self.now);
             }
             Verdict::Revoked => self.tally.revoked += 1,
-            Verdict::Blind => self.tally.blind += 1,
+            Verdict::Blind => {
+                self.tally.blind += 1;
+                self.blind(start.0);
+            }
+        }
+    }
+
+    /// Where nothing but Redis is away, nobody who was taken in may be blind.
+    fn blind(&mut self, node: usize) {
+        let from = self.scenario.mesh.as_ref().and_then(|scene| scene.steady_from);
+        if from.is_some_and(|from| self.now >= from) {
+            let what = format!("node {node} is blind, and nothing is wrong but Redis");
+            let about = vec![About::Node(node), About::Mesh];
+            self.checker.fail(
+                "availability: nodes that hear everybody are coherent",
+                self.now,
+                about,
+                what,
+            );
         }
     }
 
@@ -196,7 +216,9 @@ impl World {
         self.trace.note(self.now, &about, 14, || {
             format!("node {} marks {kind} {subject} up to {}", start.0, now.wall)
         });
-        self.checker.marking(mark.key, mark.not_before, kind, subject);
+        let Some(node) = &self.slots[start.0].node else { return };
+        let name = node.name_to_come(scope.slot().channel);
+        self.checker.marking(name, mark.key, mark.not_before, kind, subject);
         if let Some(node) = &mut self.slots[start.0].node {
             node.say(now, Body::Mark(mark));
         }

@@ -6,6 +6,7 @@ use net::{Net, config, peer};
 use super::message::{Answer, Ask, Request};
 use super::*;
 
+mod found;
 mod net;
 
 fn beside_a_log() -> GossipConfig {

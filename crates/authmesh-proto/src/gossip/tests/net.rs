@@ -77,6 +77,8 @@ pub(super) struct Net {
     pub(super) cut: BTreeSet<(u8, u8)>,
     /// Whether broadcasts, and statements pushed along with questions, arrive.
     pub(super) broadcasts: bool,
+    /// Whether streams come about.
+    pub(super) streams: bool,
     /// Of 100 messages so many get lost.
     pub(super) loss: u64,
     random: u64,
@@ -100,6 +102,7 @@ impl Net {
             sent: 0,
             cut: BTreeSet::new(),
             broadcasts: true,
+            streams: true,
             loss: 0,
             random: 7,
             proven: BTreeMap::new(),
@@ -232,7 +235,7 @@ impl Net {
                     }));
                 }
                 Action::Pull { exchange, to, request } => {
-                    let to = self.number_of(&to);
+                    let to = self.number_of(&to).filter(|_| self.streams);
                     let from = node.peer.clone();
                     let limit = 1 << 20;
                     match to {

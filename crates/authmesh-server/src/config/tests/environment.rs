@@ -23,6 +23,7 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
         Kind::Secret => ("a-long-admin-credential".into(), "\"(redacted)\"".into()),
         Kind::Word { .. } if setting.path.ends_with("url") => quoted("https://other.example.com"),
         Kind::Word { .. } if setting.path == "routes[].path" => quoted("/other"),
+        Kind::Word { .. } if setting.path == "marks.snapshot" => quoted("/other"),
         Kind::Word { .. } => quoted("other"),
         Kind::Words { .. } if setting.path.ends_with("algorithms") => ("ES256".into(), "[\"ES256\"]".into()),
         Kind::Words { .. } if setting.path.ends_with("methods") => ("PUT, GET".into(), "[\"PUT\", \"GET\"]".into()),
@@ -35,10 +36,11 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
 #[test]
 fn the_variable_of_each_setting_works_and_wins_over_the_file() {
     for setting in SETTINGS {
-        // What concerns Redis or gossip makes sense only where there is one.
+        // What concerns Redis or gossip makes sense only where there is one, and what is sealed only with a key ring.
         let road = match setting.section() {
             "redis" => "[cluster]\nkey_ring_file = \"content\"\n[redis]\nurl = \"rediss://a\"\n",
             "gossip" => "[cluster]\nkey_ring_file = \"content\"\n[gossip]\nbind = \"127.0.0.1:1\"\nexpect = 2\n",
+            "marks" => "[cluster]\nkey_ring_file = \"content\"\n",
             _ => "",
         };
         let setup = Setup::new(format!(

@@ -9,10 +9,11 @@ use super::{GossipHealth, GossipStats};
 use crate::node::Node;
 use crate::ports::GossipCounts;
 
-type Count = fn(&GossipCounts) -> u64;
+/// A counter of the adapter: the metric, what it means, its one label, and its rows, each with the label's value.
+type Counter = (&'static str, &'static str, &'static str, &'static [Row]);
+type Row = (&'static str, fn(&GossipCounts) -> u64);
 
-/// Counters of the adapter: the metric, what it means, and its rows with the value of the one label.
-const COUNTERS: [(&str, &str, &str, &[(&str, Count)]); 3] = [
+const COUNTERS: [Counter; 3] = [
     (
         "authmesh.gossip.datagrams",
         "Datagrams of gossip, by what became of them",

@@ -1,5 +1,11 @@
 //! What a seed means: how large the world is, how its links and clocks are, and what goes wrong when.
 
+mod mesh;
+mod traps;
+
+pub use mesh::{MeshScene, Roads, Way};
+pub use traps::Trap;
+
 use crate::clock::{MAX_DRIFT, MS, SECOND, True};
 use crate::rng::Rng;
 
@@ -56,6 +62,33 @@ pub enum Fault {
     Move(usize, usize, True),
     /// A primary answers nobody.
     Down(usize, True),
+    /// Redis answers nobody.
+    Away(True),
+    /// Everything in Redis is deleted.
+    Emptied,
+    /// Redis has forgotten so many of its newest scripts, per primary.
+    Rewound(usize),
+    /// Gossip does not pass between two sides.
+    Split {
+        /// A bit for each node.
+        sides: u64,
+        /// Which way.
+        way: Way,
+        /// A node that reaches both.
+        bridge: Option<usize>,
+        /// For how long.
+        until: True,
+    },
+    /// Gossip does not pass between two nodes.
+    Cut(usize, usize, True),
+    /// A node's registration is not written.
+    Unlisted(usize, True),
+    /// A node leaves in good order.
+    Leave(usize),
+    /// A node dies, and does not come back.
+    Die(usize),
+    /// An operator forgets the last start of a node.
+    Forget(usize),
 }
 
 /// How a link is bad.
@@ -111,6 +144,8 @@ pub struct Scenario {
     pub calm: True,
     /// When the world ends.
     pub end: True,
+    /// How gossip is; `None`: there is none.
+    pub mesh: Option<MeshScene>,
 }
 
 impl Scenario {
@@ -154,6 +189,7 @@ impl Scenario {
             faults: Vec::new(),
             calm: CALM,
             end: CALM + HEALED_WITHIN,
+            mesh: None,
         };
         let late = if nodes > 2 { rng.index(nodes / 2) } else { 0 };
         for node in nodes - late..nodes {

@@ -1,0 +1,93 @@
+//! What the virtual-time cluster of `authmesh-sim` and reviewers have found.
+
+use core::time::Duration;
+
+use super::net::{Net, peer};
+use super::{GossipConfig, Input, Moment, Peer, beside_a_log};
+use crate::gossip::Registered;
+use crate::ident::Origin;
+
+fn registered(peer: Peer, still_for: Duration, moves: bool) -> Registered {
+    Registered {
+        peer,
+        still_for,
+        moves,
+        knows_me: false,
+    }
+}
+
+fn announce_and_list(net: &mut Net, number: u8, list: std::vec::Vec<Registered>) {
+    let at = net.now.boot;
+    net.input(number, Input::Announced(at));
+    net.input(number, Input::Registered(at, list));
+}
+
+#[test]
+fn a_record_that_stands_still_does_not_bring_back_whom_a_joiner_dropped() {
+    let mut net = Net::new();
+    let config = GossipConfig {
+        seed: 1,
+        ..beside_a_log()
+    };
+    for number in [1, 2] {
+        net.start(number, config.clone());
+    }
+    net.redis(&[1, 2], 2);
+    assert!(net.coherent(1) && net.coherent(2));
+    // A member that died is not in their view any more, yet its record still stands.
+    net.start(3, config);
+    net.prove(3, net.now.boot);
+    let dead = registered(peer(9), Duration::from_millis(100), false);
+    announce_and_list(&mut net, 3, std::vec![dead.clone()]);
+    net.redis(&[1, 2], 2);
+    let names = |net: &Net| -> std::vec::Vec<Origin> {
+        let members = net.node(3).gossip.members();
+        members.map(|(peer, ..)| peer.origin).collect()
+    };
+    assert!(!names(&net).contains(&peer(9).origin), "the others do not have it");
+    announce_and_list(&mut net, 3, std::vec![dead]);
+    assert!(!names(&net).contains(&peer(9).origin));
+    let moves = registered(peer(9), Duration::from_millis(100), true);
+    announce_and_list(&mut net, 3, std::vec![moves]);
+    assert!(names(&net).contains(&peer(9).origin), "what moves is there");
+}
+
+#[test]
+fn a_node_that_starts_anew_does_not_wait_for_its_former_start() {
+    let mut net = Net::new();
+    net.start(1, beside_a_log());
+    let former = Peer {
+        origin: Origin([77; 16]),
+        ..peer(1)
+    };
+    let record = registered(former, Duration::from_millis(100), false);
+    let at = net.now.boot;
+    announce_and_list(&mut net, 1, std::vec![record]);
+    net.input(1, Input::Proven(at));
+    assert!(net.node(1).gossip.joined() && net.node(1).gossip.members().count() == 0);
+    assert!(net.node(1).gossip.coherent_until(at, at.plus(Duration::from_secs(3))) > Moment::ORIGIN);
+}
+
+#[test]
+fn a_joiner_is_not_taken_in_before_it_has_what_members_had_confirmed_without_it() {
+    let mut net = Net::of(2, &beside_a_log());
+    net.redis(&[1, 2], 5);
+    // Confirmed by the whole view, and not in the log.
+    let names: std::vec::Vec<_> = (0..100).map(|first| net.drop_entry(1, first)).collect();
+    let name = names[50];
+    net.secs(2);
+    assert!(net.node(1).whole.contains(&name));
+    net.node_mut(1).gossip.unawait_all();
+    // Questions are answered, and no statement gets through with the answers: everything has to come by stream.
+    net.start(3, beside_a_log());
+    net.streams = false;
+    net.redis(&[1, 2, 3], 5);
+    assert!(!net.node(3).applied.contains(&name));
+    assert!(
+        !net.coherent(3),
+        "by Redis it would be, without what the others have confirmed"
+    );
+    net.streams = true;
+    net.redis(&[1, 2, 3], 5);
+    assert!(net.coherent(3) && net.node(3).applied.contains(&name));
+}
