@@ -3,7 +3,7 @@
 //!
 //! A round takes a random sample of what is in memory and compares it with the node's marks, with L2 and with members; and the
 //! marks with the table in Redis and with those of members. What differs at one glance is no inconsistency: a statement may be
-//! on its way. Only what still differs after [`Observation::settle`] is counted. Nothing is repaired here: that is the work of
+//! on its way. Only what still differs after `Observation::settle` is counted. Nothing is repaired here: that is the work of
 //! the roads, and this is how we know whether they do it.
 //!
 //! It changes nothing that is served, and what it tells are keyed names: no token, no claim, no value.
@@ -104,7 +104,7 @@ impl AuthMesh {
     /// Looks whether what this node would serve agrees with its marks, with L2 and with its members; see [`Report`] for what is
     /// compared, and what it proves.
     ///
-    /// Takes as long as the longest difference stands, at most [`Observation::settle`] and the calls around it; where nothing
+    /// Takes as long as the longest difference stands, at most `Observation::settle` and the calls around it; where nothing
     /// differs it is done at once. The sample is drawn from everything in memory, on a thread of its own: about 0.1 s for a
     /// million.
     ///
