@@ -280,11 +280,11 @@ impl View {
                     .moved
                     .max(before(asked, registered.still_for).unwrap_or_default());
                 member.moves = registered.moves;
-                // Without gossip it renews by Redis alone, and need not know anybody.
                 // A record tells of the instant at which it was written. Written since this node's registration stands there again: only
                 // what a list that was read since then did not have yet.
                 let seen = before(asked, registered.still_for);
                 let is_since = registered.moves && listed_before.is_some() && seen > listed_before;
+                // Without gossip it renews by Redis alone, and need not know anybody.
                 member.knows_me |= registered.knows_me && is_since || registered.peer.address.is_empty();
             }
         }
