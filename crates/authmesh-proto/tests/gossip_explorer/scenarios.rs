@@ -320,7 +320,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         links_always: 0,
         apart: 0,
         mode: SWIM,
-        ticks: 7,
+        ticks: 6,
         statements: &[0b11],
         commits: 0b11,
         ..LAPSE
