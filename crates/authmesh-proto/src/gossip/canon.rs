@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::exchange::{Claim, Pending, Step};
 use super::ring::Ring;
-use super::view::{COMMIT_WAIT, Member, View};
+use super::view::{Member, View};
 use super::{GATHER, Gossip, GossipConfig};
 use crate::time::Moment;
 
@@ -141,7 +141,6 @@ impl View {
                 moved,
                 moves,
                 knows_me,
-                recorded,
                 evidence,
                 since,
                 compared,
@@ -154,7 +153,6 @@ impl View {
                 next_try,
             } = member;
             (origin, address, name, is_up, registered, moves, knows_me).hash(into);
-            age(now, *recorded, COMMIT_WAIT).hash(into);
             if config.gone_after != Duration::MAX {
                 let standstill = config.gone_after.max(config.redis_limit).saturating_add(lease);
                 age(now, Some(*moved), standstill).hash(into);

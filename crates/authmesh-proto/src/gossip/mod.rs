@@ -179,6 +179,16 @@ impl Gossip {
         unknowing.filter_map(|(origin, _)| self.view.peer(origin))
     }
 
+    /// Whom this node's registration may name as members of its view: nobody while it has applied a statement that the log does
+    /// not have. Whoever is taken in by that word alone has what the log has, and no more.
+    #[must_use]
+    pub fn vouches_for(&self) -> Vec<Origin> {
+        match self.config.has_log && !self.ring.all_positioned() {
+            true => Vec::new(),
+            false => self.view.iter().map(|(origin, _)| *origin).collect(),
+        }
+    }
+
     /// Whether every member understands a statement kind: only then may it be sent. What a member never said, it does not.
     #[must_use]
     pub fn all_know_kind(&self, kind: u16) -> bool {

@@ -177,6 +177,11 @@ impl Ring {
         }
     }
 
+    /// Whether the log has everything that is held.
+    pub(super) fn all_positioned(&self) -> bool {
+        self.held.values().all(|held| held.positioned)
+    }
+
     pub(super) fn merged(&mut self, now: Moment, channel: ChannelId, bucket: usize) {
         let bucket = bucket as u8;
         let channel = channel.number();

@@ -20,9 +20,6 @@ use crate::time::Moment;
 
 /// The most origins that are remembered as gone.
 const MAX_GONE: usize = 4096;
-/// How long the word of a registration is waited for to settle: what its member had confirmed before it knew this node is
-/// committed by then, by whoever holds it.
-pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(10);
 /// A step of an age in [`State::evidence`](super::State).
 const AGE_STEP: Duration = Duration::from_millis(20);
 
@@ -40,8 +37,6 @@ pub(super) struct Member {
     pub(super) moves: bool,
     /// Whether it said that this node is in its view, since this node's registration lapsed last.
     pub(super) knows_me: bool,
-    /// Since when its registration says so.
-    pub(super) recorded: Option<Moment>,
     /// The instant up to which everything that it had applied is applied here.
     pub(super) evidence: Option<Moment>,
     /// The version of its changes that is applied here whole.
@@ -72,7 +67,6 @@ impl Member {
             moved: now,
             moves: false,
             knows_me: false,
-            recorded: None,
             evidence: None,
             since: 0,
             compared: false,
@@ -286,15 +280,12 @@ impl View {
                     .moved
                     .max(before(asked, registered.still_for).unwrap_or_default());
                 member.moves = registered.moves;
-                // Without gossip it renews by Redis alone, and need not know anybody.
                 // A record tells of the instant at which it was written. Written since this node's registration stands there again: only
                 // what a list that was read since then did not have yet.
                 let seen = before(asked, registered.still_for);
                 let is_since = registered.moves && listed_before.is_some() && seen > listed_before;
-                let says = registered.knows_me && (is_since || member.recorded.is_some());
-                member.recorded = says.then(|| member.recorded.unwrap_or(now));
-                let is_settled = member.recorded.is_some_and(|at| now.since(at) >= COMMIT_WAIT);
-                member.knows_me |= is_settled || registered.peer.address.is_empty();
+                // Without gossip it renews by Redis alone, and need not know anybody.
+                member.knows_me |= registered.knows_me && is_since || registered.peer.address.is_empty();
             }
         }
         for (origin, member) in &mut self.members {
@@ -355,7 +346,6 @@ impl View {
             self.vouched = false;
             for member in self.members.values_mut() {
                 member.knows_me = member.address.is_empty();
-                member.recorded = None;
             }
         }
         self.announced = self.announced.max(Some(asked));

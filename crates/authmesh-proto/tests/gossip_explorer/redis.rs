@@ -14,7 +14,7 @@ impl World {
         let record = Record {
             peer: node.peer.clone(),
             written: self.tick,
-            view: node.machine.members().map(|(peer, ..)| peer.origin).collect(),
+            view: node.machine.vouches_for().into_iter().collect(),
         };
         let me = node.peer.origin;
         self.records.insert(me, Rc::new(record));

@@ -247,13 +247,20 @@ const LAPSE: Scenario = Scenario {
     links_always: LINK_12,
     links: &[LINK_01, LINK_02],
     apart: 5,
-    ticks: 4,
+    ticks: 3,
     mode: GIVING_UP,
     statements: &[0b010],
     commits: 0,
     registration_life: 2,
     gone_after: 2,
     ..THREE
+};
+
+/// .. for so long that it is taken in again by the word of registrations alone.
+const LAPSE_LONGER: Scenario = Scenario {
+    name: "three, one lapses, is dropped and comes back, longer",
+    ticks: 4,
+    ..LAPSE
 };
 
 /// .. and commits, while the others lose Redis.
@@ -309,6 +316,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     JOINER,
     LINE,
     LAPSE,
+    LAPSE_LONGER,
     LAPSE_AND_COMMIT,
     UNWRITTEN,
     LAPSE_AND_JOIN,
@@ -320,7 +328,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         links_always: 0,
         apart: 0,
         mode: SWIM,
-        ticks: 7,
+        ticks: 6,
         statements: &[0b11],
         commits: 0b11,
         ..LAPSE

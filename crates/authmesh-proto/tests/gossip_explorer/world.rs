@@ -168,7 +168,7 @@ impl World {
             world.round(scenario, u16::MAX, (0, 0), false, false);
         }
         for _ in 0..scenario.apart {
-            let others = (u8::MAX & !1, u8::MAX & !1);
+            let others = (!1, !1);
             let links = scenario.links_always;
             world.round(scenario, links, others, true, false);
         }
@@ -266,7 +266,7 @@ impl World {
                 Action::Answer { answer, .. } => answered = Some(answer),
                 Action::Confirmed { name, whole } => self.on_confirmed(at, name, whole),
                 Action::Tell(Told::Forgotten) => node.forgotten = true,
-                Action::Tell(Told::Malformed(_) | Told::Lied(_)) => panic!("a member is broken"),
+                Action::Tell(Told::Malformed(_) | Told::Lied(_)) => unreachable!("a member is broken"),
                 Action::Merge(marks) => assert!(marks.is_empty(), "there are no marks here"),
                 // A broadcast is a question's load that may come at any time: the question brings it too.
                 Action::Broadcast(_) | Action::Soil(_) | Action::Forget(_) | Action::Tell(_) => {}
