@@ -27,6 +27,7 @@ impl Gossip {
         };
         if !self.left {
             self.view.hear_of(now.boot, from, self.config.member_cap);
+            self.view.heard(now.boot, &from.origin);
         }
         let answer = match request {
             Request::Ask(ask) => Answer::Tell(self.tell(now, from.origin, &ask, limit)),
@@ -48,7 +49,7 @@ impl Gossip {
         }
     }
 
-    fn state(&self, now: Moment, asker: Origin) -> State {
+    fn state(&self, now: Moment, asker: Origin, evidence: bool) -> State {
         let until = self.view.lease(now, self.follower_until, &self.config);
         State {
             origin: self.me.origin,
@@ -62,7 +63,10 @@ impl Gossip {
                 let age = now.since(at).as_nanos().div_ceil(1_000_000);
                 u32::try_from(age).ok()
             }),
-            evidence: self.view.ages(now),
+            evidence: match evidence {
+                true => self.view.ages(now),
+                false => Vec::new(),
+            },
             speaks: self.config.speaks.clone(),
         }
     }
@@ -80,7 +84,7 @@ impl Gossip {
                 confirmed |= 1 << at;
             }
         }
-        let state = self.state(now.boot, from);
+        let state = self.state(now.boot, from, ask.evidence);
         let taken = FRAME + state.evidence.len() + state.speaks.versions.len() + 3 * state.speaks.kinds.len();
         let mut room = limit.saturating_sub(taken);
         let changes = self.small_changes(from, ask.since, &mut room);
@@ -194,7 +198,7 @@ impl Gossip {
             last = Some(statement.name.into());
         }
         Answer::Everything {
-            state: self.state(now, asker),
+            state: self.state(now, asker, true),
             counters: own,
             statements,
             next,

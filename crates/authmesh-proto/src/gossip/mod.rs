@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 mod answer;
+mod canon;
 mod exchange;
 pub mod message;
 mod ring;
@@ -52,7 +53,7 @@ const TRIM_PERIOD: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(2);
 
 /// One node's part in the gossip of its cluster.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Gossip {
     config: GossipConfig,
     me: Peer,
@@ -176,6 +177,16 @@ impl Gossip {
     pub fn waits_for(&self) -> impl Iterator<Item = Peer> + '_ {
         let unknowing = self.view.iter().filter(|(_, member)| !member.knows_me);
         unknowing.filter_map(|(origin, _)| self.view.peer(origin))
+    }
+
+    /// Whom this node's registration may name as members of its view: nobody while it has applied a statement that the log does
+    /// not have. Whoever is taken in by that word alone has what the log has, and no more.
+    #[must_use]
+    pub fn vouches_for(&self) -> Vec<Origin> {
+        match self.config.has_log && !self.ring.all_positioned() {
+            true => Vec::new(),
+            false => self.view.iter().map(|(origin, _)| *origin).collect(),
+        }
     }
 
     /// Whether every member understands a statement kind: only then may it be sent. What a member never said, it does not.

@@ -49,7 +49,7 @@ fn read_state(reader: &mut Reader<'_>) {
 
 const ASK: &str = "
     0100050134707172737475767778797a7b7c7d7e7f03fa01200e0f101112131415161718191a1b1c1d1e1f2021222324
-    25262728292a2b2c2d0103fa
+    25262728292a2b2c2d0103fa01
 ";
 
 #[test]
@@ -58,6 +58,7 @@ fn a_question() {
         since: 5,
         push: vec![values::drop_statement().encode()],
         confirm: vec![(3, 250)],
+        evidence: true,
     });
     assert_bytes(&ask.encode(), ASK);
     let bytes = hex(ASK);
@@ -73,6 +74,7 @@ fn a_question() {
         [(3, 250)],
         "to confirm"
     );
+    assert_eq!(reader.byte(), 1, "wants evidence of others");
     reader.end();
 }
 

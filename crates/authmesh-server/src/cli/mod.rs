@@ -10,6 +10,7 @@
 //! | `members list` | listed | - | the node could not be asked |
 //! | `members forget` | forgotten | refused | the node could not be asked |
 //! | `status` | all is well | the node is degraded or blind | the node could not be asked |
+//! | `observe` | nothing contradicts anything | an inconsistency was found, or the node is blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
 //! | `doctor` | nothing failed | something did | something could not be checked |
 //! | `keyring` | done; every key in Redis is in the file | one is not | not done, or Redis could not be asked |
@@ -29,6 +30,7 @@ mod jwks;
 mod keyring;
 mod marks;
 mod members;
+mod observe;
 mod revoke;
 mod rules;
 mod status;
@@ -88,6 +90,7 @@ enum Tool {
     #[command(subcommand)]
     Members(members::MembersCommand),
     Status(status::StatusArgs),
+    Observe(observe::ObserveArgs),
     /// Check, print or write a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -117,6 +120,7 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
         Tool::Marks(command) => marks::run(&command, io),
         Tool::Members(command) => members::run(&command, io),
         Tool::Status(args) => status::run(&args, io),
+        Tool::Observe(args) => observe::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
         Tool::Doctor(args) => doctor::run(&args, io),
         Tool::Keyring(command) => keyring::run(&command, io),

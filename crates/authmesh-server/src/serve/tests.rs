@@ -3,6 +3,7 @@
 
 mod marks;
 mod members;
+mod observations;
 
 use std::sync::Arc;
 use std::time::Duration;

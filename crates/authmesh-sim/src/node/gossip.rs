@@ -387,7 +387,7 @@ impl Node {
         let record = Record {
             address: mesh.me.address.clone(),
             sequence: mesh.sequence,
-            view: mesh.machine.members().map(|(peer, ..)| peer.origin).collect(),
+            view: mesh.machine.vouches_for().into_iter().collect(),
         };
         let op = Op::Announce(mesh.me.origin, record);
         self.start(Job::Announce(now.boot), op, PORT_TIMEOUT);

@@ -140,9 +140,8 @@ impl Node {
     async fn announce_once(&self, sequence: u64) {
         let room = self.gossip();
         let view = room.map(|room| {
-            let machine = room.machine();
-            let members = machine.members().take(MAX_VIEW);
-            members.map(|(peer, ..)| MemberRecord::short(&peer.origin)).collect()
+            let members = room.machine().vouches_for();
+            members.iter().take(MAX_VIEW).map(MemberRecord::short).collect()
         });
         let gossip = room.and_then(|room| room.port.address());
         let record = MemberRecord {

@@ -7,6 +7,7 @@ mod forge;
 mod keyring;
 mod marks;
 mod members;
+mod observe;
 mod revoke;
 mod status;
 mod stub;

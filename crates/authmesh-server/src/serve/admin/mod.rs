@@ -1,6 +1,7 @@
 //! The admin API: JSON in, JSON out, problem details (RFC 9457) for errors, behind a bearer credential.
 
 mod members;
+mod observations;
 pub(super) mod problem;
 mod requests;
 
@@ -56,6 +57,7 @@ pub(super) fn router(mesh: AuthMesh, credential: Arc<Secret>, limits: Limits) ->
         .route("/v1/clear", post(clear))
         .route("/v1/keys/refresh", post(refresh))
         .route("/v1/explain", post(explain))
+        .route("/v1/observations", post(observations::make))
         .route("/openapi.json", get(openapi))
         .fallback(|| async { Problem::new(problem::NOT_FOUND, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
@@ -72,6 +74,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         // Whoever asks for a long wait gets it.
         let limit = match request.uri().path() {
             "/v1/revocations" => app.limits.request + MAX_DEADLINE,
+            "/v1/observations" => app.limits.request + observations::LONGEST,
             _ => app.limits.request,
         };
         match tokio::time::timeout(limit, next.run(request)).await {

@@ -114,7 +114,7 @@ fn peer_of(peer: GossipPeer) -> Peer {
 }
 
 /// A member as the port names it. `None`: it has no address.
-pub(super) fn port_peer(peer: &Peer) -> Option<GossipPeer> {
+pub(crate) fn port_peer(peer: &Peer) -> Option<GossipPeer> {
     let address: SocketAddr = peer.address.parse().ok()?;
     Some(GossipPeer {
         origin: peer.origin,

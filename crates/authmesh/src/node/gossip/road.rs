@@ -9,6 +9,7 @@ use authmesh_proto::follower::{self, Follower};
 use authmesh_proto::gossip::{Action, Event, Input, VoidId};
 use authmesh_proto::ident::ChannelId;
 use authmesh_proto::marks::{BUCKETS, Buckets, bucket_of};
+use authmesh_proto::observe::Question;
 use authmesh_proto::statement::{Body, Statement};
 use authmesh_proto::time::Moment;
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use super::{Room, Sealing, Told, ToldReceiver, commit_wait, free, peer_of, port_
 use crate::node::Node;
 use crate::node::driver::Driver;
 use crate::node::jobs::Finished;
+use crate::observer;
 use crate::ports::{GossipEvent, GossipNode, GossipStream};
 
 /// The wait before the adapter is opened anew.
@@ -154,6 +156,10 @@ impl Driver {
             Some(GossipEvent::Down(origin)) => Input::Down(origin),
             Some(GossipEvent::Left(origin)) => Input::Gone(origin),
             Some(GossipEvent::Item(item)) => Input::Item(item),
+            Some(GossipEvent::Asked(asked)) if Question::is_one(&asked.request) => {
+                observer::answer(&self.node, asked);
+                return;
+            }
             Some(GossipEvent::Asked(asked)) => {
                 self.answering = Some(asked.answer);
                 self.gossip_step([Input::Asked {
