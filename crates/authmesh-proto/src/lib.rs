@@ -22,6 +22,7 @@
 //! | [`fill`] | who loads a key for the cluster, and who waits |
 //! | [`gossip`] | whether this node has applied everything that the others have |
 //! | [`member`] | what a node tells about itself |
+//! | [`observe`] | what an observer of the cluster's consistency asks a member |
 //! | [`record`] | what stands in the shared second level |
 //! | [`keys`] | when an issuer's keys are fetched, and how long they are trusted |
 #![no_std]
@@ -43,6 +44,7 @@ pub mod keys;
 pub mod log;
 pub mod marks;
 pub mod member;
+pub mod observe;
 pub mod record;
 pub mod snapshot;
 pub mod statement;

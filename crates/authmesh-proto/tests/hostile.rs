@@ -483,3 +483,20 @@ fn another_version_is_told_apart_from_garbage() {
         Err(OpenError::Version(2))
     );
 }
+
+proptest! {
+    #[test]
+    fn what_members_say_is_read_or_refused_whatever_it_is(bytes in vec(any::<u8>(), 0..400), kind in 0_u8..6) {
+        use authmesh_proto::gossip::message::{Answer, Item, Request};
+        let _ = (Request::decode(&bytes), Answer::decode(&bytes), Item::decode(&bytes));
+        // With a version and a kind in front, so that more than the first byte is looked at.
+        let mut bytes = bytes;
+        bytes.splice(0..0, [1, kind]);
+        if let Ok(request) = Request::decode(&bytes) {
+            prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
+        }
+        if let Ok(answer) = Answer::decode(&bytes) {
+            prop_assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+        }
+    }
+}

@@ -4,6 +4,7 @@
 mod cli;
 pub mod config;
 pub mod dev;
+mod gossip;
 mod keyring;
 mod redis;
 pub mod serve;

@@ -21,6 +21,7 @@ use crate::logout::LogoutRules;
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
 use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, Sealing};
+use crate::observer;
 use crate::policy::{Policy, Rules};
 use crate::ports::{Bus, Clock, Entropy, Gossip, GossipNode, KeySource, Log, Members, Store};
 use crate::revoke::Subjects;
@@ -30,6 +31,9 @@ use crate::verify::{Shared, VERDICTS, Verifier};
 
 /// How long `start` waits until the node has loaded its marks. Past it the node starts blind, and sees by itself.
 const START_WAIT: Duration = Duration::from_secs(2);
+
+/// The least time between two rounds of the observer.
+const LEAST_OBSERVE_PERIOD: Duration = Duration::from_secs(1);
 
 /// One adapter per port of a cluster.
 type Adapters = (Arc<dyn Log>, Arc<dyn Bus>, Arc<dyn Store>, Arc<dyn Members>);
@@ -57,6 +61,7 @@ pub struct Builder {
     snapshot: Option<PathBuf>,
     max_token_lifetime: Option<Duration>,
     meter: Option<Meter>,
+    observe_every: Option<Duration>,
 }
 
 impl Builder {
@@ -81,6 +86,7 @@ impl Builder {
             snapshot: None,
             max_token_lifetime: None,
             meter: None,
+            observe_every: None,
         }
     }
 
@@ -237,6 +243,13 @@ impl Builder {
         self
     }
 
+    /// Looks again and again whether what this node would serve agrees with its marks, with L2 and with its members
+    /// ([`AuthMesh::observe`] with its defaults), with a jitter of a quarter either way. At least a second. Default: never.
+    pub fn observe_every(mut self, every: Duration) -> Self {
+        self.observe_every = Some(every);
+        self
+    }
+
     /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks, and with gossip for the lease; a node
     /// that could not load them starts blind and goes on trying.
     ///
@@ -363,6 +376,10 @@ impl Builder {
         for issuer in shared.issuers.values() {
             node.tasks
                 .spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node)));
+        }
+        if let Some(every) = self.observe_every {
+            let every = every.max(LEAST_OBSERVE_PERIOD);
+            node.tasks.spawn(observer::keep_observing(Arc::clone(&node), every));
         }
         if let Some(meter) = &self.meter {
             telemetry::register(meter, &node, shared.issuers.values());

@@ -14,6 +14,7 @@ use authmesh_proto::time::{Moment, Unix};
 use highway::{HighwayHash as _, HighwayHasher, Key};
 use mini_moka::sync::Cache;
 
+use crate::cache::Seen;
 use crate::issuer::Issuer;
 use crate::ports::Entropy;
 use crate::verdict::Verdict;
@@ -88,6 +89,8 @@ pub(crate) struct Entry {
     pub(crate) stamps: Box<[Stamp]>,
     pub(crate) until: Moment,
     pub(crate) bytes: usize,
+    /// For whoever compares it with others of its name.
+    pub(crate) seen: Seen,
 }
 
 impl std::fmt::Debug for Entry {

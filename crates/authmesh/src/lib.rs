@@ -43,6 +43,10 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+// What the tests of the invariants are made of serves the unit tests, too.
+#[cfg(test)]
+extern crate self as authmesh;
+
 mod builder;
 mod cache;
 pub mod clock;
@@ -56,6 +60,7 @@ mod marks;
 pub mod memory;
 mod mesh;
 mod node;
+mod observer;
 pub mod offline;
 mod policy;
 pub mod ports;
@@ -77,6 +82,7 @@ pub use logout::{LogoutError, LogoutRules};
 pub use marks::{BadMarkId, MarkId, MarkInfo, MarkPage, MarkQuery};
 pub use mesh::{AuthMesh, Health, Stats, Status};
 pub use node::{Coherence, GossipHealth, GossipStats, Member};
+pub use observer::{Checked, Explained, Findings, Inconsistency, Observation, ObserveError, Report};
 pub use policy::{Policy, Rules, WhenBlind};
 pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use crate::issuer::Issuer;
-use crate::node::Node;
+use crate::node::{Node, register_gossip};
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -123,10 +123,24 @@ counters! {
     cache_load_failures: "authmesh.cache", "outcome" = "load_failed";
     /// L2 calls that failed; the loader was run instead.
     cache_l2_failures: "authmesh.cache", "outcome" = "l2_failed";
+    /// Rounds of the observer.
+    observations: "authmesh.observations";
+    /// Differences that the observer saw, and that were gone within the bound.
+    observed_in_flight: "authmesh.observations.in_flight";
+    /// Verdicts in memory that would have been served although a mark held here voids them.
+    inconsistent_marks: "authmesh.inconsistencies", "kind" = "marks";
+    /// Entries of which memory and L2 held different values.
+    inconsistent_level2: "authmesh.inconsistencies", "kind" = "level2";
+    /// Marks that this node or the table in Redis lacked.
+    inconsistent_table: "authmesh.inconsistencies", "kind" = "table";
+    /// Marks that this node or a coherent member lacked.
+    inconsistent_peer_marks: "authmesh.inconsistencies", "kind" = "peer_marks";
+    /// Entries of which a coherent member would have served another value.
+    inconsistent_peer_values: "authmesh.inconsistencies", "kind" = "peer_value";
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 12] = [
+const DESCRIPTIONS: [(&str, &str); 15] = [
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
@@ -160,11 +174,21 @@ const DESCRIPTIONS: [(&str, &str); 12] = [
     ),
     ("authmesh.channel.events", "Repairs of channels, by event"),
     ("authmesh.cache", "Reads of the generic cache, by outcome"),
+    ("authmesh.observations", "Rounds of the observer"),
+    (
+        "authmesh.observations.in_flight",
+        "Differences that the observer saw, and that were gone within the bound",
+    ),
+    (
+        "authmesh.inconsistencies",
+        "Differences that outlasted the bound, by kind: one is one too many",
+    ),
 ];
 
 /// Registers a node's metrics with a meter. They vanish from it when the node is gone.
 pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, issuers: impl Iterator<Item = &'a Arc<Issuer>>) {
     register_issuers(meter, issuers.map(Arc::downgrade).collect());
+    register_gossip(meter, node);
     let weak = Arc::downgrade(node);
     for (name, description) in DESCRIPTIONS {
         let node = Weak::clone(&weak);
@@ -184,7 +208,7 @@ pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, issuers: impl Iterat
             .build();
     }
     type Gauge = (&'static str, &'static str, fn(&Node) -> u64);
-    let gauges: [Gauge; 5] = [
+    let gauges: [Gauge; 6] = [
         (
             "authmesh.coherent",
             "1 while the node can prove that it knows every revocation",
@@ -194,6 +218,11 @@ pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, issuers: impl Iterat
             "authmesh.blind_seconds",
             "For how long the node has been blind; 0 while it is coherent",
             |node| node.blind_for().as_secs(),
+        ),
+        (
+            "authmesh.inconsistency_age_seconds",
+            "Age of the oldest inconsistency that the newest round of the observer found; 0 without one",
+            |node| node.observer.oldest_seconds(),
         ),
         ("authmesh.marks", "Marks held", |node| node.marks().len() as u64),
         ("authmesh.l1.verdicts", "Verdicts in L1, about", Node::verdict_count),

@@ -7,6 +7,7 @@
 mod abuse;
 mod dev_mode;
 mod forward_auth;
+mod gossip;
 mod logout;
 mod offline;
 mod outages;

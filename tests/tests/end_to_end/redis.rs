@@ -72,7 +72,7 @@ async fn marks_survive_when_every_node_is_killed_and_redis_is_emptied() {
     let receipt = nodes[0].revoke(&json!({"token": token, "why": "stolen"})).await;
     assert_eq!(receipt["state"], "committed", "{receipt}");
     let until = Instant::now() + DEADLINE;
-    let empty = |name| std::fs::metadata(place(name)).map_or(true, |file| file.len() < 200);
+    let empty = |name| std::fs::metadata(place(name)).map_or(true, |file| file.len() < 120);
     while ["a", "b", "c"].into_iter().any(empty) {
         assert!(Instant::now() < until, "every node keeps the mark");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -15,7 +15,7 @@ const MAX_BUCKETS: usize = 64 * BUCKETS;
 /// What a change takes at most.
 const CHANGE: usize = 28;
 /// What the frame of an answer takes, evidence and statements not counted.
-const FRAME: usize = 96;
+const FRAME: usize = 112;
 /// The most marks of a page: each has a scope, terms and a note of up to 512 bytes.
 const PAGE_MARKS: usize = PAGE_BYTES / 640;
 
@@ -27,6 +27,7 @@ impl Gossip {
         };
         if !self.left {
             self.view.hear_of(now.boot, from, self.config.member_cap);
+            self.view.heard(now.boot, &from.origin);
         }
         let answer = match request {
             Request::Ask(ask) => Answer::Tell(self.tell(now, from.origin, &ask, limit)),
@@ -48,9 +49,10 @@ impl Gossip {
         }
     }
 
-    fn state(&self, now: Moment, asker: Origin) -> State {
+    fn state(&self, now: Moment, asker: Origin, evidence: bool) -> State {
         let until = self.view.lease(now, self.follower_until, &self.config);
         State {
+            origin: self.me.origin,
             version: self.ring.version(),
             said: self.said,
             knows_you: self.view.contains(&asker),
@@ -61,7 +63,10 @@ impl Gossip {
                 let age = now.since(at).as_nanos().div_ceil(1_000_000);
                 u32::try_from(age).ok()
             }),
-            evidence: self.view.ages(now),
+            evidence: match evidence {
+                true => self.view.ages(now),
+                false => Vec::new(),
+            },
             speaks: self.config.speaks.clone(),
         }
     }
@@ -79,7 +84,7 @@ impl Gossip {
                 confirmed |= 1 << at;
             }
         }
-        let state = self.state(now.boot, from);
+        let state = self.state(now.boot, from, ask.evidence);
         let taken = FRAME + state.evidence.len() + state.speaks.versions.len() + 3 * state.speaks.kinds.len();
         let mut room = limit.saturating_sub(taken);
         let changes = self.small_changes(from, ask.since, &mut room);
@@ -193,7 +198,7 @@ impl Gossip {
             last = Some(statement.name.into());
         }
         Answer::Everything {
-            state: self.state(now, asker),
+            state: self.state(now, asker, true),
             counters: own,
             statements,
             next,

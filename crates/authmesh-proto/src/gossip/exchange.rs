@@ -17,34 +17,34 @@ const LIE: u64 = 16_384;
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
     /// The instant before the question.
-    asked: Moment,
-    version: u64,
-    said: u64,
-    ages: Vec<(Origin, Duration)>,
-    redis_age: Option<Duration>,
-    /// Whether it has this node in its view.
-    knows_me: bool,
+    pub(super) asked: Moment,
+    pub(super) version: u64,
+    pub(super) said: u64,
+    pub(super) ages: Vec<(Origin, Duration)>,
+    pub(super) redis_age: Option<Duration>,
+    /// Whether it has this node in its view, and said so after this node's registration was written again.
+    pub(super) knows_me: bool,
     /// It is coherent, and a member: whoever takes over from it has what the cluster has.
-    sound: bool,
-    view: u64,
+    pub(super) sound: bool,
+    pub(super) view: u64,
 }
 
 /// An exchange by stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Pending {
     pub(super) from: Origin,
-    claim: Option<Claim>,
-    step: Step,
+    pub(super) claim: Option<Claim>,
+    pub(super) step: Step,
     /// Buckets whose marks have to come.
-    buckets: Vec<(u8, u8)>,
+    pub(super) buckets: Vec<(u8, u8)>,
     /// Counters to be taken over in the end, after a comparison of everything.
-    counters: Option<Vec<Counted>>,
+    pub(super) counters: Option<Vec<Counted>>,
     /// Whether it is about everything that the member ever applied.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
-#[derive(Debug)]
-enum Step {
+#[derive(Debug, Clone)]
+pub(super) enum Step {
     View,
     Changes { since: u64 },
     Everything { asked: Moment, mine: Vec<Counted> },
@@ -78,6 +78,10 @@ impl Gossip {
             true => self.view.resolve(&state.evidence),
             false => Vec::new(),
         };
+        if state.origin != from {
+            return None;
+        }
+        let knows_me = state.knows_you && self.view.is_after_announcement(asked);
         let member = self.view.get_mut(&from)?;
         member.coherent = state.coherent;
         member.joined = state.joined;
@@ -88,7 +92,7 @@ impl Gossip {
             said: state.said,
             ages,
             redis_age: state.redis_age.map(|age| Duration::from_millis(age.into())),
-            knows_me: state.knows_you,
+            knows_me,
             sound: state.coherent && state.joined,
             view: state.view,
         })
@@ -102,6 +106,10 @@ impl Gossip {
 
     fn on_tell(&mut self, now: Now, from: Origin, asked: Moment, confirm: &[StatementName], tell: Tell, marks: &Marks) {
         let all = self.hear_all(now, Some(from), &tell.statements);
+        // What a later start at its address says proves nothing of it.
+        if tell.state.origin != from {
+            return;
+        }
         let confirmed = confirm
             .iter()
             .enumerate()

@@ -32,7 +32,7 @@ pub struct Peer {
 }
 
 /// The name of a statement, on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Name {
     origin: Origin,
     channel: u8,
@@ -68,11 +68,11 @@ impl Name {
 
 /// The name of something that voided a whole channel: the incarnation that was adopted, or any other random number. Voiding
 /// twice under one name is voiding once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct VoidId(pub [u8; 16]);
 
 /// Something that a node has applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Change {
     /// A statement.
     Statement(Name),
@@ -101,10 +101,13 @@ pub struct Ask {
     pub push: Vec<Vec<u8>>,
     /// Statements of the asker: has the answerer applied them?
     pub confirm: Vec<(u8, u64)>,
+    /// Whether the asker needs evidence of others: it has no fresh proof by Redis. A byte for each member is much in a large
+    /// cluster.
+    pub evidence: bool,
 }
 
 /// The answer to [`Ask`].
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Tell {
     /// What the answerer proves.
     pub state: State,
@@ -117,8 +120,10 @@ pub struct Tell {
 }
 
 /// What an answerer says of itself with each answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct State {
+    /// Who answers: at an address another one may live by now.
+    pub origin: Origin,
     /// The version of its changes.
     pub version: u64,
     /// How many statements it has said.
@@ -134,14 +139,14 @@ pub struct State {
     /// How old its newest proof by Redis is, its own or a relayed one, in milliseconds.
     pub redis_age: Option<u32>,
     /// How old its evidence of each member is, in the order of its view, in steps of 20 ms, rounded up; 255: none, or too old. The
-    /// answerer itself has 0.
+    /// answerer itself has 0. Empty where it was not asked for.
     pub evidence: Vec<u8>,
     /// The wire versions that it speaks, and the statement kinds that it knows.
     pub speaks: Speaks,
 }
 
 /// What a member understands.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Encode, Decode)]
 pub struct Speaks {
     /// Wire versions.
     pub versions: Vec<u8>,
@@ -150,7 +155,7 @@ pub struct Speaks {
 }
 
 /// What an asker knows of the statements of one origin in one channel.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Counted {
     /// The origin.
     pub origin: Origin,

@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 mod answer;
+mod canon;
 mod exchange;
 pub mod message;
 mod ring;
@@ -52,7 +53,7 @@ const TRIM_PERIOD: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(2);
 
 /// One node's part in the gossip of its cluster.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Gossip {
     config: GossipConfig,
     me: Peer,

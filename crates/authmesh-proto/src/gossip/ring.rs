@@ -60,17 +60,17 @@ impl Run {
     }
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    runs: BTreeMap<ChannelId, Run>,
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    pub(super) runs: BTreeMap<ChannelId, Run>,
     /// When a statement of it was applied last.
-    touched: Moment,
+    pub(super) touched: Moment,
 }
 
-#[derive(Debug)]
-struct Held {
-    statement: Statement,
-    positioned: bool,
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) statement: Statement,
+    pub(super) positioned: bool,
 }
 
 /// What became of a statement that was offered to the ring.
@@ -84,21 +84,21 @@ pub(super) enum Offered {
     Refused,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ring {
-    life: Duration,
-    cap: usize,
-    origin_cap: usize,
-    has_log: bool,
+    pub(super) life: Duration,
+    pub(super) cap: usize,
+    pub(super) origin_cap: usize,
+    pub(super) has_log: bool,
     /// The changes, the version of the first of which is `first`.
-    changes: VecDeque<(Moment, Change)>,
-    first: u64,
+    pub(super) changes: VecDeque<(Moment, Change)>,
+    pub(super) first: u64,
     /// The version of the newest change of each bucket: older ones say nothing more.
-    buckets: BTreeMap<(u8, u8), u64>,
-    held: BTreeMap<StatementName, Held>,
-    known: BTreeMap<Origin, Known>,
-    voids: BTreeSet<VoidId>,
-    voids_by_age: VecDeque<VoidId>,
+    pub(super) buckets: BTreeMap<(u8, u8), u64>,
+    pub(super) held: BTreeMap<StatementName, Held>,
+    pub(super) known: BTreeMap<Origin, Known>,
+    pub(super) voids: BTreeSet<VoidId>,
+    pub(super) voids_by_age: VecDeque<VoidId>,
 }
 
 impl Ring {

@@ -101,6 +101,7 @@ impl Gossip {
         }
         let mut ask = Ask {
             since: member.since,
+            evidence: self.view.needs_evidence(now, &self.config),
             ..Ask::default()
         };
         let waited = self

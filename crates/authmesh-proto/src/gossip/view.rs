@@ -22,11 +22,11 @@ use crate::time::Moment;
 const MAX_GONE: usize = 4096;
 /// How long the word of a registration is waited for to settle: what its member had confirmed before it knew this node is
 /// committed by then, by whoever holds it.
-const COMMIT_WAIT: Duration = Duration::from_secs(10);
+pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(10);
 /// A step of an age in [`State::evidence`](super::State).
 const AGE_STEP: Duration = Duration::from_millis(20);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) address: String,
     pub(super) name: String,
@@ -35,13 +35,13 @@ pub(super) struct Member {
     /// Whether it was registered when the registrations were read last.
     pub(super) registered: bool,
     /// When its registration was last seen to move, or for the first time.
-    moved: Moment,
+    pub(super) moved: Moment,
     /// Whether it was seen to move.
-    moves: bool,
+    pub(super) moves: bool,
     /// Whether it said that this node is in its view, since this node's registration lapsed last.
     pub(super) knows_me: bool,
     /// Since when its registration says so.
-    recorded: Option<Moment>,
+    pub(super) recorded: Option<Moment>,
     /// The instant up to which everything that it had applied is applied here.
     pub(super) evidence: Option<Moment>,
     /// The version of its changes that is applied here whole.
@@ -94,15 +94,15 @@ pub(super) enum Moved {
     Left(Origin),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct View {
-    me: Origin,
-    members: BTreeMap<Origin, Member>,
-    gone: BTreeSet<Origin>,
-    gone_by_age: VecDeque<Origin>,
+    pub(super) me: Origin,
+    pub(super) members: BTreeMap<Origin, Member>,
+    pub(super) gone: BTreeSet<Origin>,
+    pub(super) gone_by_age: VecDeque<Origin>,
     /// Members that this node has dropped since their registration lapsed. They come back when they are heard.
-    dropped: BTreeSet<Origin>,
-    moved: Vec<Moved>,
+    pub(super) dropped: BTreeSet<Origin>,
+    pub(super) moved: Vec<Moved>,
     /// This node itself is gone, for others.
     pub(super) forgotten: bool,
     /// This node was taken in: every member of its view had it in its own.
@@ -114,13 +114,13 @@ pub(super) struct View {
     /// The instant of the newest proof by Redis that is applied here, of this node or relayed.
     pub(super) redis: Option<Moment>,
     /// The instant of the newest own proof.
-    own_redis: Option<Moment>,
+    pub(super) own_redis: Option<Moment>,
     /// When this node's registration was last written, counted from before.
-    announced: Option<Moment>,
+    pub(super) announced: Option<Moment>,
     /// When it was first known to be written, since it lapsed last.
-    announced_since: Option<Moment>,
+    pub(super) announced_since: Option<Moment>,
     /// The instant before the newest read of all registrations.
-    listed: Option<Moment>,
+    pub(super) listed: Option<Moment>,
 }
 
 impl View {
@@ -268,6 +268,7 @@ impl View {
         config: &GossipConfig,
     ) {
         let mut named = BTreeSet::new();
+        let listed_before = self.listed.filter(|at| self.is_after_announcement(*at));
         for registered in list {
             let origin = registered.peer.origin;
             // Whoever was dropped comes back when its record moves, not because it still stands there.
@@ -286,9 +287,13 @@ impl View {
                     .max(before(asked, registered.still_for).unwrap_or_default());
                 member.moves = registered.moves;
                 // Without gossip it renews by Redis alone, and need not know anybody.
-                let since = registered.knows_me.then(|| member.recorded.unwrap_or(now));
-                member.recorded = since;
-                let is_settled = since.is_some_and(|at| now.since(at) >= COMMIT_WAIT);
+                // A record tells of the instant at which it was written. Written since this node's registration stands there again: only
+                // what a list that was read since then did not have yet.
+                let seen = before(asked, registered.still_for);
+                let is_since = registered.moves && listed_before.is_some() && seen > listed_before;
+                let says = registered.knows_me && (is_since || member.recorded.is_some());
+                member.recorded = says.then(|| member.recorded.unwrap_or(now));
+                let is_settled = member.recorded.is_some_and(|at| now.since(at) >= COMMIT_WAIT);
                 member.knows_me |= is_settled || registered.peer.address.is_empty();
             }
         }
@@ -364,6 +369,20 @@ impl View {
         }
     }
 
+    /// Whether what a member said in answer to a question of then counts: that this node is in its view. Before this node's
+    /// registration was written anew, the member may have said so and dropped it afterwards.
+    pub(super) fn is_after_announcement(&self, asked: Moment) -> bool {
+        self.announced_since.is_none_or(|since| asked > since)
+    }
+
+    /// A member has asked: it is there. A list of registrations that was read before this node told it that it is a member
+    /// must not drop it.
+    pub(super) fn heard(&mut self, now: Moment, origin: &Origin) {
+        if let Some(member) = self.members.get_mut(origin) {
+            member.moved = member.moved.max(now);
+        }
+    }
+
     pub(super) fn is_registered(&self, now: Moment, config: &GossipConfig) -> bool {
         self.announced
             .is_some_and(|at| now.since(at) <= config.registration_life)
@@ -390,6 +409,12 @@ impl View {
         if let Some(at) = redis_age.and_then(|age| before(asked, age)) {
             self.redis = self.redis.max(Some(at));
         }
+    }
+
+    /// Whether this node may soon have nothing but evidence to go by: long before its newest proof by Redis is too old.
+    pub(super) fn needs_evidence(&self, now: Moment, config: &GossipConfig) -> bool {
+        let fresh = config.lease / 2;
+        !self.vouched || self.own_redis.is_none_or(|at| now.since(at) > fresh)
     }
 
     /// The ages of this node's evidence, in the order of its view.

@@ -5,6 +5,7 @@
 //! knows that a few lines suffice. `docs/protocol.md` describes the same formats in words.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
+mod gossip;
 mod plain;
 mod reader;
 mod sealed;

@@ -61,6 +61,11 @@ pub(super) fn token_lifetime(text: &str) -> Result<Duration, String> {
     )
 }
 
+/// How long a revocation may be waited for. The limit is that of the admin API.
+pub(super) fn deadline(text: &str) -> Result<Duration, String> {
+    between(text, Duration::ZERO, Duration::from_secs(60), "at most 60s")
+}
+
 fn between(text: &str, least: Duration, most: Duration, limits: &str) -> Result<Duration, String> {
     match duration(text) {
         Some(duration) if (least..=most).contains(&duration) => Ok(duration),

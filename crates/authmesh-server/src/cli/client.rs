@@ -108,7 +108,13 @@ impl Admin {
 
     /// `POST` with a JSON body.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.post_within(path, body, Duration::ZERO)
+    }
+
+    /// `POST` with a JSON body, whose answer may take so much longer than others.
+    pub(super) fn post_within(&self, path: &str, body: &Value, longer: Duration) -> Result<Answer, Failure> {
         let mut request = self.request(Method::POST, path)?;
+        *request.timeout_mut() = Some(TIMEOUT + longer);
         request
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -119,6 +125,12 @@ impl Admin {
     /// `GET`. The path may carry a query.
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
         let request = self.request(Method::GET, path)?;
+        self.runtime.block_on(self.send(request))
+    }
+
+    /// `DELETE`. The path may carry a query.
+    pub(super) fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        let request = self.request(Method::DELETE, path)?;
         self.runtime.block_on(self.send(request))
     }
 
@@ -162,10 +174,7 @@ impl Admin {
         let url = plain(self.base.as_str());
         let cause = root_cause(error);
         if error.is_timeout() {
-            return format!(
-                "{url} did not answer within {} s: check that the node runs and is not overloaded",
-                TIMEOUT.as_secs()
-            );
+            return format!("{url} did not answer in time: check that the node runs and is not overloaded");
         }
         if error.is_connect() {
             return format!(

@@ -2,12 +2,15 @@
 //!
 //! | command | exit code 0 | 1 | 2 |
 //! | --- | --- | --- | --- |
-//! | `serve` | ended in good order | - | did not start, or failed |
+//! | `serve` | ended in good order | - | did not start, or failed; 3: forgotten by the others |
 //! | `token verify`, `token explain` | accepted | refused | could not tell |
 //! | `revoke` | committed | refused | unconfirmed, or the node could not be asked |
 //! | `marks list` | listed | - | the node could not be asked |
 //! | `marks explain` | marks stand against it | none does, or refused | the node could not be asked |
+//! | `members list` | listed | - | the node could not be asked |
+//! | `members forget` | forgotten | refused | the node could not be asked |
 //! | `status` | all is well | the node is degraded or blind | the node could not be asked |
+//! | `observe` | nothing contradicts anything | an inconsistency was found, or the node is blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
 //! | `doctor` | nothing failed | something did | something could not be checked |
 //! | `keyring` | done; every key in Redis is in the file | one is not | not done, or Redis could not be asked |
@@ -26,6 +29,8 @@ mod io;
 mod jwks;
 mod keyring;
 mod marks;
+mod members;
+mod observe;
 mod revoke;
 mod rules;
 mod status;
@@ -81,7 +86,11 @@ enum Tool {
     /// List what is revoked, or ask what stands against somebody.
     #[command(subcommand)]
     Marks(marks::MarksCommand),
+    /// List the members of the cluster, or forget one that died.
+    #[command(subcommand)]
+    Members(members::MembersCommand),
     Status(status::StatusArgs),
+    Observe(observe::ObserveArgs),
     /// Check, print or write a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -109,7 +118,9 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
         Tool::Token(command) => token::run(&command, io),
         Tool::Revoke(args) => revoke::run(&args, io),
         Tool::Marks(command) => marks::run(&command, io),
+        Tool::Members(command) => members::run(&command, io),
         Tool::Status(args) => status::run(&args, io),
+        Tool::Observe(args) => observe::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
         Tool::Doctor(args) => doctor::run(&args, io),
         Tool::Keyring(command) => keyring::run(&command, io),

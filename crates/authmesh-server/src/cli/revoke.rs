@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use authmesh::proto::time::Unix;
 use clap::Args;
@@ -9,15 +10,15 @@ use clap::builder::NonEmptyStringValueParser;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::args::only_stdin;
+use super::args::{deadline, only_stdin};
 use super::client::{Admin, Answer, ClientArgs};
 use super::io::{Exit, Failure, Io, MAX_INPUT_BYTES, read};
 use super::target::{Target, TargetArgs, token_from};
 use super::text::{clock, count, plain, row};
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 committed; 1 refused, or you did not confirm; 2 unconfirmed, wrong usage, or the node could not be asked. After
-2 it is safe to run the same command again.
+Exit codes: 0 committed, and with --confirm all-live confirmed by every live member; 1 refused, or you did not confirm;
+2 unconfirmed, wrong usage, or the node could not be asked. After 2 it is safe to run the same command again.
 
 Revoking a client, a signing key or a whole issuer says how far it reaches and asks before it does so; --yes skips the
 question. Several values are revoked all or none. The credential is read from AUTHMESH_ADMIN_TOKEN or --token-file.
@@ -26,8 +27,12 @@ Examples:
   authmesh revoke --subject alice --why \"password changed\"
   authmesh revoke --subject alice --except-session 08a5019c --why \"signed out elsewhere\"
   authmesh revoke --subject alice --subject bob --why \"left the company\"
+  authmesh revoke --subject mallory --confirm all-live --deadline 10s
   authmesh revoke --token - --why \"found in a log\" < token.txt
   authmesh revoke --whole-issuer --issuer https://login.example.com --why \"key stolen\"";
+
+/// How long a node waits that is not told.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Revoke tokens on every node of the cluster
 #[derive(Args)]
@@ -48,6 +53,12 @@ pub(super) struct RevokeArgs {
     /// Spare the one token that this file holds, where tokens carry no `sid`; it must be valid
     #[arg(long, value_name = "FILE", conflicts_with_all = ["except_session", "jti", "token"])]
     except_token_file: Option<PathBuf>,
+    /// What to wait for: that no coherent node can go on without it, or that every live member has confirmed it as well
+    #[arg(long, value_name = "WHAT", value_parser = ["committed", "all-live"], default_value = "committed")]
+    confirm: String,
+    /// How long to wait for it, at most 60s. Later it goes on by itself
+    #[arg(long, value_name = "TIME", value_parser = deadline, default_value = "2s")]
+    deadline: Duration,
     /// Do not ask; needed where standard input is no terminal
     #[arg(long)]
     yes: bool,
@@ -99,12 +110,13 @@ pub(super) fn run(args: &RevokeArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
         io.note("nothing was revoked")?;
         return Ok(Exit::No);
     };
+    let all_live = args.confirm == "all-live";
     match answer.status {
-        200 if bodies.len() == 1 => answer.read::<Receipt>()?.print(io, None),
+        200 if bodies.len() == 1 => answer.read::<Receipt>()?.print(io, None, all_live),
         200 => {
             let mut exit = Exit::Yes;
             for (receipt, target) in answer.read::<Receipts>()?.receipts.iter().zip(&targets) {
-                if receipt.print(io, Some(target))? != Exit::Yes {
+                if receipt.print(io, Some(target), all_live)? != Exit::Yes {
                     exit = Exit::Unknown;
                 }
             }
@@ -170,7 +182,7 @@ impl RevokeArgs {
                 [one] => Value::Object(one.clone()),
                 several => Value::Array(several.iter().cloned().map(Value::Object).collect()),
             };
-            let answer = admin.post("v1/revocations", &request)?;
+            let answer = admin.post_within("v1/revocations", &request, self.deadline)?;
             // A node that wants more confirmations than there are targets is not content with any.
             if answer.status != 409 || asked >= bodies.len() {
                 return Ok(Some(answer));
@@ -224,7 +236,16 @@ impl RevokeArgs {
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?.into())))
+        .chain(self.wait())
         .collect()
+    }
+
+    /// What to wait for, where that is not what nodes do anyway; those of versions without gossip know no other.
+    fn wait(&self) -> impl Iterator<Item = (String, Value)> {
+        let all_live = (self.confirm == "all-live").then(|| ("wait_for".to_owned(), "all_live".into()));
+        let other =
+            (self.deadline != DEADLINE).then(|| ("deadline_seconds".to_owned(), self.deadline.as_secs().into()));
+        all_live.into_iter().chain(other)
     }
 }
 
@@ -245,6 +266,16 @@ struct Receipt {
     not_before: Option<Unix>,
     expires: Option<Unix>,
     scope: String,
+    #[serde(default)]
+    confirmed_by: Vec<Confirmer>,
+    #[serde(default)]
+    missing: Vec<Confirmer>,
+}
+
+/// A member that confirmed, or did not.
+#[derive(Deserialize)]
+struct Confirmer {
+    node: String,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -255,7 +286,8 @@ enum State {
 }
 
 impl Receipt {
-    fn print(&self, io: &mut Io<'_>, of: Option<&Target<'_>>) -> Result<Exit, Failure> {
+    /// `all_live`: it is not done before every member has confirmed it.
+    fn print(&self, io: &mut Io<'_>, of: Option<&Target<'_>>, all_live: bool) -> Result<Exit, Failure> {
         let scope = of.map_or_else(|| plain(&self.scope), Target::words);
         let (head, state) = match (self.state, self.single_copy) {
             (State::Committed, false) => ("revoked", "committed"),
@@ -286,9 +318,30 @@ impl Receipt {
             row(io.stdout, "kept", &format!("until {} UTC", clock(expires, io.now)))?;
         }
         row(io.stdout, "state", state)?;
+        for (label, members) in [("has it", &self.confirmed_by), ("missing", &self.missing)] {
+            if !members.is_empty() {
+                row(io.stdout, label, &names(members))?;
+            }
+        }
         Ok(match self.state {
-            State::Committed => Exit::Yes,
-            State::Unconfirmed => Exit::Unknown,
+            State::Committed if !all_live || self.missing.is_empty() => Exit::Yes,
+            _ => Exit::Unknown,
         })
+    }
+}
+
+/// The most names on one line.
+const MAX_NAMES: usize = 32;
+
+fn names(members: &[Confirmer]) -> String {
+    let shown: Vec<String> = members
+        .iter()
+        .take(MAX_NAMES)
+        .map(|member| plain(&member.node))
+        .collect();
+    let shown = shown.join(", ");
+    match members.len().saturating_sub(MAX_NAMES) {
+        0 => shown,
+        more => format!("{shown}, and {more} more"),
     }
 }

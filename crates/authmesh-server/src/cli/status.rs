@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::client::{Admin, Answer, ClientArgs};
 use super::io::{Exit, Failure, Io};
-use super::text::{Table, count, plain, row, size, span, thousands};
+use super::members::{Member, Members};
+use super::text::{Table, count, or_dash, plain, row, size, span, thousands, yes_or_no};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all is well; 1 the node is degraded or blind; 2 wrong usage, or the node could not be asked.
@@ -95,6 +96,17 @@ struct Stats {
     marks: u64,
     #[serde(default)]
     outbox: u64,
+    gossip: Option<GossipStats>,
+}
+
+/// What gossip holds.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct GossipStats {
+    up: u64,
+    ring: u64,
+    unpositioned: u64,
+    lost_statements: u64,
 }
 
 #[derive(Deserialize, Default)]
@@ -119,6 +131,21 @@ struct Health {
     ready: bool,
     #[serde(default)]
     issuers: Vec<IssuerHealth>,
+    gossip: Option<GossipHealth>,
+}
+
+/// How a node with gossip stands with the others.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct GossipHealth {
+    joined: bool,
+    forgotten: bool,
+    coherent_by_redis: bool,
+    coherent_by_gossip: bool,
+    members: u64,
+    waits_for: Vec<String>,
+    evidence_age_ms: Option<u64>,
+    redis_proof_age_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -135,24 +162,6 @@ struct IssuerHealth {
     #[serde(default)]
     failures: u64,
     trouble: Option<String>,
-}
-
-/// The answer of `GET /v1/members`.
-#[derive(Deserialize)]
-struct Members {
-    members: Vec<Member>,
-}
-
-#[derive(Deserialize)]
-struct Member {
-    node: String,
-    address: Option<String>,
-    version: Option<String>,
-    age_seconds: Option<u64>,
-    #[serde(default)]
-    live: bool,
-    #[serde(default)]
-    this: bool,
 }
 
 /// `members`: what is known of them, or why nothing is.
@@ -208,6 +217,9 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: Result<&M
         let waiting = count(stats.outbox, "statement waits", "statements wait");
         row(out, "outbox", &format!("{waiting} for its commit"))?;
     }
+    if let Some(gossip) = &health.gossip {
+        print_gossip(out, gossip, stats.gossip.as_ref().unwrap_or(&GossipStats::default()))?;
+    }
 
     match members {
         Ok(Members { members }) if !members.is_empty() => {
@@ -233,18 +245,51 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: Result<&M
     Ok(())
 }
 
+/// By which road the node is coherent, with whom, and what is on its way.
+fn print_gossip(out: &mut dyn Write, health: &GossipHealth, stats: &GossipStats) -> io::Result<()> {
+    if health.forgotten {
+        let what = "the other nodes have forgotten this one, so it stays blind: start it anew";
+        row(out, "trouble", what)?;
+    }
+    let roads = match (health.coherent_by_redis, health.coherent_by_gossip) {
+        (true, true) => "by Redis and by gossip",
+        (true, false) => "by Redis",
+        (false, true) => "by gossip",
+        (false, false) => "none",
+    };
+    let proof = health
+        .redis_proof_age_seconds
+        .map_or_else(String::new, |age| format!(", newest proof by Redis {} ago", span(age)));
+    row(out, "lease", &format!("{roads}{proof}"))?;
+    let evidence = match health.evidence_age_ms {
+        Some(age) => format!(", oldest evidence of one {age} ms old"),
+        None if health.members > 0 => ", without evidence of each".to_owned(),
+        None => String::new(),
+    };
+    let taken_in = if health.joined { "" } else { ", not taken in yet" };
+    let members = count(health.members, "other member", "other members");
+    let view = format!("{members}, {} found{evidence}{taken_in}", thousands(stats.up));
+    row(out, "view", &view)?;
+    if !health.waits_for.is_empty() {
+        let names: Vec<String> = health.waits_for.iter().map(|name| plain(name)).collect();
+        row(out, "waits", &format!("for {}", names.join(", ")))?;
+    }
+    let ring = format!(
+        "{}, {} without a position in the log, {} lost",
+        count(stats.ring, "statement", "statements"),
+        thousands(stats.unpositioned),
+        thousands(stats.lost_statements),
+    );
+    row(out, "ring", &ring)
+}
+
 fn members_table(members: &[Member]) -> Table<5> {
     let mut table = Table::new(["node", "live", "seen", "version", "address"]);
     for member in members {
-        let seen = match member.age_seconds {
-            _ if member.this => "this node".to_owned(),
-            Some(age) => format!("{} ago", span(age)),
-            None => "-".to_owned(),
-        };
         table.row([
             member.node.clone(),
             yes_or_no(member.live),
-            seen,
+            member.seen(),
             or_dash(member.version.as_ref()),
             or_dash(member.address.as_ref()),
         ]);
@@ -281,13 +326,4 @@ fn percent(rate: Option<f64>) -> String {
         Some(rate) if (0.0..=1.0).contains(&rate) => format!("{:.1} %", rate * 100.0),
         _ => "-".to_owned(),
     }
-}
-
-fn yes_or_no(is: bool) -> String {
-    if is { "yes" } else { "no" }.to_owned()
-}
-
-fn or_dash(text: Option<&String>) -> String {
-    text.filter(|text| !text.is_empty())
-        .map_or_else(|| "-".to_owned(), Clone::clone)
 }

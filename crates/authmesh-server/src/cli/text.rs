@@ -153,6 +153,15 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{}.{tenths} {name}", thousands(bytes / unit))
 }
 
+pub(super) fn yes_or_no(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
+
+pub(super) fn or_dash(text: Option<&String>) -> String {
+    text.filter(|text| !text.is_empty())
+        .map_or_else(|| "-".to_owned(), Clone::clone)
+}
+
 /// One line of an answer: a label, and what there is to say.
 pub(super) fn row(out: &mut dyn io::Write, label: &str, what: &str) -> io::Result<()> {
     writeln!(out, "  {label:<8} {what}")

@@ -1,13 +1,14 @@
 //! From checked values to the typed configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::problem::Problem;
 use super::resolve::Resolved;
 use super::secret::Secret;
 use super::typed::{
-    Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Log, Logout, Marks,
-    Redis, Route, Server,
+    Admin, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Log, Logout,
+    Marks, Redis, Route, Server,
 };
 use super::value::{FromValue, Value};
 
@@ -55,6 +56,7 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
             burst: values.take("logout.burst")?,
         },
         redis: redis(&mut values)?,
+        gossip: gossip(&mut values)?,
         marks: Marks {
             snapshot: values.take::<Option<String>>("marks.snapshot")?.map(Into::into),
         },
@@ -104,6 +106,26 @@ fn redis(values: &mut Values) -> Result<Option<Redis>, Problem> {
         urls: urls.unwrap_or_default(),
     };
     Ok(Some(redis).filter(|redis| !redis.urls.is_empty()))
+}
+
+/// `None` where it is off: `checks` has seen that nothing else is set then.
+fn gossip(values: &mut Values) -> Result<Option<Gossip>, Problem> {
+    let bind: Option<SocketAddr> = values.take("gossip.bind")?;
+    let advertise = values.take("gossip.advertise")?;
+    let seeds = values.take("gossip.seeds")?;
+    let expect = values.take("gossip.expect")?;
+    let probe_period = values.take("gossip.probe_period")?;
+    let probe_rtt = values.take("gossip.probe_rtt")?;
+    let suspicion = values.take("gossip.suspicion")?;
+    Ok(bind.map(|bind| Gossip {
+        bind,
+        advertise,
+        seeds,
+        expect,
+        probe_period,
+        probe_rtt,
+        suspicion,
+    }))
 }
 
 fn issuer(values: &mut Values, index: usize) -> Result<Issuer, Problem> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::gossip;
 use super::problem::Report;
 use super::redis;
 use super::resolve::Resolved;
@@ -23,6 +24,7 @@ pub(super) fn run(settings: &Resolved, problems: &mut Report, warnings: &mut Rep
     marks(settings, problems);
     issuers(settings, problems);
     redis::check(settings, problems, warnings);
+    gossip::check(settings, problems, warnings);
     routes::check(settings, problems, warnings);
     dangers(settings, warnings);
     token

@@ -204,10 +204,6 @@ fn is_service_link(name: &str) -> bool {
 }
 
 fn unknown_variable(name: &str) -> String {
-    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-    if let Some(sentence) = rest.split('_').next().and_then(schema::not_yet) {
-        return sentence.to_owned();
-    }
     // Where the variable has a number, the suggestion keeps it.
     let index = numbered(name)
         .and_then(|(_, number, _)| number.parse().ok())

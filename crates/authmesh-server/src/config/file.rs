@@ -56,11 +56,7 @@ impl Walk<'_> {
             // A quoted key may hold a dot, and would look like a path.
             let plain = !name.contains(['.', '[', ']']);
 
-            if path.is_empty()
-                && let Some(sentence) = schema::not_yet(name)
-            {
-                self.report.push(at, numbered_child, sentence);
-            } else if plain && let Some(setting) = schema::setting(&child) {
+            if plain && let Some(setting) = schema::setting(&child) {
                 if matches!(setting.kind, Kind::Secret) {
                     let message = format!(
                         "must not stand in the file, where backups and repositories would carry it. Name a file in \

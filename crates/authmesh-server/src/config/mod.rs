@@ -15,6 +15,7 @@ mod build;
 mod checks;
 mod env;
 mod file;
+mod gossip;
 mod kind;
 mod print;
 mod problem;
@@ -41,8 +42,8 @@ pub use problem::{Location, Problem, Problems};
 pub use resolve::{Effective, Source};
 pub use secret::Secret;
 pub use typed::{
-    Access, Admin, Cache, Cluster, Config, Danger, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Level, Log,
-    LogFormat, Logout, Redis, Route, Server, WhenBlind,
+    Access, Admin, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout,
+    Level, Log, LogFormat, Logout, Redis, Route, Server, WhenBlind,
 };
 
 use std::path::Path;

@@ -139,13 +139,3 @@ pub(super) fn names_in(section: &str) -> Vec<&'static str> {
     }
     names
 }
-
-/// The sentence for a section that belongs to a later version, by the first part of a path in any case.
-pub(super) fn not_yet(first: &str) -> Option<&'static str> {
-    match first.to_ascii_lowercase().as_str() {
-        "gossip" => {
-            Some("cannot be set: this version of authmesh has no gossip yet. Remove it; Redis makes nodes one cluster.")
-        }
-        _ => None,
-    }
-}

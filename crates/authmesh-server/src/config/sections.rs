@@ -48,7 +48,12 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "redis",
         doc: "Redis, which makes nodes one cluster: a revocation through one is known to all, and an issuer is asked once for \
-              all. Without url each node stands alone. `authmesh doctor` checks a Redis.",
+              all. Without url, and without gossip, each node stands alone. `authmesh doctor` checks a Redis.",
+    },
+    Section {
+        path: "gossip",
+        doc: "Gossip: nodes talk to each other directly, and stay one cluster while Redis is away, or without any. Without bind it is \
+              off. It needs one port, open by UDP and TCP between all nodes.",
     },
     Section {
         path: "marks",

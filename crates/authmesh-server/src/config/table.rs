@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::gossip;
 use super::kind::Kind;
 use super::redis;
 use super::rules;
@@ -281,6 +282,58 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
         fallback: Is("4096"),
         doc: "Entries that each of the 64 logs keeps. A node that was away for longer loads all revocations anew.",
+    },
+    Setting {
+        path: "gossip.bind",
+        kind: Kind::Address { off: true },
+        fallback: Unset {
+            example: "0.0.0.0:7946",
+        },
+        doc: "Where this node listens for the others, by UDP and TCP alike; what it sends leaves from here. Without it, or where \
+              it is \"\", gossip is off.",
+    },
+    Setting {
+        path: "gossip.advertise",
+        kind: Kind::Address { off: true },
+        fallback: Unset {
+            example: "10.0.0.7:7946",
+        },
+        doc: "Where others reach this node, if that is not where it listens; port 0 stands for the port of bind. Without it, the \
+              address that this machine would write to a seed from.",
+    },
+    Setting {
+        path: "gossip.seeds",
+        kind: words("host names or addresses with a port", 0, 64, gossip::seed),
+        fallback: Is(""),
+        doc: "Where other nodes may be: HOST:PORT each. A host name stands for all its addresses, as that of a headless service \
+              does, and is looked up again while few are found. The node's own address may be among them. With Redis no seed is \
+              needed: members are found by their registration.",
+    },
+    Setting {
+        path: "gossip.expect",
+        kind: Kind::Count { min: 1, max: 1024 },
+        fallback: Unset { example: "3" },
+        doc: "Without Redis: how many nodes found the cluster, this one included. None of them is coherent before so many have found \
+              each other; later ones join those. The same on every node.",
+    },
+    Setting {
+        path: "gossip.probe_period",
+        kind: millis(50, 60_000),
+        fallback: Is("1s"),
+        doc: "How often this node probes a member. Shorter finds a dead one sooner and costs more packets.",
+    },
+    Setting {
+        path: "gossip.probe_rtt",
+        kind: millis(5, 59_999),
+        fallback: Is("300ms"),
+        doc: "How long the direct answer to a probe may take; the rest of the period others probe on this node's behalf. Less than \
+              probe_period.",
+    },
+    Setting {
+        path: "gossip.suspicion",
+        kind: millis(50, 600_000),
+        fallback: Is("3s"),
+        doc: "How long a suspect may take to speak up before it is given up. At least probe_period.",
     },
     Setting {
         path: "marks.snapshot",

@@ -21,8 +21,10 @@ pub struct Config {
     pub admin: Admin,
     /// The listener for logout tokens.
     pub logout: Logout,
-    /// The Redis that makes nodes one cluster. Default: none; the node stands alone.
+    /// The Redis that makes nodes one cluster. Default: none.
     pub redis: Option<Redis>,
+    /// How nodes talk to each other directly. Default: not at all.
+    pub gossip: Option<Gossip>,
     /// Revocations.
     pub marks: Marks,
     /// Sizes and ages of what is kept in memory.
@@ -132,6 +134,25 @@ pub struct Redis {
     pub response_timeout: Duration,
     /// Entries of each log, 128 to 1,000,000. Default: 4,096.
     pub log_entries: usize,
+}
+
+/// Gossip. Where it is set, so is [`Cluster::key_ring_file`].
+#[derive(Debug, Clone)]
+pub struct Gossip {
+    /// Where this node listens, by UDP and TCP.
+    pub bind: SocketAddr,
+    /// Where others reach it; port 0 stands for that of `bind`. Default: the address it would write to a seed from.
+    pub advertise: Option<SocketAddr>,
+    /// Where others may be, `host:port` each: 0 to 64. Default: none.
+    pub seeds: Vec<String>,
+    /// How many nodes found a cluster without Redis, 1 to 1,024. Set where there is no [`Redis`].
+    pub expect: Option<usize>,
+    /// How often a member is probed, 50 ms to 60 s. Default: 1 s.
+    pub probe_period: Duration,
+    /// How long the direct answer may take, 5 ms and less than `probe_period`. Default: 300 ms.
+    pub probe_rtt: Duration,
+    /// How long a suspect may take to speak up, `probe_period` to 10 min. Default: 3 s.
+    pub suspicion: Duration,
 }
 
 /// Revocations.

@@ -95,10 +95,30 @@ from_value! {
     usize: Value::Count(value) | Value::Size(value) => usize::try_from(value).ok();
     Duration: Value::Duration(value) => Some(value);
     SocketAddr: Value::Address(value) => value;
-    Option<SocketAddr>: Value::Address(value) => Some(value);
     String: Value::Text(value) => Some(value);
     Vec<String>: Value::List(value) => Some(value);
     WhenBlind: Value::WhenBlind(value) => Some(value);
+}
+
+/// Empty text means "none", and so does nothing at all.
+impl FromValue for Option<SocketAddr> {
+    fn from_value(value: Option<Value>) -> Option<Self> {
+        match value {
+            None => Some(None),
+            Some(Value::Address(value)) => Some(value),
+            Some(_) => None,
+        }
+    }
+}
+
+impl FromValue for Option<usize> {
+    fn from_value(value: Option<Value>) -> Option<Self> {
+        match value {
+            None => Some(None),
+            Some(Value::Count(value)) => usize::try_from(value).ok().map(Some),
+            Some(_) => None,
+        }
+    }
 }
 
 impl FromValue for Option<Duration> {

@@ -7,7 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh::ports::Gossip;
 use authmesh::{AuthMesh, KeyRing, Rules, memory};
+use authmesh_gossip::{GossipConfig, SwimGossip};
 use authmesh_oidc::{HttpClient, HttpKeySource};
 use tokio::net::TcpListener;
 
@@ -24,8 +26,8 @@ const ADMIN: u16 = 100;
 const ISSUER: u16 = 200;
 
 /// Runs `serve --dev` until it is stopped. With `redis`, the URL of one, the nodes share that instead of a cluster in
-/// memory.
-pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>) -> Result<(), ServeError> {
+/// memory. With `gossip` they talk to each other directly as well, over loopback.
+pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>, gossip: bool) -> Result<(), ServeError> {
     let redis = match redis {
         Some(url) => Some(DevRedis::connect(url).await?),
         None => None,
@@ -56,6 +58,7 @@ pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>) -> Result<(), 
     let ring = ring()?;
     let mut running = Vec::new();
     let mut rows = Vec::new();
+    let mut seeds = Vec::new();
     for index in 0..nodes {
         let name = char::from(b'a' + u8::try_from(index).unwrap_or(25)).to_string();
         let forward = bind_port(port(index)?).await?;
@@ -66,6 +69,11 @@ pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>) -> Result<(), 
         let builder = match &redis {
             Some(redis) => builder.join(redis.adapter()?),
             None => builder.join(Arc::clone(&cluster)),
+        };
+        let road = if gossip { Some(gossip_among(&seeds)?) } else { None };
+        let builder = match &road {
+            Some(road) => builder.gossip(Arc::clone(road) as Arc<dyn Gossip>),
+            None => builder,
         };
         let mesh = builder
             .address(forward_url.trim_start_matches("http://"))
@@ -79,6 +87,8 @@ pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>) -> Result<(), 
             .start()
             .await
             .map_err(ServeError::new)?;
+        let address = road.and_then(|road| road.address());
+        seeds.extend(address.map(|address| address.to_string()));
         mesh.wait_for_keys(Duration::from_secs(5)).await;
         let settings = ForwardSettings::for_dev(&mesh)?;
         let admin = Some((admin, Secret::new(&credential).map_err(ServeError::new)?));
@@ -93,7 +103,7 @@ pub async fn run(nodes: u16, port_base: u16, redis: Option<&str>) -> Result<(), 
         ));
         rows.push((name, forward_url, admin_url));
     }
-    print!("{}", greeting(&rows, &issuer_url, &credential, redis.as_ref()));
+    print!("{}", greeting(&rows, &issuer_url, &credential, redis.as_ref(), gossip));
 
     stop_signal().await;
     let stats: Vec<_> = running.iter().map(|node| node.mesh.stats()).collect();
@@ -125,6 +135,17 @@ async fn bind_port(port: u16) -> Result<TcpListener, ServeError> {
     bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .await
         .map_err(|error| ServeError::new(format!("{error}. Try `--port-base 0`, which takes free ports")))
+}
+
+/// Gossip on a free port of loopback, with those that run already.
+fn gossip_among(seeds: &[String]) -> Result<Arc<SwimGossip>, ServeError> {
+    SwimGossip::new(GossipConfig {
+        bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        seeds: seeds.to_vec(),
+        ..GossipConfig::default()
+    })
+    .map(Arc::new)
+    .map_err(ServeError::new)
 }
 
 fn url_of(listener: &TcpListener) -> Result<String, ServeError> {
@@ -159,11 +180,20 @@ fn ring() -> Result<KeyRing, ServeError> {
 }
 
 /// What development mode prints: where everything is, and commands that work as they stand.
-fn greeting(rows: &[(String, String, String)], issuer: &str, credential: &str, redis: Option<&DevRedis>) -> String {
-    let shared = match redis {
+fn greeting(
+    rows: &[(String, String, String)],
+    issuer: &str,
+    credential: &str,
+    redis: Option<&DevRedis>,
+    gossip: bool,
+) -> String {
+    let mut shared = match redis {
         Some(redis) => format!("{} (prefix {})", redis.url, redis.prefix),
         None => "in-memory L2".to_owned(),
     };
+    if gossip {
+        shared.push_str(", gossip");
+    }
     let mut text = format!(
         "authmesh {}  development mode: {} node{} in one process, {shared}, throw-away keys. Not for production.\n\n  \
          {:<7}{:<29}{}\n",

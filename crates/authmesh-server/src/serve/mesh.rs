@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh::jose::{Algorithm, AlgorithmSet};
+use authmesh::proto::gossip::GossipConfig;
 use authmesh::{AuthMesh, KeyPolicy, KeyRing, LogoutRules, Policy, Rules};
 use authmesh_oidc::{HttpClient, HttpKeySource};
 use authmesh_redis::RedisAdapter;
@@ -12,7 +13,7 @@ use authmesh_redis::RedisAdapter;
 use super::{Metrics, ServeError};
 use crate::config::{Config, Issuer};
 use crate::keyring::{self, RingFile};
-use crate::redis;
+use crate::{gossip, redis};
 
 /// The key ring that the configuration names.
 pub(super) fn key_ring(config: &Config) -> Result<Option<KeyRing>, ServeError> {
@@ -58,6 +59,14 @@ pub(super) async fn start(
     }
     if let Some(settings) = redis::settings(config).map_err(ServeError::new)? {
         builder = builder.join(Arc::new(RedisAdapter::lazy(settings).map_err(ServeError::new)?));
+    }
+    if let Some(adapter) = gossip::adapter(config).map_err(ServeError::new)? {
+        // Beside Redis nobody is expected: the members register there.
+        let expect = config.gossip.as_ref().and_then(|gossip| gossip.expect);
+        builder = builder.gossip(Arc::new(adapter)).gossip_config(GossipConfig {
+            expect: expect.filter(|_| config.redis.is_none()).unwrap_or(1),
+            ..GossipConfig::default()
+        });
     }
     for issuer in &config.issuers {
         let source = key_source(issuer, config.danger.allow_http)?;

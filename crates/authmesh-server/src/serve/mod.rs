@@ -39,7 +39,8 @@ Examples:
   authmesh serve --dev --redis redis://127.0.0.1:6379     the same over a real Redis
   authmesh serve --config authmesh.toml       the real thing; `authmesh config default` prints a file to begin with
 
-Exit codes: 0 stopped in good order, 2 not started: what is wrong stands on standard error.")]
+Exit codes: 0 stopped in good order; 2 not started: what is wrong stands on standard error; 3 the other nodes have forgotten this
+one, and it has to be started anew.")]
 pub struct ServeArgs {
     /// Configuration file (TOML). Every setting can also come from an AUTHMESH_... variable.
     #[arg(long, value_name = "FILE", env = "AUTHMESH_CONFIG", conflicts_with = "dev")]
@@ -54,6 +55,12 @@ pub struct ServeArgs {
     /// free ports.
     #[arg(long, value_name = "PORT", default_value_t = 8400, requires = "dev")]
     pub port_base: u16,
+    /// Let the nodes gossip as well, over free ports (development mode only). Default: more than one node does
+    #[arg(long, requires = "dev", overrides_with = "no_gossip")]
+    pub gossip: bool,
+    /// Let the nodes share nothing but memory, or the Redis (development mode only)
+    #[arg(long, requires = "dev", overrides_with = "gossip")]
+    pub no_gossip: bool,
     /// A Redis without a password for the nodes to share (development mode only), such as redis://127.0.0.1:6379. Each run
     /// has keys of its own there. Default: a cluster in memory.
     #[arg(long, value_name = "URL", requires = "dev")]
@@ -84,7 +91,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let served = runtime.block_on(async {
         if args.dev {
             telemetry::log_for_dev();
-            return dev::run(args.nodes, args.port_base, args.redis.as_deref()).await;
+            let gossip = args.gossip || (args.nodes > 1 && !args.no_gossip);
+            return dev::run(args.nodes, args.port_base, args.redis.as_deref(), gossip)
+                .await
+                .map(|()| Ended::Stopped);
         }
         let loaded = Config::load(args.config.as_deref(), config::process_environment()).map_err(ServeError::new)?;
         telemetry::log(&loaded.config.log);
@@ -94,7 +104,14 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         serve(loaded.config).await
     });
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::Forgotten) => {
+            eprintln!(
+                "authmesh: the other nodes have forgotten this one, and do not wait for it any more. It would stay blind: start it \
+                 anew, and it joins as another"
+            );
+            ExitCode::from(FORGOTTEN)
+        }
         Err(error) => {
             eprintln!("authmesh: {error}");
             ExitCode::from(2)
@@ -102,7 +119,18 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), ServeError> {
+/// The exit code of a node that the others have forgotten.
+const FORGOTTEN: u8 = 3;
+
+/// Why a server ended that had started.
+enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// An operator had the others forget this node, or another start of it has taken its place.
+    Forgotten,
+}
+
+async fn serve(config: Config) -> Result<Ended, ServeError> {
     let metrics = Metrics::new()?;
     let listener = bind(config.server.listen).await?;
     let address = listener.local_addr().map_err(ServeError::new)?;
@@ -143,13 +171,28 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     );
     tracing::info!(
         %address, admin = ?node.admin, logout = ?node.logout, cluster = %config.cluster.name, node = %config.cluster.node,
-        issuers = config.issuers.len(), redis = config.redis.is_some(), "authmesh {} is serving", env!("CARGO_PKG_VERSION")
+        issuers = config.issuers.len(), redis = config.redis.is_some(), gossip = config.gossip.is_some(),
+        "authmesh {} is serving", env!("CARGO_PKG_VERSION")
     );
-    stop_signal().await;
+    let ended = tokio::select! {
+        () = stop_signal() => Ended::Stopped,
+        () = forgotten(&node.mesh) => Ended::Forgotten,
+    };
     tracing::info!("stopping: open requests may end");
     rotation.cancel();
     node.stop().await;
-    Ok(())
+    Ok(ended)
+}
+
+/// Resolves when the other members have forgotten this node: it cannot become coherent any more.
+async fn forgotten(mesh: &AuthMesh) {
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        look.tick().await;
+        if mesh.health().gossip.is_some_and(|gossip| gossip.forgotten) {
+            return;
+        }
+    }
 }
 
 fn logout_budget(config: &Config) -> LogoutBudget {

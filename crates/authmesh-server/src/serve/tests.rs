@@ -2,6 +2,8 @@
 //! The listeners' apps, asked without a socket.
 
 mod marks;
+mod members;
+mod observations;
 
 use std::sync::Arc;
 use std::time::Duration;

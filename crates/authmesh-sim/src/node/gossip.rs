@@ -447,8 +447,9 @@ impl Node {
     /// The node leaves in good order.
     pub fn leave(&mut self, now: Now) {
         if let Some(mesh) = &mut self.mesh {
-            mesh.machine.leave();
+            mesh.machine.leave(now.boot);
         }
+        self.run_mesh(now);
         self.publish(now);
     }
 

@@ -35,11 +35,14 @@ pub enum Trap {
     ProofBeforeStatement,
     /// Four nodes in a row of which none has heard of the next but one, and the row breaks in its middle.
     Chain,
+    /// A node without Redis missed what was said; those who said it are gone; one that starts anew loads what Redis holds, and
+    /// relays its proof.
+    FreshProof,
 }
 
 impl Trap {
     /// Every trap.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RedisAlone,
         Self::BlindMajority,
         Self::UnknownJoiner,
@@ -48,6 +51,7 @@ impl Trap {
         Self::EndlessRelay,
         Self::ProofBeforeStatement,
         Self::Chain,
+        Self::FreshProof,
     ];
 }
 
@@ -108,6 +112,22 @@ impl Scenario {
             Trap::ProofBeforeStatement => {
                 scenario.without_redis(at, &[1]);
                 scenario.faults.push((at, split(&[2])));
+            }
+            Trap::FreshProof => {
+                scenario.without_redis(at, &[1]);
+                let apart = Fault::Split {
+                    sides: 1 << 1,
+                    way: Way::Both,
+                    bridge: None,
+                    until: 6 * SECOND,
+                };
+                scenario.faults.push((at, apart));
+                for burst in 1..5 {
+                    scenario.faults.push((at + burst * SECOND, Fault::Burst(2)));
+                }
+                scenario.faults.push((at + 5 * SECOND, Fault::Die(2)));
+                scenario.faults.push((at + 5 * SECOND, Fault::Crash(0, SECOND / 2)));
+                scenario.faults.push((at + 7 * SECOND, Fault::Forget(2)));
             }
             Trap::Chain => {
                 scene.has_log = false;

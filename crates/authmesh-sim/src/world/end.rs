@@ -100,7 +100,9 @@ impl World {
     }
 
     fn lives(&self, node: usize, start: u32) -> bool {
-        self.slots[node].start == start && self.slots[node].node.is_some()
+        // Whom an operator forgot is nobody's witness.
+        let counts = |node: &crate::node::Node| node.mesh.as_ref().is_none_or(|mesh| !mesh.machine.forgotten());
+        self.slots[node].start == start && self.slots[node].node.as_ref().is_some_and(counts)
     }
 
     fn check_marks(&mut self) {

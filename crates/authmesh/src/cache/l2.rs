@@ -42,6 +42,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             encoded: record.value,
             tags: record.tags.iter().map(|tag| tag.tag).collect(),
             lifetime,
+            filled_at: record.filled_at,
         };
         shared.node.counters.cache_l2.add();
         Look::Counts(shared.keep_in_l1(name, stamp, &filled))
@@ -74,7 +75,7 @@ impl Shared {
 
     /// A record that counts: the head is what this node has applied, the value is of the head's incarnation and generation,
     /// it opens, it has not expired, and no tag of it was voided since it was filled.
-    async fn read_record(&self, name: &EntryName) -> Look<(Record, Duration, Vec<u8>)> {
+    pub(super) async fn read_record(&self, name: &EntryName) -> Look<(Record, Duration, Vec<u8>)> {
         let node = &self.node;
         // Asked before the read is sent, and again when it is answered: the answer may be from before a drop that gets its
         // position in between, and the head beside it proves nothing about that.

@@ -5,6 +5,7 @@
 
 mod fill;
 mod l2;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -21,6 +22,7 @@ use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::freshness::{Captured, Stamp};
 use authmesh_proto::ident::{EntryName, ScopeId, Slot};
 use authmesh_proto::statement::{Body, Mark, MarkKey, Note, to_full_hour};
+use authmesh_proto::time::Unix;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +34,7 @@ use crate::ports::LeaseOutcome;
 use crate::revoke::say_and_wait;
 
 pub(crate) use fill::Flights;
+pub(crate) use seen::{Seen, seen_in_l2};
 pub use write::{WriteRules, Written};
 
 /// The longest lifetime of an entry.
@@ -169,6 +172,8 @@ struct Filled {
     encoded: Vec<u8>,
     tags: Vec<ScopeId>,
     lifetime: Duration,
+    /// Wall clock of the filler when it read the source.
+    filled_at: Unix,
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
@@ -248,7 +253,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// Replaces the value under a key on every node: the old one is voided first, then the new one is shared. While the
-    /// key's source is being written ([`Cache::write`]) the old one is voided, and the new one is not kept.
+    /// key's source is being written ([`Cache::write`]) the old one is voided, and the new one is not kept; nor is that of
+    /// whoever comes second, of two that insert at once.
     ///
     /// # Errors
     /// When the value cannot be encoded, or the drop was not accepted; nothing has changed then.
@@ -267,6 +273,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             }
             // Its source is being written: this value may be older than what is written there.
             Some(LeaseOutcome::OnHold) => return Ok(()),
+            // Whoever was first since then has its value shared: this node keeps no other one.
+            Some(LeaseOutcome::Present | LeaseOutcome::Held(_)) => return Ok(()),
             _ => {}
         }
         self.shared.keep_in_l1(&name, |slot| captured.stamp(slot), &filled);
@@ -400,6 +408,7 @@ impl Shared {
             stamps: stamps.unwrap_or_default(),
             until: self.node.now().boot.plus(filled.lifetime),
             bytes: filled.encoded.len() + filled.tags.len() * 16,
+            seen: self.seen(name, filled),
         });
         (entry, whole)
     }
@@ -413,6 +422,7 @@ impl Shared {
             value: Arc::new(load.value),
             encoded,
             lifetime,
+            filled_at: self.node.now().wall,
         })
     }
 }

@@ -201,6 +201,32 @@ pub(super) async fn audit(node: &Node, channel: ChannelId, turn: usize) -> Finis
     Finished::Audited(channel, Some(loaded))
 }
 
+/// How a channel's table and what this node holds differ.
+pub(crate) struct Differences {
+    /// Whether the table is what its log says.
+    pub(crate) whole: bool,
+    /// Marks that this node holds, and neither table nor log.
+    pub(crate) lacking_there: Vec<Mark>,
+    /// Marks of the table that this node does not hold.
+    pub(crate) lacking_here: Vec<Mark>,
+}
+
+/// Compares a channel's table with what this node holds, by the digests of the buckets and then by what is in those that differ;
+/// changes nothing. `None`: it could not be read.
+pub(crate) async fn compare_table(node: &Node, channel: ChannelId) -> Option<Differences> {
+    let known = node.marks().digests(channel);
+    let (marks, loaded) = load_table(node, channel, Some(known)).await?.compared(node, channel);
+    let from = node.now().wall.saturating_add(node.max_skew.as_secs());
+    let held = node.marks();
+    let here = marks.into_iter().map(|(mark, _)| mark);
+    Some(Differences {
+        whole: loaded.whole,
+        lacking_there: loaded.mending.unannounced().collect(),
+        // Each node forgets what is past by its own clocks.
+        lacking_here: here.filter(|mark| mark.expires >= from && !held.covers(mark)).collect(),
+    })
+}
+
 async fn load_table(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Opened> {
     let loaded = load_with(node, channel, known).await?;
     if loaded.whole || known.is_none() {
@@ -335,6 +361,12 @@ impl Mending {
             lacking: lacking.collect(),
             garbage,
         }
+    }
+
+    /// Marks that stand neither in the table nor in the log.
+    fn unannounced(self) -> impl Iterator<Item = Mark> {
+        let lacking = self.lacking.into_iter();
+        lacking.filter_map(|(mark, announced)| (!announced).then_some(mark))
     }
 
     pub(super) fn is_empty(&self) -> bool {

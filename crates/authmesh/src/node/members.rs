@@ -322,11 +322,11 @@ impl Node {
         {
             return Ok(false);
         }
+        tracing::warn!(target: "authmesh::audit", incarnation, "a member is forgotten");
         let Some(room) = self.gossip() else {
             self.ports.members.forget(id.to_vec()).await?;
             return Ok(true);
         };
-        tracing::warn!(target: "authmesh::audit", incarnation, "a member is forgotten");
         room.tell(Input::Gone(Origin(id))).await;
         // Where Redis is away, the others take the registration for that of a member that is gone.
         if let Err(error) = self.ports.members.forget(id.to_vec()).await {

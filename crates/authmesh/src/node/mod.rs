@@ -37,7 +37,8 @@ use crate::telemetry::Counters;
 pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
 pub use gossip::{GossipHealth, GossipStats};
-pub(crate) use gossip::{Road, Room, Sealing};
+pub(crate) use gossip::{Road, Room, Sealing, port_peer, register_metrics as register_gossip};
+pub(crate) use jobs::compare_table;
 pub use members::Member;
 pub(crate) use members::hex;
 use outbox::Outbox;
@@ -80,6 +81,7 @@ pub(crate) struct Node {
     loads: Semaphore,
     pub(crate) counters: Counters,
     pub(crate) seen: members::Seen,
+    pub(crate) observer: crate::observer::Watch,
     pub(crate) l1: crate::l1::Stores,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -133,6 +135,7 @@ impl Node {
             name: parts.name,
             address: parts.address,
             origin: Origin(origin),
+            observer: crate::observer::Watch::new(&parts.codec.namer),
             codec: Arc::new(parts.codec),
             ports: parts.ports,
             fence: Fence::new(),

@@ -91,3 +91,88 @@ fn a_joiner_is_not_taken_in_before_it_has_what_members_had_confirmed_without_it(
     net.redis(&[1, 2, 3], 5);
     assert!(net.coherent(3) && net.node(3).applied.contains(&name));
 }
+
+#[test]
+fn who_does_not_hold_a_node_for_a_member_confirms_nothing_for_it() {
+    let mut net = Net::of(3, &super::config());
+    net.secs(2);
+    for number in [2, 3] {
+        net.input(number, Input::Gone(peer(1).origin));
+    }
+    let name = net.revoke(1, "alice");
+    net.run(Duration::from_millis(20));
+    assert!(net.has(2, "alice") && net.has(3, "alice"), "they apply it all the same");
+    assert!(!net.node(1).whole.contains(&name));
+}
+
+#[test]
+fn who_knows_others_confirms_nothing_before_they_are_asked_too() {
+    let mut net = Net::of(2, &super::config());
+    net.secs(2);
+    net.input(2, Input::Up(peer(9)));
+    let name = net.revoke(1, "alice");
+    net.secs(2);
+    assert!(net.has(2, "alice"));
+    assert!(
+        !net.node(1).whole.contains(&name),
+        "9 is a member, and has not heard it"
+    );
+    net.input(1, Input::Gone(peer(9).origin));
+    net.secs(2);
+    assert!(net.node(1).whole.contains(&name));
+}
+
+#[test]
+fn a_view_that_redis_proved_too_long_ago_confirms_nothing() {
+    let config = GossipConfig {
+        redis_limit: Duration::from_secs(20),
+        ..beside_a_log()
+    };
+    let mut net = Net::of(2, &config);
+    net.redis(&[1, 2], 3);
+    let name = net.revoke(1, "alice");
+    net.secs(1);
+    assert!(net.node(1).whole.contains(&name));
+    net.secs(30);
+    let name = net.revoke(1, "bob");
+    net.secs(2);
+    assert!(net.has(2, "bob"));
+    assert!(!net.node(1).whole.contains(&name), "others may have dropped them both");
+}
+
+#[test]
+fn a_node_that_comes_hears_every_member_of_a_large_cluster_within_seconds() {
+    let mut net = Net::of(
+        40,
+        &GossipConfig {
+            expect: 40,
+            ..super::config()
+        },
+    );
+    net.run(Duration::from_millis(1500));
+    assert!((1..=40).all(|number| net.coherent(number)));
+}
+
+#[test]
+fn whoever_comes_to_a_cluster_need_not_find_as_many_as_found_one() {
+    let config = GossipConfig {
+        expect: 3,
+        ..super::config()
+    };
+    let mut net = Net::of(3, &config);
+    net.secs(2);
+    for number in [2, 3] {
+        net.nodes.remove(&number);
+        net.input(1, Input::Gone(peer(number).origin));
+    }
+    net.start_as(
+        2,
+        Peer {
+            origin: Origin([99; 16]),
+            ..peer(2)
+        },
+        config,
+    );
+    net.secs(3);
+    assert!(net.coherent(1) && net.coherent(2));
+}

@@ -8,6 +8,7 @@ use super::*;
 
 mod found;
 mod net;
+mod vouch;
 
 fn beside_a_log() -> GossipConfig {
     GossipConfig {

@@ -1,5 +1,6 @@
-//! `authmesh doctor`: a configuration against the Redis and the issuers that it names.
+//! `authmesh doctor`: a configuration against the Redis, the seeds and the issuers that it names.
 
+mod gossip;
 mod issuers;
 mod keyring;
 mod redis;
@@ -29,7 +30,7 @@ const SKEW_WARNS: u64 = 5;
 /// From here on bounds do not hold any more, in seconds.
 const SKEW_FAILS: u64 = 30;
 
-/// Check a configuration against the live Redis and the issuers, and say what to change
+/// Check a configuration against the live Redis, the seeds of gossip and the issuers, and say what to change
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct DoctorArgs {
@@ -57,6 +58,7 @@ pub(super) fn run(args: &DoctorArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
     runtime.block_on(async {
         let ring = keyring::check(&loaded.config, &mut report);
         redis::check(&loaded.config, ring.as_ref(), io.now, &mut report).await;
+        gossip::check(&loaded.config, &mut report).await;
         issuers::check(&loaded.config, &mut report).await;
     });
     if args.json {

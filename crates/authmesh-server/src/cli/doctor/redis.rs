@@ -22,10 +22,12 @@ pub(super) async fn check(config: &Config, ring: Option<&KeyRing>, now: Unix, re
     let settings = match redis::settings(config) {
         Ok(Some(settings)) => settings,
         Ok(None) => {
-            report.info(
-                TOPIC,
-                "no Redis: this node stands alone, and other nodes hear of no revocation",
-            );
+            if config.gossip.is_none() {
+                report.info(
+                    TOPIC,
+                    "no Redis: this node stands alone, and other nodes hear of no revocation",
+                );
+            }
             return;
         }
         Err(error) => {
@@ -47,10 +49,6 @@ pub(super) async fn check(config: &Config, ring: Option<&KeyRing>, now: Unix, re
             Err(error) => report.fail(TOPIC, error.to_string(), ""),
         }
     }
-    report.info(
-        TOPIC,
-        "without gossip, a Redis that withholds revocations is not detected: let nobody but authmesh control it",
-    );
 }
 
 /// Whether this node could open what the others have written.

@@ -6,6 +6,8 @@ mod explain;
 mod forge;
 mod keyring;
 mod marks;
+mod members;
+mod observe;
 mod revoke;
 mod status;
 mod stub;

@@ -57,6 +57,53 @@ fn a_receipt_is_said_in_words() {
 }
 
 #[test]
+fn a_receipt_names_who_has_it_and_who_has_not() {
+    let member = |node: &str| json!({ "node": node, "address": "127.0.0.1:7946", "incarnation": "a1" });
+    let partly = json!({ "confirmed_by": [member("b"), member("c\u{1b}")], "missing": [member("d")] });
+    for (args, exit) in [
+        (&[][..], Exit::Yes),
+        (&["--confirm", "committed"], Exit::Yes),
+        // Committed, but one has not confirmed it.
+        (&["--confirm", "all-live"], Exit::Unknown),
+    ] {
+        let ran = authmesh(&[&["revoke", "--subject", "alice"], args].concat())
+            .at(&node(partly.clone()).url)
+            .run();
+        assert_eq!(ran.exit, exit, "{ran:?}");
+        let end = "  state    committed\n  has it   b, c?\n  missing  d\n";
+        assert!(ran.stdout.ends_with(end), "{ran:?}");
+    }
+    let whole = node(json!({ "confirmed_by": [member("b")], "missing": [] }));
+    let ran = authmesh(&["revoke", "--subject", "alice", "--confirm", "all-live"])
+        .at(&whole.url)
+        .run();
+    assert_eq!(ran.exit, Exit::Yes, "{ran:?}");
+    assert!(!ran.stdout.contains("missing"), "{ran:?}");
+}
+
+#[test]
+fn how_long_is_waited_and_for_what_is_asked_for() {
+    for (args, more) in [
+        (&["--confirm", "committed", "--deadline", "2s"][..], json!({})),
+        (&["--confirm", "all-live"], json!({ "wait_for": "all_live" })),
+        (&["--deadline", "1m"], json!({ "deadline_seconds": 60 })),
+    ] {
+        let stub = node(json!({}));
+        let ran = authmesh(&[&["revoke", "--subject", "alice"], args].concat())
+            .at(&stub.url)
+            .run();
+        assert_eq!(ran.exit, Exit::Yes, "{ran:?}");
+        let mut body = json!({ "subject": "alice" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(stub.only().body, body);
+    }
+    for args in [["--deadline", "61s"], ["--deadline", "soon"], ["--confirm", "all"]] {
+        let ran = authmesh(&[&["revoke", "--subject", "alice"], &args[..]].concat()).run();
+        assert_eq!(ran.exit, Exit::Unknown, "{ran:?}");
+    }
+}
+
+#[test]
 fn the_body_says_what_was_asked_for() {
     for (args, body) in [
         (&["--subject", "alice"][..], json!({ "subject": "alice" })),

@@ -130,6 +130,52 @@ fn a_node_in_trouble_is_1() {
 }
 
 #[test]
+fn a_node_that_gossips_says_by_which_road_it_is_coherent_and_whom_it_waits_for() {
+    let mut stats = stats();
+    stats["gossip"] =
+        json!({ "members": 2, "up": 1, "ring": 1_204, "unpositioned": 3, "lost_statements": 1, "counts": {} });
+    let gossip = |changes: Value| {
+        let mut health = health();
+        health["gossip"] = json!({
+            "joined": true, "forgotten": false, "vouched": true, "coherent_by_redis": false, "coherent_by_gossip": true,
+            "members": 2, "waits_for": [], "evidence_age_ms": 140, "redis_proof_age_seconds": 65,
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            health["gossip"][name] = value.clone();
+        }
+        health
+    };
+    let said = |health: &Value| {
+        let stub = node((200, &stats), (200, health), (200, &members()));
+        authmesh(&["status"]).at(&stub.url).run().stdout
+    };
+    let text = said(&gossip(json!({})));
+    let rows = "  lease    by gossip, newest proof by Redis 1 min ago\n\
+                \x20 view     2 other members, 1 found, oldest evidence of one 140 ms old\n\
+                \x20 ring     1,204 statements, 3 without a position in the log, 1 lost\n";
+    assert!(text.contains(rows), "{text}");
+    assert!(!text.contains("  waits    "), "{text}");
+
+    let late = json!({
+        "joined": false, "coherent_by_gossip": false, "waits_for": ["b", "c\u{1b}"], "evidence_age_ms": null,
+        "redis_proof_age_seconds": null,
+    });
+    let text = said(&gossip(late));
+    let rows = "  lease    none\n\
+                \x20 view     2 other members, 1 found, without evidence of each, not taken in yet\n\
+                \x20 waits    for b, c?\n";
+    assert!(text.contains(rows), "{text}");
+
+    let both = said(&gossip(json!({ "coherent_by_redis": true })));
+    assert!(both.contains("  lease    by Redis and by gossip, newest"), "{both}");
+    let forgotten = said(&gossip(json!({ "forgotten": true })));
+    assert!(
+        forgotten.contains("  trouble  the other nodes have forgotten this one"),
+        "{forgotten}"
+    );
+}
+
+#[test]
 fn json_is_the_three_answers() {
     let stub = node((200, &stats()), (200, &health()), (200, &members()));
     let ran = authmesh(&["status", "--json"]).at(&stub.url).run();

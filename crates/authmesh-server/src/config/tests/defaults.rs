@@ -123,7 +123,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert!(route.audience.is_empty() && route.host.is_none() && route.max_age.is_none());
     assert_eq!((config.log.level, config.log.format), (Level::Info, LogFormat::Text));
     assert!(!config.danger.any_audience && !config.danger.allow_http && !config.danger.any_eviction_policy);
-    assert!(config.redis.is_none(), "a node stands alone");
+    assert!(config.redis.is_none() && config.gossip.is_none(), "a node stands alone");
 }
 
 #[test]

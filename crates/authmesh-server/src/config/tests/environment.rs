@@ -23,10 +23,12 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
         Kind::Secret => ("a-long-admin-credential".into(), "\"(redacted)\"".into()),
         Kind::Word { .. } if setting.path.ends_with("url") => quoted("https://other.example.com"),
         Kind::Word { .. } if setting.path == "routes[].path" => quoted("/other"),
+        Kind::Word { .. } if setting.path == "marks.snapshot" => quoted("/other"),
         Kind::Word { .. } => quoted("other"),
         Kind::Words { .. } if setting.path.ends_with("algorithms") => ("ES256".into(), "[\"ES256\"]".into()),
         Kind::Words { .. } if setting.path.ends_with("methods") => ("PUT, GET".into(), "[\"PUT\", \"GET\"]".into()),
         Kind::Words { .. } if setting.path == "redis.url" => ("rediss://b".into(), "[\"rediss://b\"]".into()),
+        Kind::Words { .. } if setting.path == "gossip.seeds" => ("a:1, b:2".into(), "[\"a:1\", \"b:2\"]".into()),
         Kind::Words { .. } => ("one, two".into(), "[\"one\", \"two\"]".into()),
     }
 }
@@ -34,15 +36,16 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
 #[test]
 fn the_variable_of_each_setting_works_and_wins_over_the_file() {
     for setting in SETTINGS {
-        // What concerns Redis makes sense only where there is one.
-        let redis = if setting.path.starts_with("redis.") {
-            "[cluster]\nkey_ring_file = \"content\"\n[redis]\nurl = \"rediss://a\"\n"
-        } else {
-            ""
+        // What concerns Redis or gossip makes sense only where there is one, and what is sealed only with a key ring.
+        let road = match setting.section() {
+            "redis" => "[cluster]\nkey_ring_file = \"content\"\n[redis]\nurl = \"rediss://a\"\n",
+            "gossip" => "[cluster]\nkey_ring_file = \"content\"\n[gossip]\nbind = \"127.0.0.1:1\"\nexpect = 2\n",
+            "marks" => "[cluster]\nkey_ring_file = \"content\"\n",
+            _ => "",
         };
         let setup = Setup::new(format!(
             "{MINIMAL}[[routes]]\npath = \"/\"\n[[issuers]]\nurl = \"https://two\"\naudience = [\"one\", \"two\"]\n\
-             {redis}"
+             {road}"
         ))
         .with("content", "a-long-admin-credential");
         let file = setup.folder.path().join("content").display().to_string();
@@ -56,6 +59,11 @@ fn the_variable_of_each_setting_works_and_wins_over_the_file() {
         match setting.path {
             "redis.client_cert_file" => env.push(("AUTHMESH_REDIS_CLIENT_KEY_FILE", &file)),
             "redis.client_key_file" => env.push(("AUTHMESH_REDIS_CLIENT_CERT_FILE", &file)),
+            "gossip.probe_period" => env.push(("AUTHMESH_GOSSIP_SUSPICION", "1m")),
+            "gossip.probe_rtt" => env.extend([
+                ("AUTHMESH_GOSSIP_PROBE_PERIOD", "1m"),
+                ("AUTHMESH_GOSSIP_SUSPICION", "1m"),
+            ]),
             _ => {}
         }
         if setting.path == "logout.listen" {
@@ -153,7 +161,7 @@ fn unknown_variables_are_errors_with_a_suggestion() {
         ("AUTHMESH_ISSUERS_0_AUDIENC", "x"),
         ("AUTHMESH_WHATEVER_ELSE", "x"),
         ("AUTHMESH_REDIS_ULR", "x"),
-        ("AUTHMESH_GOSSIP_LISTEN", "x"),
+        ("AUTHMESH_GOSSIP_BNID", "x"),
         ("AUTHMESH_ISSUERS_00_URL", "https://a"),
     ]);
     for part in [
@@ -161,7 +169,7 @@ fn unknown_variables_are_errors_with_a_suggestion() {
         "AUTHMESH_ISSUERS_0_AUDIENC: is not a variable of authmesh: did you mean AUTHMESH_ISSUERS_0_AUDIENCE?",
         "AUTHMESH_WHATEVER_ELSE: is not a variable of authmesh: remove it",
         "AUTHMESH_REDIS_ULR: is not a variable of authmesh: did you mean AUTHMESH_REDIS_URL?",
-        "AUTHMESH_GOSSIP_LISTEN: cannot be set: this version of authmesh has no gossip yet",
+        "AUTHMESH_GOSSIP_BNID: is not a variable of authmesh: did you mean AUTHMESH_GOSSIP_BIND?",
         "AUTHMESH_ISSUERS_00_URL: is not a variable of authmesh: did you mean AUTHMESH_ISSUERS_0_URL?",
     ] {
         assert!(found.iter().any(|line| line.starts_with(part)), "{part}\n{found:#?}");

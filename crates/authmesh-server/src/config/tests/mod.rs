@@ -5,6 +5,7 @@ mod abuse;
 mod defaults;
 mod environment;
 mod files;
+mod gossip;
 mod logout;
 mod problems;
 mod redis;

@@ -95,14 +95,6 @@ fn unknown_keys_get_a_suggestion() {
 }
 
 #[test]
-fn sections_of_later_versions_say_so() {
-    one(
-        "[gossip]\n",
-        "authmesh.toml:4: gossip cannot be set: this version of authmesh has no gossip yet",
-    );
-}
-
-#[test]
 fn wrong_types_say_what_is_needed() {
     one(
         "[server]\nlisten = 8400\n",

@@ -1,5 +1,7 @@
 //! The admin API: JSON in, JSON out, problem details (RFC 9457) for errors, behind a bearer credential.
 
+mod members;
+mod observations;
 pub(super) mod problem;
 mod requests;
 
@@ -12,7 +14,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -21,7 +23,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use self::problem::Problem;
-use self::requests::{Explain, ExplainMarks, Invalidate, ListMarks, Refresh, Revoke};
+use self::requests::{Explain, ExplainMarks, Invalidate, ListMarks, MAX_DEADLINE, Refresh, Revoke, Wait};
 use super::Limits;
 use crate::config::Secret;
 
@@ -46,7 +48,8 @@ pub(super) fn router(mesh: AuthMesh, credential: Arc<Secret>, limits: Limits) ->
     Router::new()
         .route("/v1/stats", get(stats))
         .route("/v1/health", get(health))
-        .route("/v1/members", get(members))
+        .route("/v1/members", get(members::list))
+        .route("/v1/members/{incarnation}", delete(members::forget))
         .route("/v1/revocations", post(revoke))
         .route("/v1/marks", get(list_marks))
         .route("/v1/marks/explain", post(explain_marks))
@@ -54,6 +57,7 @@ pub(super) fn router(mesh: AuthMesh, credential: Arc<Secret>, limits: Limits) ->
         .route("/v1/clear", post(clear))
         .route("/v1/keys/refresh", post(refresh))
         .route("/v1/explain", post(explain))
+        .route("/v1/observations", post(observations::make))
         .route("/openapi.json", get(openapi))
         .fallback(|| async { Problem::new(problem::NOT_FOUND, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
@@ -67,7 +71,13 @@ pub(super) fn router(mesh: AuthMesh, credential: Arc<Secret>, limits: Limits) ->
 /// Credential, time and cache rules of every request.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let mut response = if is_authorized(&app.credential, &request) {
-        match tokio::time::timeout(app.limits.request, next.run(request)).await {
+        // Whoever asks for a long wait gets it.
+        let limit = match request.uri().path() {
+            "/v1/revocations" => app.limits.request + MAX_DEADLINE,
+            "/v1/observations" => app.limits.request + observations::LONGEST,
+            _ => app.limits.request,
+        };
+        match tokio::time::timeout(limit, next.run(request)).await {
             Ok(response) => response,
             Err(_) => {
                 Problem::new(problem::TIMED_OUT, "the request took too long; what it began goes on").into_response()
@@ -142,21 +152,15 @@ async fn health(State(app): State<App>) -> impl IntoResponse {
     Json(app.mesh.health())
 }
 
-async fn members(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
-    let members = app
-        .mesh
-        .members()
-        .await
-        .map_err(|error| Problem::new(problem::STORE, error.to_string()))?;
-    Ok(Json(json!({ "members": members })))
-}
-
 /// One revocation, or a list of them.
 async fn revoke(State(app): State<App>, request: Body) -> Result<Json<Value>, Problem> {
     let bytes = bytes(request).await?;
     if bytes.trim_ascii_start().first() != Some(&b'[') {
-        let order = parse::<Revoke>(&bytes)?.order(&app.mesh).await?;
-        let mut receipts = app.mesh.revoke_all([order]).await.map_err(|alone| alone.error)?;
+        let request = parse::<Revoke>(&bytes)?;
+        let wait = request.wait()?;
+        let order = request.order(&app.mesh).await?;
+        let batch = wait.of(app.mesh.revoke_all([order]));
+        let mut receipts = batch.await.map_err(|alone| alone.error)?;
         return Ok(Json(json!(receipts.pop())));
     }
     let list: Vec<Revoke> = parse(&bytes)?;
@@ -166,11 +170,13 @@ async fn revoke(State(app): State<App>, request: Body) -> Result<Json<Value>, Pr
             format!("a batch has at most {MAX_BATCH} revocations; send several"),
         ));
     }
+    let mut wait = Wait::default();
     let mut orders = Vec::with_capacity(list.len());
-    for (at, order) in list.into_iter().enumerate() {
-        orders.push(order.order(&app.mesh).await.map_err(|problem| problem.at(at))?);
+    for (at, request) in list.into_iter().enumerate() {
+        wait = wait.and(request.wait().map_err(|problem| problem.at(at))?);
+        orders.push(request.order(&app.mesh).await.map_err(|problem| problem.at(at))?);
     }
-    let receipts = app.mesh.revoke_all(orders).await?;
+    let receipts = wait.of(app.mesh.revoke_all(orders)).await?;
     Ok(Json(json!({ "receipts": receipts })))
 }
 

@@ -37,10 +37,13 @@ kinds! {
     BAD_VALUE: "bad-value", BAD_REQUEST;
     ABSURD_TIME: "absurd-time", BAD_REQUEST;
     CONFIRMATION: "confirmation", CONFLICT;
+    MEMBER_NOT_FOUND: "member-not-found", NOT_FOUND;
+    MEMBER_LIVE: "member-live", CONFLICT;
     UNKNOWN_ISSUER: "unknown-issuer", UNPROCESSABLE_ENTITY;
     KEY_NOT_FOUND: "key-not-found", UNPROCESSABLE_ENTITY;
     TOKEN_REFUSED: "token-refused", UNPROCESSABLE_ENTITY;
     COULD_NOT_ASK: "could-not-ask", SERVICE_UNAVAILABLE;
+    UNKNOWN_KIND: "unknown-kind", SERVICE_UNAVAILABLE;
     MARKS_FULL: "marks-full", INSUFFICIENT_STORAGE;
     BUSY: "busy", SERVICE_UNAVAILABLE;
     SHUTTING_DOWN: "shutting-down", SERVICE_UNAVAILABLE;
@@ -91,6 +94,7 @@ impl From<RevokeError> for Problem {
             RevokeError::Busy => BUSY,
             RevokeError::AbsurdTime { .. } => ABSURD_TIME,
             RevokeError::ShutDown => SHUTTING_DOWN,
+            RevokeError::UnknownKind { .. } => UNKNOWN_KIND,
             _ => INTERNAL,
         };
         Self::new(kind, error.to_string())

@@ -1,9 +1,17 @@
 //! Bodies and queries of the admin API.
 
-use authmesh::{AuthMesh, Client, JwtId, RevocationOrder, Session, SigningKey, Subject, Target, Token, WholeIssuer};
+use std::time::Duration;
+
+use authmesh::{
+    AuthMesh, Client, Confirm, JwtId, RevocationBatch, RevocationOrder, Session, SigningKey, Subject, Target, Token,
+    WholeIssuer,
+};
 use serde::Deserialize;
 
 use super::problem::{self, Problem};
+
+/// The longest wait for the confirmation of a revocation.
+pub(super) const MAX_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A struct whose first fields name a target. `flatten` would let unknown fields pass.
 macro_rules! about_a_target {
@@ -54,6 +62,8 @@ about_a_target! {
         except_token: Option<String>,
         not_before: Option<u64>,
         confirm: Option<String>,
+        wait_for: Option<Confirm>,
+        deadline_seconds: Option<f64>,
     }
 }
 
@@ -162,7 +172,49 @@ fn named(
     })
 }
 
+/// What the answer waits for. In a batch it waits for the most that one of them asks for.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Wait {
+    confirm: Confirm,
+    at_most: Option<Duration>,
+}
+
+impl Wait {
+    /// What contents both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            confirm: match (self.confirm, other.confirm) {
+                (Confirm::Committed, Confirm::Committed) => Confirm::Committed,
+                _ => Confirm::AllLive,
+            },
+            at_most: self.at_most.max(other.at_most),
+        }
+    }
+
+    pub(super) fn of(self, batch: RevocationBatch<'_>) -> RevocationBatch<'_> {
+        let batch = batch.confirm(self.confirm);
+        match self.at_most {
+            Some(at_most) => batch.deadline(at_most),
+            None => batch,
+        }
+    }
+}
+
 impl Revoke {
+    /// What the answer waits for.
+    pub(super) fn wait(&self) -> Result<Wait, Problem> {
+        let at_most = self.deadline_seconds.map(|seconds| {
+            Duration::try_from_secs_f64(seconds)
+                .ok()
+                .filter(|at_most| *at_most <= MAX_DEADLINE)
+                .ok_or_else(|| Problem::new(problem::REVOCATION, "`deadline_seconds` is a number from 0 to 60"))
+        });
+        Ok(Wait {
+            confirm: self.wait_for.unwrap_or_default(),
+            at_most: at_most.transpose()?,
+        })
+    }
+
     /// The order, once what is wide was confirmed.
     pub(super) async fn order(self, mesh: &AuthMesh) -> Result<RevocationOrder, Problem> {
         let Named { target, wide } = self.named(mesh)?;

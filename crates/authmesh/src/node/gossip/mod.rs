@@ -2,6 +2,7 @@
 //!
 //! The pure machine ([`authmesh_proto::gossip`]) is changed by the driver alone ([`road`]); everybody else only looks at it.
 
+mod metrics;
 mod report;
 mod road;
 
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{Codec, Node};
 use crate::ports::{DatagramSeal, Gossip, GossipPeer};
 
+pub(crate) use metrics::register as register_metrics;
 pub use report::{GossipHealth, GossipStats};
 pub(crate) use road::Road;
 pub(super) use road::{Answering, Fed};
@@ -111,7 +113,7 @@ fn peer_of(peer: GossipPeer) -> Peer {
 }
 
 /// A member as the port names it. `None`: it has no address.
-pub(super) fn port_peer(peer: &Peer) -> Option<GossipPeer> {
+pub(crate) fn port_peer(peer: &Peer) -> Option<GossipPeer> {
     let address: SocketAddr = peer.address.parse().ok()?;
     Some(GossipPeer {
         origin: peer.origin,

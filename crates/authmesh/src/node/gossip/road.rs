@@ -9,6 +9,7 @@ use authmesh_proto::follower::{self, Follower};
 use authmesh_proto::gossip::{Action, Event, Input, VoidId};
 use authmesh_proto::ident::ChannelId;
 use authmesh_proto::marks::{BUCKETS, Buckets, bucket_of};
+use authmesh_proto::observe::Question;
 use authmesh_proto::statement::{Body, Statement};
 use authmesh_proto::time::Moment;
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use super::{Room, Sealing, Told, ToldReceiver, commit_wait, free, peer_of, port_
 use crate::node::Node;
 use crate::node::driver::Driver;
 use crate::node::jobs::Finished;
+use crate::observer;
 use crate::ports::{GossipEvent, GossipNode, GossipStream};
 
 /// The wait before the adapter is opened anew.
@@ -151,6 +153,10 @@ impl Driver {
             Some(GossipEvent::Down(origin)) => Input::Down(origin),
             Some(GossipEvent::Left(origin)) => Input::Gone(origin),
             Some(GossipEvent::Item(item)) => Input::Item(item),
+            Some(GossipEvent::Asked(asked)) if Question::is_one(&asked.request) => {
+                observer::answer(&self.node, asked);
+                return;
+            }
             Some(GossipEvent::Asked(asked)) => {
                 self.answering = Some(asked.answer);
                 self.gossip_step([Input::Asked {
@@ -359,16 +365,17 @@ fn tell(node: &Node, room: &Room, event: &Event) {
         }
         Event::Malformed(from) => {
             counters.gossip_malformed.add();
-            tracing::warn!(?from, "a member said what cannot be");
+            tracing::warn!(target: "authmesh::audit", ?from, "a member said what cannot be");
         }
         Event::UnknownKind(from, kind) => {
+            counters.gossip_malformed.add();
             tracing::error!(
-                ?from,
-                kind,
-                "a member has applied a statement that this version does not know"
+                target: "authmesh::audit", ?from, kind,
+                "a member has applied a statement of a kind that this version does not know"
             );
         }
         Event::Absurd(name) => {
+            counters.gossip_malformed.add();
             tracing::error!(target: "authmesh::audit", ?name, "a statement was refused: its times are absurd");
         }
         Event::Lied(from) => {
