@@ -81,7 +81,8 @@ enum Event {
 
 type Node = Foca<Identity, Codec, SmallRng, Heard>;
 
-/// foca's `Config::new_lan`.
+/// foca's `Config::new_lan`, but that nobody is given up: at 30 % loss it would be now and then, and what did not go to a member
+/// for that is not what is measured.
 fn config(nodes: usize, transmissions: Option<u8>) -> Config {
     let every = |frequency, members| {
         Some(PeriodicParams {
@@ -95,7 +96,7 @@ fn config(nodes: usize, transmissions: Option<u8>) -> Config {
         probe_rtt: Duration::from_millis(500),
         num_indirect_probes: NonZeroUsize::new(3).unwrap(),
         max_transmissions: NonZeroU8::new(transmissions).unwrap(),
-        suspect_to_down_after: Duration::from_secs_f64((nodes as f64).log10().max(1.0) * 4.0),
+        suspect_to_down_after: Duration::from_secs(3600),
         remove_down_after: Some(Duration::from_secs(86_400)),
         max_packet_size: NonZeroUsize::new(1400).unwrap(),
         notify_down_members: true,
