@@ -102,7 +102,10 @@ impl SwimGossip {
             Some(advertise) => SocketAddr::new(advertise.ip(), bound.port()),
             None => {
                 let towards = match bound.ip().is_unspecified() {
-                    true => look_up(&self.config.seeds).await.into_iter().next(),
+                    true => {
+                        let found = look_up(&self.config.seeds).await;
+                        found.into_iter().flat_map(|(_, addresses)| addresses).next()
+                    }
                     false => None,
                 };
                 SocketAddr::new(own_ip(bound, towards).await.map_err(cannot)?, bound.port())

@@ -25,6 +25,8 @@ mod counters;
 mod datagram;
 mod driver;
 mod engine;
+#[cfg(test)]
+mod losses;
 mod sieve;
 mod spread;
 mod stream;

@@ -150,7 +150,7 @@ impl Mesh {
         let at = me.address;
         let counters = Arc::<Counters>::default();
         let mut engine = Engine::new(me, TIMES, seal, Arc::clone(&counters), self.now);
-        engine.seeds([address(0)], self.now);
+        engine.looked_up(0, [address(0)], self.now);
         self.nodes.insert(at, engine);
         self.counters.insert(at, counters);
         self.events.entry(at).or_default();

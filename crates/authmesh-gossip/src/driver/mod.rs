@@ -64,7 +64,8 @@ enum Done {
         number: u64,
         answer: Vec<u8>,
     },
-    LookedUp(Vec<SocketAddr>),
+    /// Seeds by number, and their addresses.
+    LookedUp(Vec<(usize, Vec<SocketAddr>)>),
     SayGoodByeAgain(oneshot::Sender<()>),
     Nothing,
 }
@@ -143,7 +144,10 @@ impl Driver {
                         (false, true) => LOOK_UP_FEW,
                         (false, false) => LOOK_UP_MANY,
                     });
-                    self.engine.seeds(found.into_iter().map(sockets::canonical), now());
+                    for (seed, addresses) in found {
+                        let addresses = addresses.into_iter().map(sockets::canonical);
+                        self.engine.looked_up(seed, addresses, now());
+                    }
                 }
                 Woken::Done(Done::SayGoodByeAgain(done)) => {
                     self.engine.leave(now());
@@ -167,7 +171,7 @@ impl Driver {
                 self.engine.broadcast(&item, now());
             }
             Command::Ask { to, request, answer } => self.engine.ask(&to, &request, answer, now()),
-            Command::Suggest(peers) => self.engine.seeds(peers.iter().map(|peer| peer.address), now()),
+            Command::Suggest(peers) => self.engine.suggested(peers.iter().map(|peer| peer.address), now()),
             Command::Leave(done) => {
                 self.engine.leave(now());
                 tasks.spawn(async move {

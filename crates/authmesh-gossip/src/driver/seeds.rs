@@ -11,12 +11,18 @@ const LOOKUP_WITHIN: Duration = Duration::from_secs(2);
 /// Addresses of one name that are used.
 const MAX_ADDRESSES: usize = 256;
 
-/// Looks all seeds up. A name that has no address, now, is asked again in the next round.
-pub(crate) async fn look_up(seeds: &[String]) -> Vec<SocketAddr> {
+/// Looks all seeds up: the number and the addresses of each that has any. A name that has no address, now, is asked again in
+/// the next round.
+pub(crate) async fn look_up(seeds: &[String]) -> Vec<(usize, Vec<SocketAddr>)> {
     let mut found = Vec::new();
-    for seed in seeds {
+    for (number, seed) in seeds.iter().enumerate() {
         match timeout(LOOKUP_WITHIN, lookup_host(seed)).await {
-            Ok(Ok(addresses)) => found.extend(addresses.take(MAX_ADDRESSES)),
+            Ok(Ok(addresses)) => {
+                let addresses: Vec<_> = addresses.take(MAX_ADDRESSES).collect();
+                if !addresses.is_empty() {
+                    found.push((number, addresses));
+                }
+            }
             Ok(Err(error)) => tracing::debug!(seed, %error, "gossip: a seed has no address"),
             Err(_) => tracing::debug!(seed, "gossip: the look-up of a seed takes too long"),
         }

@@ -260,9 +260,14 @@ impl Engine {
         self.send_numbered(to, Kind::Answer, number, answer, now);
     }
 
-    /// Addresses where others may be.
-    pub(crate) fn seeds(&mut self, addresses: impl IntoIterator<Item = SocketAddr>, now: Moment) {
-        self.join.add(addresses, now);
+    /// A seed, by its number, was looked up and stands for these addresses.
+    pub(crate) fn looked_up(&mut self, seed: usize, addresses: impl IntoIterator<Item = SocketAddr>, now: Moment) {
+        self.join.looked_up(seed, addresses, now);
+    }
+
+    /// Others were heard of at these addresses.
+    pub(crate) fn suggested(&mut self, addresses: impl IntoIterator<Item = SocketAddr>, now: Moment) {
+        self.join.suggested(addresses, now);
     }
 
     /// Says good-bye. Again: says it again, to those who did not hear it.
