@@ -35,5 +35,4 @@ async fn sixteen_processes_are_one_cluster_and_whatever_one_revokes_all_refuse()
 
     figures::idle(&mut world).await;
     figures::times(&world).await;
-    figures::many(&mut world).await;
 }

@@ -63,8 +63,14 @@ pub(crate) async fn times(world: &World) {
     print_times("no faults: from the order until all 15 others have confirmed", &times);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_statements_in_a_row_reach_every_node() {
+    let mut world = World::start(8).await;
+    many(&mut world).await;
+}
+
 /// What thousands of statements in a row do.
-pub(crate) async fn many(world: &mut World) {
+async fn many(world: &mut World) {
     let batches = if is_long() { 10 } else { 1 };
     let marks = world.ask(9, "/v1/stats").await["marks"].as_u64().unwrap();
     let before = world.fleet.node_mut(9).process().resident_kib();
