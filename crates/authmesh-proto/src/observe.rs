@@ -274,7 +274,10 @@ mod tests {
     fn no_request_of_the_machine_is_a_question_and_the_other_way_round() {
         let requests = [
             Request::Ask(Ask::default()),
-            Request::Changes { since: u64::MAX },
+            Request::Changes {
+                since: u64::MAX,
+                counters: Vec::new(),
+            },
             Request::Everything {
                 counters: Vec::new(),
                 digests: Vec::new(),

@@ -41,7 +41,7 @@ pub async fn suite(factory: &dyn Factory) {
         items_and_requests_keep_their_limits,
         a_request_is_answered,
         a_request_nobody_answers_ends,
-        who_leaves_is_down_and_who_opens_again_is_up,
+        who_leaves_is_gone_and_who_opens_again_is_up,
         another_cluster_is_not_heard,
     );
 }
@@ -135,6 +135,10 @@ impl Peer {
                 GossipEvent::Down(origin) => {
                     self.seen.lock().unwrap().retain(|known| known.origin != origin);
                     return GossipEvent::Down(origin);
+                }
+                GossipEvent::Left(origin) => {
+                    self.seen.lock().unwrap().retain(|known| known.origin != origin);
+                    return GossipEvent::Left(origin);
                 }
                 GossipEvent::Asked(Asked {
                     mut request, answer, ..
@@ -304,12 +308,12 @@ async fn a_request_nobody_answers_ends(factory: &dyn Factory) {
     assert!(gone.is_err(), "{gone:?}");
 }
 
-async fn who_leaves_is_down_and_who_opens_again_is_up(factory: &dyn Factory) {
+async fn who_leaves_is_gone_and_who_opens_again_is_up(factory: &dyn Factory) {
     let mut peers = open(factory, 3).await;
     let gone = peers[2].origin;
     peers[2].gossip.leave().await;
     for peer in &mut peers[..2] {
-        let wanted = |event: &GossipEvent| matches!(event, GossipEvent::Down(origin) if *origin == gone);
+        let wanted = |event: &GossipEvent| matches!(event, GossipEvent::Left(origin) if *origin == gone);
         peer.until("the good-bye", wanted).await;
         assert_eq!(peer.company(1).await.len(), 1);
     }

@@ -194,6 +194,7 @@ impl Driver {
             permit.send(match event {
                 Event::Up(peer) => GossipEvent::Up(peer),
                 Event::Down(origin) => GossipEvent::Down(origin),
+                Event::Left(origin) => GossipEvent::Left(origin),
                 Event::Item(item) => GossipEvent::Item(item),
                 Event::Slow(lag) => GossipEvent::Slow(lag),
                 Event::Asked { from, number, request } => {

@@ -39,6 +39,8 @@ const USUAL_LAG: Duration = Duration::from_millis(200);
 pub(crate) enum Event {
     Up(GossipPeer),
     Down(Origin),
+    /// It said good-bye: this start of it does not come back.
+    Left(Origin),
     Item(Vec<u8>),
     /// A member asks: answer to this address, with this number.
     Asked {
@@ -183,6 +185,7 @@ impl Engine {
             }
             Kind::Leave => {
                 self.swim.left(origin, now);
+                self.tell(Event::Left(origin));
                 true
             }
         }

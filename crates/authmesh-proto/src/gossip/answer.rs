@@ -15,7 +15,7 @@ const MAX_BUCKETS: usize = 64 * BUCKETS;
 /// What a change takes at most.
 const CHANGE: usize = 28;
 /// What the frame of an answer takes, evidence and statements not counted.
-const FRAME: usize = 112;
+const FRAME: usize = 120;
 /// The most marks of a page: each has a scope, terms and a note of up to 512 bytes.
 const PAGE_MARKS: usize = PAGE_BYTES / 640;
 
@@ -31,7 +31,7 @@ impl Gossip {
         }
         let answer = match request {
             Request::Ask(ask) => Answer::Tell(self.tell(now, from.origin, &ask, limit)),
-            Request::Changes { since } => self.changes(from.origin, since, limit),
+            Request::Changes { since, counters } => self.changes(from.origin, since, &counters, limit),
             Request::Everything {
                 counters,
                 digests,
@@ -55,6 +55,7 @@ impl Gossip {
             origin: self.me.origin,
             version: self.ring.version(),
             said: self.said,
+            yours: self.ring.count_of(&asker),
             knows_you: self.view.contains(&asker),
             coherent: now < until,
             joined: self.view.joined,
@@ -122,7 +123,8 @@ impl Gossip {
         Some(changes)
     }
 
-    fn changes(&self, asker: Origin, since: u64, limit: usize) -> Answer {
+    fn changes(&self, asker: Origin, since: u64, counters: &[Counted], limit: usize) -> Answer {
+        let known = Known::new(counters);
         let Some(all) = self.ring.since(since) else {
             return Answer::Changes {
                 reached: since,
@@ -133,13 +135,14 @@ impl Gossip {
         let (mut changes, mut statements, mut reached) = (Vec::new(), Vec::new(), self.ring.version());
         let mut room = limit.min(PAGE_BYTES).saturating_sub(FRAME);
         for (version, change) in all {
-            if is_of(&change, asker) {
-                continue;
-            }
-            let statement = match &change {
-                Change::Statement(name) => name.get().and_then(|name| self.ring.statement(&name)),
+            let name = match &change {
+                Change::Statement(name) => name.get(),
                 _ => None,
             };
+            if is_of(&change, asker) || name.is_some_and(|name| known.contains(&name)) {
+                continue;
+            }
+            let statement = name.and_then(|name| self.ring.statement(&name));
             let bytes = statement.map(|statement| statement.encode());
             let takes = CHANGE + bytes.as_ref().map_or(0, |bytes| bytes.len() + 3);
             if takes > room {

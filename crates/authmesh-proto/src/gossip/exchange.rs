@@ -114,7 +114,10 @@ impl Gossip {
             .iter()
             .enumerate()
             .filter(|(at, _)| tell.confirmed & 1 << at != 0);
-        let confirmed: Vec<_> = confirmed.map(|(_, name)| (from, *name)).collect();
+        let mut confirmed: Vec<_> = confirmed.map(|(_, name)| (from, *name)).collect();
+        if tell.state.yours >= self.said {
+            confirmed = self.awaited.keys().map(|name| (from, *name)).collect();
+        }
         // Its word counts if it holds this node for a member, and has nobody in its view whom this one does not ask.
         let counts = tell.state.knows_you && self.has_view_of(&from, tell.state.view);
         if !confirmed.is_empty() && counts {
@@ -151,8 +154,7 @@ impl Gossip {
         } else if since == 0 && !compared {
             self.compare(now.boot, pending, None, marks);
         } else {
-            pending.step = Step::Changes { since };
-            self.pull(pending, &Request::Changes { since });
+            self.pull_changes(pending, since);
         }
     }
 
@@ -240,8 +242,7 @@ impl Gossip {
                 }
                 let target = pending.claim.as_ref().map_or(0, |claim| claim.version);
                 if reached < target && reached > since {
-                    pending.step = Step::Changes { since: reached };
-                    self.pull(pending, &Request::Changes { since: reached });
+                    self.pull_changes(pending, reached);
                 } else if reached >= target {
                     self.go_on(now, pending, marks);
                 }
@@ -291,6 +292,12 @@ impl Gossip {
             }
             _ => self.actions.push_back(Action::Tell(Event::Malformed(from))),
         }
+    }
+
+    fn pull_changes(&mut self, mut pending: Pending, since: u64) {
+        pending.step = Step::Changes { since };
+        let counters = self.ring.counters();
+        self.pull(pending, &Request::Changes { since, counters });
     }
 
     fn pull_buckets(&mut self, mut pending: Pending, buckets: Vec<(u8, u8, Digest)>, after: Option<MarkKey>) {

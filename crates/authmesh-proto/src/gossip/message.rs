@@ -128,6 +128,8 @@ pub struct State {
     pub version: u64,
     /// How many statements it has said.
     pub said: u64,
+    /// How many statements of the asker it has applied: as many as that has said are all of them.
+    pub yours: u64,
     /// Whether the asker is in its view.
     pub knows_you: bool,
     /// Whether it is coherent.
@@ -168,10 +170,12 @@ pub struct Counted {
 pub enum Request {
     /// A small question.
     Ask(Ask),
-    /// All changes since a version. Answered by pages.
+    /// All changes since a version, but for statements that the asker counts already. Answered by pages.
     Changes {
         /// The version.
         since: u64,
+        /// What the asker has applied: of many that say the same, only the first has to send it.
+        counters: Vec<Counted>,
     },
     /// Compare everything.
     Everything {

@@ -104,11 +104,14 @@ impl Gossip {
             evidence: self.view.needs_evidence(now, &self.config),
             ..Ask::default()
         };
+        // A new statement goes alone: whoever is waited for is asked in the rounds, and many may be.
+        let limit = if fresh.is_empty() { MAX_CONFIRM } else { 0 };
         let waited = self
             .awaited
             .iter()
             .filter(|(_, confirmed)| !confirmed.contains(&origin))
-            .map(|(name, _)| *name);
+            .map(|(name, _)| *name)
+            .take(limit);
         let names: BTreeSet<StatementName> = fresh.iter().copied().chain(waited).collect();
         let mut room = SMALL_BYTES - FRAME;
         let mut confirm = Vec::new();

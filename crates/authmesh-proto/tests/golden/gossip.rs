@@ -14,6 +14,7 @@ fn state() -> State {
         origin: Origin(seq(0x01)),
         version: 300,
         said: 7,
+        yours: 9,
         knows_you: true,
         coherent: false,
         joined: true,
@@ -31,6 +32,7 @@ fn read_state(reader: &mut Reader<'_>) {
     assert_eq!(reader.array(), seq::<16>(0x01), "origin");
     assert_eq!(reader.varint(), 300, "version of its changes");
     assert_eq!(reader.varint(), 7, "statements said");
+    assert_eq!(reader.varint(), 9, "statements of the asker applied");
     assert_eq!(
         (reader.byte(), reader.byte(), reader.byte()),
         (1, 0, 1),
@@ -79,7 +81,7 @@ fn a_question() {
 }
 
 const TELL: &str = "
-    01000102030405060708090a0b0c0d0e0f10fb2c0107010001fd000000000001000001fbe803030011ff010102010201
+    01000102030405060708090a0b0c0d0e0f10fb2c010709010001fd000000000001000001fbe803030011ff010102010201
     0300707172737475767778797a7b7c7d7e7f03fa01051f023f505152535455565758595a5b5c5d5e5f0102090801
 ";
 
@@ -164,7 +166,7 @@ fn everything() {
 }
 
 const ALL_OF_IT: &str = "
-    01020102030405060708090a0b0c0d0e0f10fb2c0107010001fd000000000001000001fbe803030011ff010102010200
+    01020102030405060708090a0b0c0d0e0f10fb2c010709010001fd000000000001000001fbe803030011ff010102010200
     01010700010102013f
 ";
 
@@ -246,7 +248,11 @@ const VIEW: &str = "
 #[test]
 fn a_view() {
     assert_bytes(&Request::View.encode(), "0104");
-    assert_bytes(&Request::Changes { since: 251 }.encode(), "0101fbfb00");
+    let changes = Request::Changes {
+        since: 251,
+        counters: Vec::new(),
+    };
+    assert_bytes(&changes.encode(), "0101fbfb0000");
     let answer = Answer::View {
         members: vec![Peer {
             origin: Origin(seq(0x01)),

@@ -341,7 +341,12 @@ impl Channel {
         self.head()?;
         let is_void = over.is_some() && self.value(&name, now) == over;
         let live = self.live(&name, now).map(|stored| stored.content);
-        let absent = is_void || !matches!(live, Some(Content::Record { .. } | Content::Hold(_)));
+        let absent = match live {
+            // Nobody writes over a hold, not even over the bytes that were read.
+            Some(Content::Hold(_)) => false,
+            Some(Content::Record { .. }) => is_void,
+            _ => true,
+        };
         if absent {
             self.values.insert(name, (value, now.plus(ttl)));
         }

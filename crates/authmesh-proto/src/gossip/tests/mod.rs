@@ -491,3 +491,17 @@ fn a_confirmation_counts_when_the_members_of_whoever_gives_it_are_known() {
     net.secs(2);
     assert!(net.node(1).whole.contains(&name));
 }
+
+#[test]
+fn a_flood_is_confirmed_by_everybody_and_sent_to_each_but_once() {
+    let mut net = Net::of(8, &config());
+    net.secs(3);
+    let names: Vec<_> = (0..5000).map(|at| net.revoke(1, &std::format!("user {at}"))).collect();
+    net.bytes = 0;
+    net.secs(6);
+    assert!(names.iter().all(|name| net.node(1).whole.contains(name)));
+    assert!((1..=8).all(|number| net.coherent(number)));
+    // A mark takes about 90 bytes. Broadcasts bring each one once; questions name what is not there.
+    let all = 5000 * 90 * 7;
+    assert!(net.bytes < 6 * all, "{} of {all}", net.bytes);
+}

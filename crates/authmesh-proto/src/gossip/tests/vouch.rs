@@ -93,6 +93,7 @@ fn an_answer_to_a_question_from_before_a_lapsed_node_came_back_does_not_vouch_fo
                     origin: peer(2).origin,
                     version: 0,
                     said: 0,
+                    yours: 0,
                     knows_you: true,
                     coherent: false,
                     joined: false,
