@@ -185,6 +185,7 @@ impl Engine {
             }
             Kind::Leave => {
                 self.swim.left(origin, now);
+                // It is said twice, so that one may be lost; told as often as it is heard.
                 self.tell(Event::Left(origin));
                 true
             }

@@ -277,6 +277,7 @@ impl World {
             let input = match told {
                 Told::Up(member) => Input::Up(peer(&member)),
                 Told::Down(origin) => Input::Down(origin),
+                Told::Left(origin) => Input::Gone(origin),
                 Told::Item(item) => {
                     for statement in Item::decode(&item).unwrap().statements {
                         let item = number(&Statement::decode(&statement).unwrap());
