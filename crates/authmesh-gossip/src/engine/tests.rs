@@ -203,7 +203,7 @@ fn who_leaves_is_gone_at_once_and_does_not_come_back() {
             told.len() - 1,
             "{told:?}"
         );
-        assert!(told.iter().any(|told| left(told)), "{told:?}");
+        assert!(told.iter().any(left), "{told:?}");
         assert!(
             told[0].0.since(left_at) < Duration::from_millis(5),
             "{:?}",
