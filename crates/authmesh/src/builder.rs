@@ -20,10 +20,10 @@ use crate::l1::{Digester, Stores};
 use crate::logout::LogoutRules;
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
-use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, Sealing};
+use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, gossip_node};
 use crate::observer;
 use crate::policy::{Policy, Rules};
-use crate::ports::{Bus, Clock, Entropy, Gossip, GossipNode, KeySource, Log, Members, Store};
+use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store};
 use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
@@ -408,12 +408,7 @@ impl Builder {
 
 /// Opens gossip, and gives the node its room.
 async fn open_gossip(node: &Arc<Node>, port: Arc<dyn Gossip>, config: GossipConfig) -> Result<Road, BuildError> {
-    let me = GossipNode {
-        origin: node.origin,
-        name: node.name.clone(),
-        seal: Arc::new(Sealing(Arc::clone(&node.codec))),
-    };
-    let stream = port.open(me).await.map_err(|error| {
+    let stream = port.open(gossip_node(node)).await.map_err(|error| {
         BuildError::new(
             "gossip",
             format!("could not be opened: {error}. Is its address free, and one of this machine?"),

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::message::{Answer, Ask, Change, Counted, Name, PAGE_BYTES, Peer, Request, State, Tell, bucket};
+use super::message::{Answer, Ask, Change, Counted, MAX_CONFIRM, Name, PAGE_BYTES, Peer, Request, State, Tell, bucket};
 use super::{Action, Event, Gossip};
 use crate::ident::{ChannelId, Digest, Origin, StatementName};
 use crate::marks::{BUCKETS, Marks};
@@ -75,7 +75,7 @@ impl Gossip {
     fn tell(&mut self, now: Now, from: Origin, ask: &Ask, limit: usize) -> Tell {
         self.hear_all(now, Some(from), &ask.push);
         let mut confirmed = 0;
-        for (at, (channel, counter)) in ask.confirm.iter().enumerate().take(64) {
+        for (at, (channel, counter)) in ask.confirm.iter().enumerate().take(MAX_CONFIRM) {
             let name = ChannelId::new(*channel).map(|channel| StatementName {
                 origin: from,
                 channel,

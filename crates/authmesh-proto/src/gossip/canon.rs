@@ -137,7 +137,6 @@ impl View {
                 address,
                 name,
                 is_up,
-                registered,
                 moved,
                 moves,
                 knows_me,
@@ -152,7 +151,7 @@ impl View {
                 pulling,
                 next_try,
             } = member;
-            (origin, address, name, is_up, registered, moves, knows_me).hash(into);
+            (origin, address, name, is_up, moves, knows_me).hash(into);
             if config.gone_after != Duration::MAX {
                 let standstill = config.gone_after.max(config.redis_limit).saturating_add(lease);
                 age(now, Some(*moved), standstill).hash(into);

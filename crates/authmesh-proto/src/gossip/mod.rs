@@ -156,15 +156,9 @@ impl Gossip {
     /// The members of the view, this node not among them, each with whether SWIM finds it, and the instant of this node's
     /// evidence of it.
     pub fn members(&self) -> impl Iterator<Item = (Peer, bool, Option<Moment>)> + '_ {
-        let member = |(origin, member): (&Origin, &view::Member)| {
-            let peer = Peer {
-                origin: *origin,
-                address: member.address.clone(),
-                name: member.name.clone(),
-            };
-            (peer, member.is_up, member.evidence)
-        };
-        self.view.iter().map(member)
+        let member =
+            |(origin, member): (&Origin, &view::Member)| Some((self.view.peer(origin)?, member.is_up, member.evidence));
+        self.view.iter().filter_map(member)
     }
 
     /// The instant of the newest proof by Redis that is applied here, of this node or relayed.

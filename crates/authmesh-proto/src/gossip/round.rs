@@ -19,12 +19,7 @@ impl Gossip {
     /// everybody within log2 of their number; the others by chance, so that no pattern of cuts goes unnoticed.
     pub(super) fn round(&mut self, now: Moment) {
         self.rounds = self.rounds.wrapping_add(1);
-        let up: Vec<Origin> = self
-            .view
-            .iter()
-            .filter(|(_, member)| member.is_up)
-            .map(|(origin, _)| *origin)
-            .collect();
+        let up = self.view.up();
         let mut chosen = BTreeSet::new();
         if up.len() <= self.config.fanout {
             chosen.extend(&up);
@@ -159,12 +154,7 @@ impl Gossip {
         if !item.statements.is_empty() {
             self.actions.push_back(Action::Broadcast(item.encode()));
         }
-        let up: Vec<Origin> = self
-            .view
-            .iter()
-            .filter(|(_, member)| member.is_up)
-            .map(|(origin, _)| *origin)
-            .collect();
+        let up = self.view.up();
         if up.is_empty() {
             return;
         }

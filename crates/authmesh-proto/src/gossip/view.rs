@@ -29,8 +29,6 @@ pub(super) struct Member {
     pub(super) name: String,
     /// By SWIM.
     pub(super) is_up: bool,
-    /// Whether it was registered when the registrations were read last.
-    pub(super) registered: bool,
     /// When its registration was last seen to move, or for the first time.
     pub(super) moved: Moment,
     /// Whether it was seen to move.
@@ -63,7 +61,6 @@ impl Member {
             address,
             name,
             is_up: false,
-            registered: false,
             moved: now,
             moves: false,
             knows_me: false,
@@ -158,6 +155,12 @@ impl View {
         self.members.iter()
     }
 
+    /// Those that SWIM finds, in the order of their origins.
+    pub(super) fn up(&self) -> Vec<Origin> {
+        let up = self.members.iter().filter(|(_, member)| member.is_up);
+        up.map(|(origin, _)| *origin).collect()
+    }
+
     /// Members, this node not counted.
     pub(super) fn others(&self) -> usize {
         self.members.len()
@@ -234,18 +237,17 @@ impl View {
         former.map(|(origin, _)| *origin).collect()
     }
 
-    /// A member is gone for good. `true`: that is news.
-    pub(super) fn part(&mut self, origin: Origin) -> bool {
+    /// A member is gone for good.
+    pub(super) fn part(&mut self, origin: Origin) {
         if origin == self.me {
-            let news = !self.forgotten;
             self.forgotten = true;
-            return news;
+            return;
         }
         if self.members.remove(&origin).is_some() {
             self.moved.push(Moved::Left(origin));
         }
         if !self.gone.insert(origin) {
-            return false;
+            return;
         }
         self.gone_by_age.push_back(origin);
         if self.gone_by_age.len() > MAX_GONE
@@ -253,7 +255,6 @@ impl View {
         {
             self.gone.remove(&oldest);
         }
-        true
     }
 
     /// All registrations were read.
@@ -264,7 +265,6 @@ impl View {
         list: Vec<super::talk::Registered>,
         config: &GossipConfig,
     ) {
-        let mut named = BTreeSet::new();
         let listed_before = self.listed.filter(|at| self.is_after_announcement(*at));
         for registered in list {
             let origin = registered.peer.origin;
@@ -276,9 +276,7 @@ impl View {
             if !self.hear_of(now, &registered.peer, config.member_cap) {
                 continue;
             }
-            named.insert(origin);
             if let Some(member) = self.members.get_mut(&origin) {
-                member.registered = true;
                 member.moved = member
                     .moved
                     .max(before(asked, registered.still_for).unwrap_or_default());
@@ -290,9 +288,6 @@ impl View {
                 // Without gossip it renews by Redis alone, and need not know anybody.
                 member.knows_me |= registered.knows_me && is_since || registered.peer.address.is_empty();
             }
-        }
-        for (origin, member) in &mut self.members {
-            member.registered = named.contains(origin);
         }
         self.listed = self.listed.max(Some(asked));
         // Only a node that Redis proves current knows that the standstill is the member's, not its own.

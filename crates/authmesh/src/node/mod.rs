@@ -37,7 +37,7 @@ use crate::telemetry::Counters;
 pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
 pub use gossip::{GossipHealth, GossipStats};
-pub(crate) use gossip::{Road, Room, Sealing, port_peer, register_metrics as register_gossip};
+pub(crate) use gossip::{Road, Room, gossip_node, port_peer, register_metrics as register_gossip};
 pub(crate) use jobs::compare_table;
 pub use members::Member;
 pub(crate) use members::hex;

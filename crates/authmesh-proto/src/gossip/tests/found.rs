@@ -201,15 +201,7 @@ fn a_member_that_asks_without_its_name_keeps_it_and_so_its_place_for_a_new_start
             "node {number} knows its name"
         );
     }
-    net.nodes.remove(&3);
-    net.secs(4);
-    assert!(!net.coherent(1));
-    let again = Peer {
-        origin: Origin([33; 16]),
-        ..peer(3)
-    };
-    net.start_as(3, again, config());
-    net.secs(2);
+    super::dies_and_starts_again(&mut net);
     assert!(
         (1..=3).all(|number| net.coherent(number)),
         "it has the place of the former"

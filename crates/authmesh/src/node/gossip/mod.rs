@@ -24,8 +24,8 @@ use crate::ports::{DatagramSeal, Gossip, GossipPeer};
 
 pub(crate) use metrics::register as register_metrics;
 pub use report::{GossipHealth, GossipStats};
-pub(crate) use road::Road;
 pub(super) use road::{Answering, Fed};
+pub(crate) use road::{Road, gossip_node};
 
 /// How many inputs of others may wait for the driver.
 const TOLD: usize = 64;
@@ -79,7 +79,7 @@ impl Room {
 }
 
 /// Seals what leaves the node under its present key ring.
-pub(crate) struct Sealing(pub(crate) Arc<Codec>);
+pub(crate) struct Sealing(Arc<Codec>);
 
 impl fmt::Debug for Sealing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

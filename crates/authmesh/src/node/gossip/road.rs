@@ -332,14 +332,18 @@ impl Driver {
     }
 }
 
-/// Opens the adapter for this start of the node. `None`: it could not.
-async fn open(node: &Node) -> Option<GossipStream> {
-    let me = GossipNode {
+/// What the adapter is told of this node.
+pub(crate) fn gossip_node(node: &Node) -> GossipNode {
+    GossipNode {
         origin: node.origin,
         name: node.name.clone(),
         seal: Arc::new(Sealing(Arc::clone(&node.codec))),
-    };
-    match node.gossip()?.port.open(me).await {
+    }
+}
+
+/// Opens the adapter for this start of the node. `None`: it could not.
+async fn open(node: &Node) -> Option<GossipStream> {
+    match node.gossip()?.port.open(gossip_node(node)).await {
         Ok(stream) => Some(stream),
         Err(error) => {
             tracing::error!(%error, "gossip could not be opened; it is tried again");
