@@ -14,6 +14,7 @@
 //! | [`Members`] | one hash | the same |
 //! | [`Gossip`] | - (UDP and TCP: `authmesh-gossip`) | [`memory::Hub`](crate::memory::Hub) |
 //! | [`KeySource`] | - (HTTP: `authmesh-oidc`) | a closure or a fixed document: [`crate::memory::FixedKeys`] |
+//! | [`TokenSource`] | - (HTTP: `authmesh-oidc`) | - |
 //! | [`Clock`], [`Entropy`] | - | [`crate::clock`] |
 
 mod bus;
@@ -23,6 +24,7 @@ mod keys;
 mod log;
 mod members;
 mod store;
+mod tokens;
 
 pub use authmesh_proto::fill::{HoldOutcome, LeaseOutcome};
 pub use bus::{Bus, BusEvent, BusStream};
@@ -34,6 +36,7 @@ pub use keys::{Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError, Upstrea
 pub use log::{Commit, Committed, Effect, Log, LogSlice, MarkTable, StoredMark};
 pub use members::{MemberEntry, Members};
 pub use store::{Store, StoreRead};
+pub use tokens::{ActiveToken, TokenSource, TokenState};
 
 use std::future::Future;
 use std::pin::Pin;
