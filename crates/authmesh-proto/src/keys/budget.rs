@@ -62,5 +62,9 @@ impl Budget {
             self.left = self.left.saturating_add(earned).min(self.size);
             self.since = self.since.plus(self.period.saturating_mul(earned));
         }
+        if self.left == self.size {
+            // A full bucket earns nothing.
+            self.since = now;
+        }
     }
 }

@@ -110,6 +110,7 @@ pub struct KeyMachine {
     /// A trip that begins when the least time since the last fetch has passed.
     planned: Option<(Moment, Why)>,
     fetched: Option<Moment>,
+    trusted_until: Moment,
     refresh_at: Moment,
     confirm_at: Option<Moment>,
     generation: u64,
@@ -133,6 +134,7 @@ impl KeyMachine {
             under_way: None,
             planned: None,
             fetched: None,
+            trusted_until: Moment::ORIGIN,
             refresh_at: now,
             confirm_at: None,
             generation: 0,
@@ -155,12 +157,11 @@ impl KeyMachine {
 
     /// Until when the present set is trusted; [`Moment::ORIGIN`] without one.
     #[must_use]
-    pub fn trusted_until(&self) -> Moment {
-        self.fetched
-            .map_or(Moment::ORIGIN, |at| at.plus(self.policy.max_trust_age))
+    pub const fn trusted_until(&self) -> Moment {
+        self.trusted_until
     }
 
-    /// When the issuer was asked for the present set, or whether it still holds.
+    /// When the issuer was asked for the present set, or whether it still holds; no earlier than [`Moment::ORIGIN`].
     #[must_use]
     pub const fn fetched_at(&self) -> Option<Moment> {
         self.fetched
@@ -184,7 +185,7 @@ impl KeyMachine {
         self.under_way
     }
 
-    /// How many trips failed since the last good one.
+    /// How many trips failed since the last good one, or were refused because others' had failed.
     #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures
@@ -256,7 +257,9 @@ impl KeyMachine {
             return not_now(self.retry_at.since(now));
         }
         // Whoever has no set at all does not wait for the least time between two fetches: there was none.
-        self.planned = None;
+        if let Some((_, Why::UnknownKid)) = self.planned.take() {
+            self.budget.refund();
+        }
         Need::Fetch(self.begin(Why::Cold))
     }
 
@@ -313,7 +316,7 @@ impl KeyMachine {
                 generation,
             } => {
                 self.quiet_until = now.plus(self.policy.min_interval);
-                self.hold(now, asked, max_age, generation, jitter);
+                self.hold(now, now.since(asked), max_age, generation, jitter);
                 self.confirm_at = None;
             }
             End::Taken {
@@ -321,31 +324,45 @@ impl KeyMachine {
                 max_age,
                 generation,
             } => {
-                if matches!(trip, Some(trip) if matches!(trip.why, Why::UnknownKid | Why::Newer(_))) {
-                    // The issuer was not asked.
-                    self.budget.refund();
-                }
-                let asked = Moment::from_nanos(
-                    now.as_nanos()
-                        .saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
-                );
-                self.hold(now, asked, max_age, generation, jitter);
-                // Nine tenths, so that the answer is there within the whole.
+                self.refund(trip);
+                // Whoever had a trusted set knows that this one is newer. Whoever had none knows nothing.
+                let first = now >= self.trusted_until;
+                self.hold(now, age, max_age, generation, jitter);
                 let within = self.policy.confirm_within;
-                self.confirm_at = (age > within).then(|| now.plus(fraction(within / 10 * 9, jitter)));
+                if age <= within {
+                    self.confirm_at = None;
+                } else if first {
+                    // Nine tenths, so that the answer is there within the whole.
+                    self.confirm_at = Some(now.plus(fraction(within / 10 * 9, jitter)));
+                }
             }
             End::Failed { retry_after } => {
+                if let Some(Trip {
+                    why: Why::UnknownKid,
+                    attempts,
+                    ..
+                }) = trip
+                {
+                    // The budget counts attempts, and the first is paid for.
+                    for _ in 1..attempts {
+                        let _ = self.budget.draw(now, By::Anybody);
+                    }
+                }
                 let wait = self.policy.backoff(self.failures, jitter);
                 self.failures = self.failures.saturating_add(1);
                 let asked_for = retry_after.unwrap_or_default().min(self.policy.backoff_ceiling);
                 self.retry_at = now.plus(wait.max(asked_for));
             }
             End::Refused { retry_after, by_budget } => {
-                let until = now.plus(retry_after.min(self.policy.backoff_ceiling));
+                self.refund(trip);
+                // Never at once, whatever the others' clocks say.
+                let least = self.policy.backoff_floor / 8;
+                let until = now.plus(retry_after.max(least).min(self.policy.backoff_ceiling));
                 if by_budget {
                     self.cluster_budget_at = until;
-                    self.newer_at = until;
                 } else {
+                    // Others have failed for this node too: else each would begin its back-off anew.
+                    self.failures = self.failures.saturating_add(1);
                     self.retry_at = until;
                 }
             }
@@ -369,15 +386,25 @@ impl KeyMachine {
         }
     }
 
-    fn hold(&mut self, now: Moment, asked: Moment, max_age: Option<Duration>, generation: u64, jitter: u32) {
+    /// The issuer was not asked: whoever drew on the budget gets it back.
+    fn refund(&mut self, trip: Option<Trip>) {
+        if trip.is_some_and(|trip| matches!(trip.why, Why::UnknownKid | Why::Newer(_))) {
+            self.budget.refund();
+        }
+    }
+
+    /// Ages are subtracted from what is left, never from `now`: a node's clock may have begun after the fetch.
+    fn hold(&mut self, now: Moment, age: Duration, max_age: Option<Duration>, generation: u64, jitter: u32) {
         self.failures = 0;
         self.retry_at = now;
-        self.fetched = Some(asked);
+        self.fetched = Some(Moment::from_nanos(now.as_nanos().saturating_sub(nanos(age))));
+        self.trusted_until = now.plus(self.policy.max_trust_age.saturating_sub(age));
         self.generation = generation;
         self.stated = self.stated.max(generation);
         let lifetime = self.policy.lifetime(max_age);
         let ahead = lifetime / 100 * u32::from(self.policy.refresh_ahead_percent.min(100));
-        self.refresh_at = asked.plus(lifetime.saturating_sub(fraction(ahead, jitter)));
+        let after = lifetime.saturating_sub(fraction(ahead, jitter));
+        self.refresh_at = now.plus(after.saturating_sub(age));
     }
 
     fn begin_or_plan(&mut self, now: Moment, why: Why) -> Need {
@@ -398,6 +425,10 @@ impl KeyMachine {
         self.under_way = Some(trip);
         trip
     }
+}
+
+fn nanos(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const fn wait(trip: u64, proves: bool) -> Need {

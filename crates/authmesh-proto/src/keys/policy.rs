@@ -17,13 +17,14 @@ pub struct KeyPolicy {
     pub refresh_ahead_percent: u8,
     /// How long a set is trusted after its fetch, however long the issuer is away and whoever restarts. Default: 24 h.
     pub max_trust_age: Duration,
-    /// A set that another node fetched, and not lately, is confirmed by one fetch per cluster within this time. Default: 1 min.
+    /// A set that another node fetched, and not lately, is confirmed by one fetch per cluster within this time, if this node
+    /// had no trusted one before. Default: 1 min.
     pub confirm_within: Duration,
     /// The least time between the end of one fetch and the begin of the next in the cluster, whatever causes it: unknown kids
     /// and explicit refreshes wait for it. Default: 1 s.
     pub min_interval: Duration,
-    /// How many fetches unknown kids may cause at once, on one node, and in the cluster per
-    /// [`unknown_kid_period`](Self::unknown_kid_period) times this number. Default: 10.
+    /// How many fetches unknown kids may cause at once on one node; the cluster has a budget of its own beside it. Attempts
+    /// count, also those that fail. Default: 10.
     pub unknown_kid_burst: u32,
     /// How long until one more such fetch is allowed. Default: 10 s.
     pub unknown_kid_period: Duration,

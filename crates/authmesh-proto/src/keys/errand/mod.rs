@@ -7,7 +7,8 @@
 //!   -> somebody has lately fetched: take what came of it, or wait the least time between two fetches -> look
 //!   -> nobody: take the lease -> (unknown kid: draw on the cluster's budget) -> fetch, renewing
 //!        -> keys are missing that were there: fetch once more, past all caches
-//!        -> keep it here -> the lease still is ours: state the generation, store the set, leave a ticket
+//!        -> the lease still is ours: take it in here, state the generation, store the set, leave a ticket
+//!        -> it is not: look; somebody else fetches: wait; else take in what is better, and leave no ticket
 //! no L2 -> ask the owner among the live members, then the next one -> fetch by oneself
 //! ```
 //!
@@ -16,195 +17,19 @@
 //! to the least time between two fetches and to the back-off.
 //!
 //! Whether a fetch began after a caller came is decided without any clock: it runs under a lease that was not there at the
-//! first look.
+//! first look. A ticket of such a lease proves that what the set lacks does not exist; so a fetch under a lease passes all
+//! caches, and there is a good ticket only where the set of its fetch was stored before.
+
+mod talk;
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::time::Duration;
+
+pub use talk::{Action, ErrandConfig, FetchEnd, Held, Input, LeaseEnd, Source, Told};
 
 use super::machine::{End, Trip, Why};
 use crate::ident::Nonce;
 use crate::time::Moment;
-
-/// Times of an [`Errand`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrandConfig {
-    /// How long a lease lives; renewed three times in that time while fetching. Default: 1 s.
-    pub lease: Duration,
-    /// How long all attempts to ask the issuer may take; see [`KeyPolicy::deadline`](super::KeyPolicy::deadline).
-    pub deadline: Duration,
-    /// The least time between two fetches; see [`KeyPolicy::min_interval`](super::KeyPolicy::min_interval).
-    pub min_interval: Duration,
-    /// How many holders of the lease are waited for before the issuer is asked without a lease. Default: 3.
-    pub patience: usize,
-}
-
-impl ErrandConfig {
-    /// The configuration under a policy.
-    #[must_use]
-    pub const fn of(policy: &super::KeyPolicy) -> Self {
-        Self {
-            lease: Duration::from_secs(1),
-            deadline: policy.deadline,
-            min_interval: policy.min_interval,
-            patience: 3,
-        }
-    }
-}
-
-/// A set that another node fetched, as far as it matters here. Only one that may be trusted at all is told: it opened, it is
-/// not older than the trust age, and not of a generation before the one that the cluster stated, nor before the own one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
-    /// Its generation.
-    pub generation: u64,
-    /// How long ago the issuer was asked for it.
-    pub age: Duration,
-    /// How long the issuer lets it be used, if it says so.
-    pub max_age: Option<Duration>,
-    /// Whether the issuer was asked for it later than for the own one. True without an own one.
-    pub newer: bool,
-    /// Whether it holds what the caller lacks. False where nothing certain is lacking.
-    pub holds: bool,
-    /// Whether the issuer was asked after this errand began. Only a member that was asked can say so.
-    pub proof: bool,
-}
-
-/// What stands under the ticket's name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
-    /// L2 cannot be asked, or there is none.
-    Unknown,
-    /// Nothing that counts; these bytes, if there are any.
-    Nothing(Option<Vec<u8>>),
-    /// Somebody fetches, under this lease.
-    By(Nonce),
-    /// Somebody has fetched, under this lease; it failed, and asking makes sense again after so long.
-    Ticket(Nonce, Option<Duration>),
-}
-
-/// How asking for the lease ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseEnd {
-    /// The lease is ours.
-    Taken,
-    /// Another node holds it.
-    Held(Nonce),
-    /// There is a ticket: read again.
-    Present,
-    /// L2 cannot be asked, or has no room for it.
-    Unknown,
-}
-
-/// How an attempt to ask the issuer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FetchEnd {
-    /// A usable set, or the word that the own one still holds.
-    Brought {
-        /// When it was asked.
-        asked: Moment,
-        /// How long it lets the set be used, if it says so.
-        max_age: Option<Duration>,
-        /// Whether it differs from the own one.
-        changed: bool,
-        /// Whether keys of the own one are missing in it, or are other keys now.
-        removed: bool,
-    },
-    /// No usable answer.
-    Failed {
-        /// How long it asked to be left alone, if it did.
-        retry_after: Option<Duration>,
-        /// Whether asking again at once may help: the connection, or a 5xx; not what the issuer means to say.
-        transient: bool,
-        /// The wait before the next attempt.
-        pause: Duration,
-    },
-}
-
-/// What came in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// The answer to [`Action::Look`].
-    Looked {
-        /// The set in L2.
-        set: Option<Told>,
-        /// The ticket.
-        ticket: Held,
-    },
-    /// The answer to [`Action::Lease`].
-    Leased(LeaseEnd),
-    /// The answer to [`Action::Draw`]: how long until the budget has something, if it is spent.
-    Drawn(Option<Duration>),
-    /// The lease that [`Action::Wait`] named is gone, or L2 cannot be asked.
-    Gone,
-    /// The answer to [`Action::Ask`]: a set; or the word not to ask now; or nothing usable.
-    Answered(Result<Told, Option<Duration>>),
-    /// The answer to [`Action::Fetch`].
-    Fetched(FetchEnd),
-    /// The answer to [`Action::Hold`]: whether the lease is ours still. Where L2 cannot be asked it is not.
-    Holds(bool),
-    /// [`Action::Publish`] is done.
-    Published,
-}
-
-/// Where the set comes from that is to be taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The last look into L2.
-    L2,
-    /// The last answer of a member.
-    Member,
-    /// The last fetch.
-    Issuer,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Read the set and the ticket; answer with [`Input::Looked`].
-    Look,
-    /// Take the lease; over exactly these bytes, if there are any. Answer with [`Input::Leased`].
-    Lease(Option<Vec<u8>>),
-    /// Draw on the cluster's budget for unknown kids; answer with [`Input::Drawn`]. Where L2 cannot be asked, the own budget is
-    /// all there is.
-    Draw,
-    /// Wait until this lease is gone; answer with [`Input::Gone`]. Given up when something else follows.
-    Wait(Nonce),
-    /// Ask the n-th owner; answer with [`Input::Answered`].
-    Ask(usize),
-    /// Ask the issuer, once; answer with [`Input::Fetched`]. Every attempt carries the entity tag of the own set.
-    Fetch {
-        /// Past intermediate caches.
-        no_cache: bool,
-    },
-    /// Prolong the lease.
-    Renew,
-    /// Prolong the lease, and answer with [`Input::Holds`].
-    Hold,
-    /// Make this set the own one.
-    Take(Source),
-    /// The trip has ended so: tell the machine and wake the callers. What follows delays nobody.
-    End {
-        /// How.
-        end: End,
-        /// Whether the issuer was asked after the errand began: a kid that is in no set then does not exist.
-        proof: bool,
-    },
-    /// State the set's generation if it is a new one, then store the set for the others; answer with [`Input::Published`].
-    /// Without L2 there is only the statement.
-    Publish {
-        /// Whether it is a new one.
-        changed: bool,
-    },
-    /// Leave a ticket in place of the lease: a good one for [`KeyPolicy::min_interval`](super::KeyPolicy::min_interval), one of
-    /// a failure until the machine lets the next trip begin.
-    Settle {
-        /// Whether the issuer gave no usable answer.
-        failed: bool,
-    },
-    /// Give the lease back.
-    Release,
-}
 
 /// One trip, carried out.
 #[derive(Debug)]
@@ -223,9 +48,21 @@ pub struct Errand {
     leased: bool,
     attempts: u32,
     second: bool,
+    past_caches: bool,
+    /// What was fetched, while it is not known whether the lease still is ours.
+    kept: Option<Kept>,
+    /// An owner that may not ask now, and how long.
+    refused: Option<Duration>,
     give_up: Moment,
     renew_at: Moment,
     actions: VecDeque<Action>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    asked: Moment,
+    max_age: Option<Duration>,
+    changed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,7 +75,7 @@ enum State {
     Asking(usize),
     Fetching,
     Retrying { at: Moment },
-    Checking { changed: bool },
+    Checking,
     Publishing,
     Over,
 }
@@ -262,6 +99,9 @@ impl Errand {
             leased: false,
             attempts: 0,
             second: false,
+            past_caches: false,
+            kept: None,
+            refused: None,
             give_up: Moment::NEVER,
             renew_at: Moment::NEVER,
             actions: VecDeque::new(),
@@ -298,6 +138,7 @@ impl Errand {
         let own = match self.state {
             State::Waiting { until } | State::Pausing { until } => until,
             State::Retrying { at } => at,
+            State::Fetching => self.give_up,
             _ => Moment::NEVER,
         };
         match self.leased && self.state != State::Over {
@@ -316,6 +157,7 @@ impl Errand {
         match self.state {
             State::Waiting { until } | State::Pausing { until } if now >= until => self.look(),
             State::Retrying { at } if now >= at => self.attempt(),
+            State::Fetching if now >= self.give_up => self.fail(None),
             _ => {}
         }
         if self.leased && self.state != State::Over && now >= self.renew_at {
@@ -344,10 +186,20 @@ impl Errand {
             (State::Waiting { .. }, Input::Gone) => self.look(),
             (State::Asking(owner), Input::Answered(answer)) => self.on_answer(now, owner, answer),
             (State::Fetching, Input::Fetched(end)) => self.on_fetch(now, end),
-            (State::Checking { changed }, Input::Holds(ours)) => self.publish(changed, ours),
-            (State::Publishing, Input::Published) => {
+            (State::Checking, Input::Holds(true)) => self.keep(),
+            (State::Checking, Input::Holds(false)) => {
+                // Another node may have taken over. Whoever wakes late changes nothing that came since.
+                self.leased = false;
+                self.look();
+            }
+            (State::Publishing, Input::Published(stored)) => {
                 self.state = State::Over;
-                self.settle(false);
+                if stored {
+                    self.settle(false);
+                } else if self.leased {
+                    // A ticket would say of whatever stands there that it was fetched under this lease.
+                    self.actions.push_back(Action::Release);
+                }
             }
             _ => {}
         }
@@ -370,12 +222,13 @@ impl Errand {
             return self.take(Source::L2, &set, proof);
         }
         match ticket {
+            Held::By(nonce) => self.wait_for(now, nonce),
+            _ if self.kept.is_some() => self.keep(),
             Held::Unknown => self.ask(now, 0),
             Held::Nothing(over) => {
                 self.state = State::Leasing;
                 self.actions.push_back(Action::Lease(over));
             }
-            Held::By(nonce) => self.wait_for(now, nonce),
             Held::Ticket(_, Some(retry_after)) => {
                 let by_budget = false;
                 self.end(End::Refused { retry_after, by_budget }, false);
@@ -410,8 +263,9 @@ impl Errand {
         match answer {
             Ok(set) if self.is_enough(&set, set.proof) => self.take(Source::Member, &set, set.proof),
             Err(Some(retry_after)) => {
-                let by_budget = self.trip.why == Why::UnknownKid;
-                self.end(End::Refused { retry_after, by_budget }, false);
+                // It may be alone in not reaching the issuer.
+                self.refused = Some(self.refused.map_or(retry_after, |other| other.min(retry_after)));
+                self.ask(now, owner + 1);
             }
             Ok(_) | Err(None) => self.ask(now, owner + 1),
         }
@@ -430,19 +284,16 @@ impl Errand {
                 changed,
                 ..
             } => {
-                self.actions.push_back(Action::Take(Source::Issuer));
-                // The generation is what taking it made it: the driver fills it in.
-                let end = End::Fetched {
+                self.kept = Some(Kept {
                     asked,
                     max_age,
-                    generation: 0,
-                };
-                self.actions.push_back(Action::End { end, proof: true });
+                    changed,
+                });
                 if self.leased {
-                    self.state = State::Checking { changed };
+                    self.state = State::Checking;
                     self.actions.push_back(Action::Hold);
                 } else {
-                    self.publish(changed, true);
+                    self.keep();
                 }
             }
             FetchEnd::Failed {
@@ -450,10 +301,7 @@ impl Errand {
             } if self.attempts < self.trip.attempts && now.plus(pause) < self.give_up => {
                 self.state = State::Retrying { at: now.plus(pause) };
             }
-            FetchEnd::Failed { retry_after, .. } => {
-                self.end(End::Failed { retry_after }, false);
-                self.settle(true);
-            }
+            FetchEnd::Failed { retry_after, .. } => self.fail(retry_after),
         }
     }
 
@@ -492,7 +340,10 @@ impl Errand {
     /// holder renews it and gets nowhere.
     fn wait_for(&mut self, now: Moment, nonce: Nonce) {
         if self.stuck == Some(nonce) || self.waits >= self.config.patience {
-            return self.fetch(now);
+            return match self.kept {
+                Some(_) => self.keep(),
+                None => self.fetch(now),
+            };
         }
         self.stuck = Some(nonce);
         self.waits += 1;
@@ -514,7 +365,11 @@ impl Errand {
         if owner < self.owners {
             self.state = State::Asking(owner);
             self.actions.push_back(Action::Ask(owner));
+        } else if let Some(retry_after) = self.refused.filter(|_| self.owners >= self.config.owners) {
+            let by_budget = self.trip.why == Why::UnknownKid;
+            self.end(End::Refused { retry_after, by_budget }, false);
         } else {
+            // Nobody to ask; or this node is an owner itself.
             self.fetch(now);
         }
     }
@@ -527,19 +382,36 @@ impl Errand {
     fn attempt(&mut self) {
         self.attempts += 1;
         self.state = State::Fetching;
-        self.actions.push_back(Action::Fetch {
-            no_cache: self.second || self.trip.why.no_cache(),
-        });
+        self.past_caches = self.second || self.leased || self.trip.why.no_cache();
+        let no_cache = self.past_caches;
+        self.actions.push_back(Action::Fetch { no_cache });
     }
 
-    /// `ours`: a lease that ran out means that another node has taken over, and whoever wakes late changes nothing.
-    fn publish(&mut self, changed: bool, ours: bool) {
-        if ours {
-            self.state = State::Publishing;
-            self.actions.push_back(Action::Publish { changed });
-        } else {
-            self.state = State::Over;
-        }
+    /// What was fetched becomes the own set, and then the others'.
+    fn keep(&mut self) {
+        let Some(Kept {
+            asked,
+            max_age,
+            changed,
+        }) = self.kept.take()
+        else {
+            return;
+        };
+        self.actions.push_back(Action::Take(Source::Issuer));
+        // The generation is what taking it made it: the driver fills it in.
+        let end = End::Fetched {
+            asked,
+            max_age,
+            generation: 0,
+        };
+        self.end(end, self.past_caches);
+        self.state = State::Publishing;
+        self.actions.push_back(Action::Publish { changed });
+    }
+
+    fn fail(&mut self, retry_after: Option<Duration>) {
+        self.end(End::Failed { retry_after }, false);
+        self.settle(true);
     }
 
     fn settle(&mut self, failed: bool) {
