@@ -175,9 +175,7 @@ impl Flight {
             }
             Action::Publish { changed } => {
                 let stand = std::mem::take(&mut self.stand);
-                Box::pin(async move {
-                    Done::Published(issuer.publish(&node, changed, stand).await)
-                })
+                Box::pin(async move { Done::Published(issuer.publish(&node, changed, stand).await) })
             }
             Action::Settle { failed } => {
                 let place = self.place?;
