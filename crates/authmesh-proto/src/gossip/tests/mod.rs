@@ -132,28 +132,6 @@ fn blindness_ends_when_the_missing_member_is_forgotten() {
     assert!(net.coherent(1) && net.coherent(2));
 }
 
-/// The one member that hears of an order is the one that it concerns; whoever took it is gone before the others hear.
-#[test]
-fn whoever_finds_itself_forgotten_says_so() {
-    let mut net = Net::of(3, &config());
-    net.secs(3);
-    net.partition(&[2], &[1, 3]);
-    net.input(1, Input::Gone(peer(3).origin));
-    net.secs(1);
-    assert!(net.node(3).gossip.forgotten());
-    net.nodes.remove(&1);
-    net.input(2, Input::Gone(peer(1).origin));
-    net.heal();
-    net.secs(1);
-    assert!(
-        net.node(2).events.contains(&Event::Left(peer(3).origin)),
-        "an operator was told that 3 is forgotten"
-    );
-    net.nodes.remove(&3);
-    net.secs(5);
-    assert!(net.coherent(2), "it does not wait for who is gone");
-}
-
 /// Node 3 dies, which the others cannot go on without, and comes back at its name and address.
 fn dies_and_starts_again(net: &mut Net) {
     net.nodes.remove(&3);
