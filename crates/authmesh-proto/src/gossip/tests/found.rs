@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use super::net::{Net, config, peer};
 use super::{GossipConfig, Input, Moment, Peer, beside_a_log};
-use crate::gossip::{Event, Registered};
 use crate::gossip::message::Request;
+use crate::gossip::{Event, Registered};
 use crate::ident::Origin;
 
 fn registered(peer: Peer, still_for: Duration, moves: bool) -> Registered {
