@@ -109,7 +109,11 @@ async fn faults_are_the_ones_that_were_asked_for() {
     assert!(begin.elapsed() >= Duration::from_millis(300));
 
     let impatient = async || try_send(http().get(idp.jwks_url()).timeout(Duration::from_millis(500))).await;
-    for manner in [Manner::Silent, Manner::Dripping(Duration::from_millis(100)), Manner::Held] {
+    for manner in [
+        Manner::Silent,
+        Manner::Dripping(Duration::from_millis(100)),
+        Manner::Held,
+    ] {
         idp.behave(manner);
         assert!(impatient().await.unwrap_err().is_timeout(), "{manner:?}");
     }

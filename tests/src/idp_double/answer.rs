@@ -107,7 +107,11 @@ fn document(shared: &Shared, asked: &Asked, content_type: &str) -> Reply {
             Edge::Stale => true,
             Edge::Flapping => state.key_sets % 2 == 0,
         };
-    let body = if stale { state.at_edge.clone() } else { state.keys.document() };
+    let body = if stale {
+        state.at_edge.clone()
+    } else {
+        state.keys.document()
+    };
     let tag: String = digest(&SHA256, body.as_bytes()).as_ref()[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))

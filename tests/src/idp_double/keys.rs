@@ -81,7 +81,9 @@ impl Keys {
 
 impl Key {
     fn sign(&self, kid: &str, issuer: &str, more: Value) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right");
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("the clock is right");
         let now = now.as_secs();
         let mut claims = json!({"iss": issuer, "aud": AUDIENCE, "sub": "alice", "iat": now, "exp": now + 600});
         for (name, value) in more.as_object().expect("claims are an object") {

@@ -114,7 +114,9 @@ impl IdpDouble {
         });
         let thread = std::thread::Builder::new().name("idp-double".into());
         let (address, for_thread) = (port.address(), Arc::clone(&shared));
-        let thread = thread.spawn(move || serve::run(address, &for_thread)).expect("a thread");
+        let thread = thread
+            .spawn(move || serve::run(address, &for_thread))
+            .expect("a thread");
         let double = Self {
             shared,
             port,
