@@ -70,6 +70,15 @@ impl Keys {
         self.newest().sign(&self.newest().kid, issuer, more)
     }
 
+    pub(super) fn token_of_kid(&self, issuer: &str, kid: &str, more: Value) -> String {
+        let key = self
+            .pairs
+            .iter()
+            .find(|key| key.kid == kid)
+            .expect("a key of that name");
+        key.sign(kid, issuer, more)
+    }
+
     pub(super) fn token_of(&self, issuer: &str, kid: &str) -> String {
         self.newest().sign(kid, issuer, json!({}))
     }

@@ -209,6 +209,16 @@ impl IdpDouble {
         self.shared.state().keys.token(&self.shared.base, more)
     }
 
+    /// A good token of a subject, signed by the key of that name.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such key.
+    pub fn token_of_kid(&self, subject: &str, kid: &str) -> String {
+        let claims = json!({ "sub": subject });
+        self.shared.state().keys.token_of_kid(&self.shared.base, kid, claims)
+    }
+
     /// A token of a key that is published nowhere: garbage that costs a look at the key set.
     pub fn token_of_unknown_kid(&self, kid: &str) -> String {
         self.shared.state().keys.token_of(&self.shared.base, kid)
