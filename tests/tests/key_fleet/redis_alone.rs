@@ -155,13 +155,13 @@ async fn a_fleet_that_is_started_again_without_its_provider_takes_the_set_from_r
     world.nodes.coherent(Roads::Redis).await;
     // Nobody has a verdict: each of them needs the keys.
     world.everybody_calls(&everyone(), 4).await.all(200);
-    let stats = world
+    let health = world
         .nodes
         .fleet
         .node(7)
-        .try_admin("/v1/stats", crate::world::DEADLINE)
+        .try_admin("/v1/health", crate::world::DEADLINE)
         .await;
-    let age = stats.unwrap().json()["issuers"][0]["age_seconds"].as_u64().unwrap();
+    let age = health.unwrap().json()["issuers"][0]["age_seconds"].as_u64().unwrap();
     // A whole second may have gone by between the fetch and our clock.
     assert!(
         age >= fetched.elapsed().as_secs().saturating_sub(1),
