@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh::jose::{Algorithm, AlgorithmSet};
 use authmesh::memory::Cluster;
-use authmesh::{AuthMesh, Outcome, Policy, Rules, VerifyError};
+use authmesh::{AuthMesh, KeyPolicy, Outcome, Policy, Rules, VerifyError};
 use serde_json::{Value, json};
 
 use crate::support::{TestIssuer, builder, cluster_with, eventually, manual_clock, node, ring};
@@ -172,4 +173,50 @@ async fn memory_is_bounded_by_its_setting_and_not_by_callers() {
         mesh.stats().verdict_bytes <= ROOM
     })
     .await;
+}
+
+/// CVE-2026-22817: a key that names no `alg` was used with whatever the token's header said.
+#[tokio::test]
+async fn a_key_without_an_alg_leaves_the_choice_to_the_policy_and_not_to_the_header() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    assert!(!String::from_utf8(issuer.document()).unwrap().contains("alg"));
+    let mesh = node("a", &cluster, &issuer).await;
+    let token = issuer.token(json!({}));
+    mesh.verifier().verify(&token).await.unwrap();
+
+    let mut rules = issuer.rules();
+    rules.algorithms = AlgorithmSet::of(&[Algorithm::ES256, Algorithm::RS256]);
+    let other = mesh.verifier_for(policy(&issuer, rules)).unwrap();
+    let refused = other.verify(&token).await.unwrap_err();
+    assert!(matches!(refused, VerifyError::Unsupported(_)), "{refused:?}");
+    for alg in [
+        "none", "HS256", "HS512", "ES256", "RS256", "PS256", "ed25519", "EDDSA", "",
+    ] {
+        let claimed = issuer.mint(json!({ "alg": alg }), issuer.claims(json!({})));
+        assert!(mesh.verifier().verify(&claimed).await.is_err(), "{alg}");
+    }
+}
+
+/// Envoy goes on with its keys for ever while the provider is away; others do not outlast a minute of it.
+#[tokio::test]
+async fn an_outage_is_outlasted_to_the_trust_age_and_no_further() {
+    let clock = manual_clock();
+    let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
+    let mesh = node("a", &cluster, &issuer).await;
+    mesh.verifier().verify(issuer.token(json!({}))).await.unwrap();
+    issuer.source().take_down();
+
+    let age = KeyPolicy::default().max_trust_age;
+    clock.advance(age - Duration::from_secs(60));
+    eventually("coherent again", || async { mesh.health().coherent }).await;
+    let late = issuer.token(json!({"sub": "late"}));
+    mesh.verifier().verify(&late).await.unwrap();
+    hit(&mesh, &late).await;
+
+    clock.advance(Duration::from_secs(61));
+    eventually("coherent again", || async { mesh.health().coherent }).await;
+    for token in [late, issuer.token(json!({"sub": "too-late"}))] {
+        let answer = mesh.verifier().verify(&token).await;
+        assert!(matches!(answer, Err(VerifyError::CouldNotAsk { .. })), "{answer:?}");
+    }
 }
