@@ -86,7 +86,11 @@ impl JwtAuthorizerNode {
 
 impl Node for JwtAuthorizerNode {
     async fn verify(&self, token: &str) -> Result<(), String> {
-        self.0.check_auth(token).await.map(drop).map_err(|error| error.to_string())
+        self.0
+            .check_auth(token)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 }
 
