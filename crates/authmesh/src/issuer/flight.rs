@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use authmesh_proto::ident::Nonce;
 use authmesh_proto::keys::{self, Action, End, Errand, ErrandConfig, FetchEnd, Input, LeaseEnd, Source, Told, Trip};
-use authmesh_proto::time::{Moment, Unix};
+use authmesh_proto::time::Moment;
 use tokio::time::Instant;
 
 use super::level2::{Found, Place, Stand};
@@ -44,7 +44,7 @@ enum Done {
     Answered(Box<Result<(Told, Parsed), Option<Duration>>>),
     Fetched(Box<Result<Brought, UpstreamError>>),
     Holds(bool),
-    Published,
+    Published(bool),
     Nothing,
 }
 
@@ -53,6 +53,8 @@ struct Brought {
     parsed: Parsed,
     asked: Moment,
     max_age: Option<Duration>,
+    /// The generation that the cluster had stated before.
+    stated: u64,
 }
 
 impl Flight {
@@ -174,8 +176,7 @@ impl Flight {
             Action::Publish { changed } => {
                 let stand = std::mem::take(&mut self.stand);
                 Box::pin(async move {
-                    issuer.publish(&node, changed, stand).await;
-                    Done::Published
+                    Done::Published(issuer.publish(&node, changed, stand).await)
                 })
             }
             Action::Settle { failed } => {
@@ -218,13 +219,13 @@ impl Flight {
             }
             Done::Drawn(spent) => Input::Drawn(spent),
             Done::Gone => Input::Gone,
-            Done::Answered(answer) => Input::Answered(answer.map(|(told, parsed)| {
+            Done::Answered(answer) => Input::Answered((*answer).map(|(told, parsed)| {
                 self.from_member = Some(parsed);
                 told
             })),
             Done::Fetched(fetched) => Input::Fetched(self.fetched(*fetched)),
             Done::Holds(ours) => Input::Holds(ours),
-            Done::Published => Input::Published,
+            Done::Published(stored) => Input::Published(stored),
             Done::Nothing => return None,
         })
     }
@@ -252,16 +253,15 @@ impl Flight {
         let held = self.issuer.held();
         let set = &brought.parsed.set;
         let changed = held.as_ref().is_none_or(|keys| *keys.set != **set);
-        let removed = held
-            .as_ref()
-            .is_some_and(|keys| keys.set.added_to(set).next().is_some());
-        let end = FetchEnd::Brought {
+        let taken_away = held.is_some_and(|keys| keys.set.added_to(set).next().is_some());
+        // What was asked for before a newer generation was stated may be from before it.
+        let overtaken = self.issuer.stated(node) > brought.stated;
+        FetchEnd::Brought {
             asked: brought.asked,
             max_age: brought.max_age,
             changed: self.numbers(&brought, changed),
-            removed,
-        };
-        end
+            removed: taken_away || overtaken,
+        }
     }
 
     /// Gives a fetched set its generation. Returns whether that is a new one, which the cluster has to hear of.
@@ -350,6 +350,7 @@ impl Issuer {
     /// Asks the issuer, once.
     async fn fetch(&self, node: &Node, no_cache: bool) -> Result<Brought, UpstreamError> {
         let held = self.held();
+        let stated = self.stated(node);
         let asked = node.now();
         let request = KeyFetch {
             no_cache,
@@ -368,7 +369,7 @@ impl Issuer {
         let max_age = fetched.max_age;
         let shared = |document: Vec<u8>, etag: Option<String>| keys::KeySet {
             generation: 0,
-            asked: asked.wall as Unix,
+            asked: asked.wall,
             max_age: max_age.map(|age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX)),
             etag: etag.filter(|etag| etag.len() <= 256),
             by: node.origin,
@@ -393,6 +394,7 @@ impl Issuer {
             parsed,
             asked: asked.boot,
             max_age,
+            stated,
         })
     }
 }

@@ -22,6 +22,7 @@ const L2_TIMEOUT: Duration = Duration::from_millis(250);
 const SETS: &str = "authmesh/keys";
 const TICKETS: &str = "authmesh/keys/ticket";
 const BUDGETS: &str = "authmesh/keys/budget";
+const DRIPS: &str = "authmesh/keys/drip";
 
 /// A place in L2: incarnation and L2 generation of its channel's log.
 pub(super) type Place = (Incarnation, u64);
@@ -33,6 +34,7 @@ pub(super) struct Names {
     set: EntryName,
     pub(super) ticket: EntryName,
     budget: EntryName,
+    drip: EntryName,
 }
 
 impl Names {
@@ -43,6 +45,7 @@ impl Names {
             set: entry(SETS),
             ticket: entry(TICKETS),
             budget: entry(BUDGETS),
+            drip: entry(DRIPS),
         }
     }
 }
@@ -81,17 +84,18 @@ fn place(head: &Head) -> Place {
 }
 
 impl Issuer {
-    /// Reads the set and the ticket, at once. `holds` says whether a set has what the callers lack.
+    /// Reads the ticket, then the set: the other way round a ticket could stand beside the set from before its fetch. `holds` says whether a set has what the callers lack.
     pub(super) async fn look(
         &self,
         node: &Node,
         holds: &(dyn Fn(&crate::jose::KeySet) -> bool + Send + Sync),
     ) -> Found {
         let store = &node.ports.store;
-        let (set, ticket) = tokio::join!(
-            bounded(node, store.read(self.names.set)),
-            bounded(node, store.read(self.names.ticket)),
-        );
+        let ticket = bounded(node, store.read(self.names.ticket)).await;
+        let set = match ticket {
+            Some(_) => bounded(node, store.read(self.names.set)).await,
+            None => None,
+        };
         let ticket = ticket.map_or(Held::Unknown, |read| self.read_ticket(node, read));
         let Some(read) = set else {
             return Found {
@@ -230,14 +234,18 @@ impl Issuer {
         bounded(node, node.ports.store.release(self.names.ticket, nonce)).await;
     }
 
-    /// Draws on the cluster's budget for unknown kids; how long until it has something, if it is spent. A fixed window, counted
-    /// by the store: as many attempts as one node's budget gives in that time.
+    /// Draws on the cluster's budget for unknown kids; how long until it has something, if it is spent. Counted by the store:
+    /// a burst in a fixed window, and beside it one attempt per period whatever was drawn before.
     pub(super) async fn draw(&self, node: &Node) -> Option<Duration> {
         let policy = *self.machine().policy();
         let window = policy.unknown_kid_period.saturating_mul(policy.unknown_kid_burst);
-        let drawn = bounded(node, node.ports.store.increment(self.names.budget, 1, window)).await?;
-        let most = i64::from(policy.unknown_kid_burst.saturating_mul(2));
-        (drawn > most).then_some(policy.unknown_kid_period)
+        let store = &node.ports.store;
+        let drawn = bounded(node, store.increment(self.names.budget, 1, window)).await?;
+        if drawn <= i64::from(policy.unknown_kid_burst) {
+            return None;
+        }
+        let drawn = bounded(node, store.increment(self.names.drip, 1, policy.unknown_kid_period)).await?;
+        (drawn > 1).then_some(policy.unknown_kid_period)
     }
 
     /// Leaves a ticket in place of the own lease.
@@ -259,13 +267,14 @@ impl Issuer {
     }
 
     /// States the generation of the current set, if it is a new one, and stores the set over exactly what was seen there.
-    pub(super) async fn publish(&self, node: &Arc<Node>, changed: bool, stand: Stand) {
-        let Some(keys) = self.held() else { return };
+    /// Returns whether it stands there now.
+    pub(super) async fn publish(&self, node: &Arc<Node>, changed: bool, stand: Stand) -> bool {
+        let Some(keys) = self.held() else { return false };
         if changed {
             self.state(node, keys.generation()).await;
         }
         let Some(place) = stand.place.filter(|_| node.has_log) else {
-            return;
+            return false;
         };
         let now = node.now().wall;
         let max_trust_age = self.machine().policy().max_trust_age;
@@ -280,9 +289,11 @@ impl Issuer {
         );
         let store = &node.ports.store;
         let call = store.insert_if_absent(self.names.set, sealed.encode(), stand.bytes, ttl);
-        if bounded(node, call).await == Some(false) {
+        let stored = bounded(node, call).await;
+        if stored == Some(false) {
             tracing::debug!(issuer = %self.url, "another node has shared a key set meanwhile");
         }
+        stored == Some(true)
     }
 
     /// Tells every node that there is a newer set: an older one counts nowhere from here on.
