@@ -144,6 +144,14 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Of a failure, how long nobody asks again from `now` on, by the reader's wall clock. Clocks differ: never less than an
+    /// eighth of what was said, nor more than all of it.
+    #[must_use]
+    pub fn left(&self, expires: Unix, now: Unix) -> Option<Duration> {
+        let all = Duration::from_millis(self.failed?.into());
+        Some(Duration::from_secs(expires.saturating_sub(now)).clamp(all / 8, all))
+    }
+
     /// Seals the ticket for its name and place.
     #[must_use]
     pub fn seal(

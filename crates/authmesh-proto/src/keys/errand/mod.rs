@@ -38,6 +38,7 @@ pub struct Errand {
     trip: Trip,
     nonce: Nonce,
     owners: usize,
+    has_l2: bool,
     state: State,
     looked: bool,
     /// The lease that was there at the first look: what it fetches began before this errand.
@@ -46,6 +47,7 @@ pub struct Errand {
     paused: bool,
     stuck: Option<Nonce>,
     leased: bool,
+    drawn: bool,
     attempts: u32,
     second: bool,
     past_caches: bool,
@@ -90,6 +92,7 @@ impl Errand {
             trip,
             nonce,
             owners,
+            has_l2,
             state: State::Looking,
             looked: false,
             before: None,
@@ -97,6 +100,7 @@ impl Errand {
             paused: false,
             stuck: None,
             leased: false,
+            drawn: false,
             attempts: 0,
             second: false,
             past_caches: false,
@@ -173,15 +177,12 @@ impl Errand {
             (State::Leasing, Input::Leased(end)) => self.on_lease(now, end),
             (State::Drawing, Input::Drawn(None)) => self.fetch(now),
             (State::Drawing, Input::Drawn(Some(retry_after))) => {
-                self.end(
-                    End::Refused {
-                        retry_after,
-                        by_budget: true,
-                    },
-                    false,
-                );
-                // Only unknown kids draw: timers must find the way free.
-                self.actions.push_back(Action::Release);
+                let by_budget = true;
+                self.end(End::Refused { retry_after, by_budget }, false);
+                if self.leased {
+                    // Only unknown kids draw: timers must find the way free.
+                    self.actions.push_back(Action::Release);
+                }
             }
             (State::Waiting { .. }, Input::Gone) => self.look(),
             (State::Asking(owner), Input::Answered(answer)) => self.on_answer(now, owner, answer),
@@ -243,12 +244,7 @@ impl Errand {
             LeaseEnd::Taken => {
                 self.leased = true;
                 self.renew_at = now.plus(self.config.lease / 3);
-                if self.trip.why == Why::UnknownKid {
-                    self.state = State::Drawing;
-                    self.actions.push_back(Action::Draw);
-                } else {
-                    self.fetch(now);
-                }
+                self.fetch(now);
             }
             LeaseEnd::Held(nonce) => self.wait_for(now, nonce),
             LeaseEnd::Present if self.waits < self.config.patience => {
@@ -374,7 +370,13 @@ impl Errand {
         }
     }
 
+    /// Unknown kids draw first, also those that found no lease to take: a flood makes them wait for one holder after the other.
     fn fetch(&mut self, now: Moment) {
+        if self.trip.why == Why::UnknownKid && self.has_l2 && !core::mem::replace(&mut self.drawn, true) {
+            self.state = State::Drawing;
+            self.actions.push_back(Action::Draw);
+            return;
+        }
         self.give_up = now.plus(self.config.deadline);
         self.attempt();
     }
