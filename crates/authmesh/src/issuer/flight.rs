@@ -17,6 +17,8 @@ use crate::ports::{BoxFuture, FetchedBody, GossipPeer, KeyFetch, UpstreamError, 
 
 /// The longest sleep where the errand waits for nothing but an answer.
 const LONG: Duration = Duration::from_secs(3_600);
+/// How long a first trip waits for the node to be coherent.
+const BIRTH_WAIT: Duration = Duration::from_secs(3);
 
 pub(super) struct Flight {
     issuer: Arc<Issuer>,
@@ -83,9 +85,26 @@ impl Flight {
     pub(super) async fn run(mut self) {
         let node = Arc::clone(&self.node);
         tokio::select! {
-            () = self.carry_out() => {}
+            () = self.fly() => {}
             () = node.shutdown.cancelled() => {}
         }
+    }
+
+    async fn fly(&mut self) {
+        self.wait_for_birth().await;
+        self.carry_out().await;
+    }
+
+    /// A node that was never coherent answers nobody, so its first trip has time. Before its logs are known L2 could only be
+    /// called unknown, and each node of a cluster that starts would ask the issuer by itself.
+    async fn wait_for_birth(&mut self) {
+        if !self.node.has_log || self.node.was_coherent() {
+            return;
+        }
+        let mut coherent = self.node.wakes.coherence();
+        // Over either way: without a log the trip goes on as it does in an outage.
+        let _ = tokio::time::timeout(BIRTH_WAIT, coherent.wait_for(|coherent| *coherent)).await;
+        self.began = Instant::now();
     }
 
     /// The errand's own clock: it measures nothing but this trip.

@@ -395,6 +395,10 @@ impl Issuer {
             } else {
                 tracing::warn!(target: "authmesh::audit", issuer = %self.url, generation, kid = %name(key),
                     "a signing key was taken away; what it signed is void");
+                if let Some(kid) = key.kid() {
+                    // Two looks agreed that it is gone. Tokens that still name it are refused at once, and cost no third one.
+                    self.machine().is_absent(node.now().boot, kid);
+                }
             }
         }
     }
