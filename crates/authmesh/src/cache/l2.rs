@@ -22,7 +22,13 @@ const L2_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// The value in L2, if it counts; it then stands in L1 too. `stamp` gives what was captured before this call.
-    pub(super) async fn look_in_l2(&self, name: &EntryName, stamp: impl Fn(Slot) -> Option<Stamp>) -> Look<Arc<Entry>> {
+    /// What `counts` refuses is void for this caller.
+    pub(super) async fn look_in_l2(
+        &self,
+        name: &EntryName,
+        stamp: impl Fn(Slot) -> Option<Stamp>,
+        counts: impl Fn(&V) -> bool,
+    ) -> Look<Arc<Entry>> {
         let shared = &self.shared;
         if !shared.space.l2 || !shared.node.coherence().is_coherent() {
             return Look::Nothing;
@@ -37,6 +43,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             tracing::warn!(namespace = %shared.space.name, "a record of L2 does not fit its type; it is loaded anew");
             return Look::Void(stored);
         };
+        if !counts(&value) {
+            return Look::Void(stored);
+        }
         let filled = Filled {
             value: Arc::new(value),
             encoded: record.value,
@@ -158,7 +167,8 @@ impl Shared {
         captured: &Capture,
         filled: &Filled,
     ) {
-        if filled.encoded.len() <= MAX_VALUE {
+        // Records live whole seconds.
+        if filled.encoded.len() <= MAX_VALUE && filled.lifetime >= Duration::from_secs(1) {
             let sealed = self.seal(name, place, |tag| captured.applied[tag.slot().channel.index()], filled);
             self.bounded(self.node.ports.store.store(*name, nonce, sealed, filled.lifetime))
                 .await;
