@@ -176,12 +176,7 @@ impl Builder {
     /// Adds an issuer whose tokens its provider validates: by introspection, by any call of its own. `issuer` is its name: what
     /// `iss` says, if there is one. A JWS with that `iss` goes to the provider, and opaque tokens if the rules take them. A
     /// verifier handles them like all others. See `docs/upstreams.md`.
-    pub fn upstream(
-        mut self,
-        issuer: impl Into<String>,
-        source: Arc<dyn TokenSource>,
-        rules: UpstreamRules,
-    ) -> Self {
+    pub fn upstream(mut self, issuer: impl Into<String>, source: Arc<dyn TokenSource>, rules: UpstreamRules) -> Self {
         self.upstreams.push((issuer.into(), source, rules));
         self
     }

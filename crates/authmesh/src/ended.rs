@@ -118,10 +118,7 @@ impl Verdict {
     ///
     /// Cancel safety: nothing is lost by dropping it; a new call sees what happened meanwhile.
     pub async fn revoked_when(&self, rule: WhenBlind) -> Ended {
-        let Some((wakes, shutdown)) = self
-            .home()
-            .map(|node| (node.wakes.clone(), node.shutdown.clone()))
-        else {
+        let Some((wakes, shutdown)) = self.home().map(|node| (node.wakes.clone(), node.shutdown.clone())) else {
             return Ended::ShutDown;
         };
         let mut fetches = match &self.voucher {

@@ -54,11 +54,7 @@ impl Drop for OffTheTable {
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
-    pub(super) async fn fly<T: Loader<V>>(
-        &self,
-        name: EntryName,
-        loader: T,
-    ) -> Result<Arc<V>, CacheError<T::Error>> {
+    pub(super) async fn fly<T: Loader<V>>(&self, name: EntryName, loader: T) -> Result<Arc<V>, CacheError<T::Error>> {
         let demand = loader.demand();
         let is_good = |entry: &Entry| counts(&demand, entry.value.downcast_ref());
         let mut loader = Some(loader);
@@ -232,7 +228,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 }
 
 fn counts<V>(demand: &Option<Demand<V>>, value: Option<&V>) -> bool {
-    demand.as_ref().is_none_or(|demand| value.is_some_and(|value| demand(value)))
+    demand
+        .as_ref()
+        .is_none_or(|demand| value.is_some_and(|value| demand(value)))
 }
 
 /// A load that did not get its turn.

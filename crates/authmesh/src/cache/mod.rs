@@ -35,8 +35,8 @@ use crate::ports::LeaseOutcome;
 use crate::revoke::say_and_wait;
 
 pub(crate) use fill::Flights;
-pub(crate) use loader::{Demand, Loader};
 use loader::Plain;
+pub(crate) use loader::{Demand, Loader};
 pub(crate) use seen::{Seen, seen_in_l2};
 pub use write::{WriteRules, Written};
 
@@ -268,7 +268,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         }
         let fence = &self.shared.node.fence;
         let glance = fence.glance();
-        match self.look_in_l2(name, |slot| fence.capture_since(&glance, slot), |_| true).await {
+        match self
+            .look_in_l2(name, |slot| fence.capture_since(&glance, slot), |_| true)
+            .await
+        {
             // What was voided meanwhile answers this caller, who came before, and is not kept.
             l2::Look::Counts(entry) => Arc::clone(&entry.value).downcast().ok(),
             l2::Look::Void(_) | l2::Look::Nothing | l2::Look::OnHold => None,

@@ -39,7 +39,9 @@ fn is_served_unlooked(node: &Node, entry: &VerdictEntry) -> bool {
     let now = node.now();
     (entry.from..entry.verdict.until).contains(&now.wall)
         && node.fence.all_current(&entry.stamps)
-        && entry.backing.stands(entry.key_generation.load(Ordering::Acquire), now.boot)
+        && entry
+            .backing
+            .stands(entry.key_generation.load(Ordering::Acquire), now.boot)
         && entry.mark_epoch.load(Ordering::Acquire) == node.epoch.load()
 }
 

@@ -235,14 +235,17 @@ impl Loader<Said> for Asking {
 
     async fn admit(&mut self) -> Result<Turn, NotSaid> {
         let node = &self.node;
-        let closed = match self.upstream.gate.enter(self.known, || node.now().boot).await {
+        let turn = self.upstream.gate.enter(self.known, || node.now().boot);
+        // No call is made for callers who have all gone.
+        let turn = tokio::time::timeout(self.upstream.rules.hard_timeout, turn).await;
+        let closed = match turn.unwrap_or(Err(Closed::Full)) {
             Ok(turn) => return Ok(turn),
             Err(closed) => closed,
         };
         node.counters.upstream_not_asked.add();
         Err(match closed {
             Closed::Full => NotSaid::CouldNotAsk {
-                what: "too many calls about unknown tokens are under way".to_owned(),
+                what: "too many calls are under way".to_owned(),
                 retry_after: SOON,
             },
             Closed::Open { retry_after } => {

@@ -86,7 +86,10 @@ impl Breaker {
         if self.failures < self.rules.failures && retry_after.is_none() && !probe {
             return;
         }
-        let doubled = self.rules.floor.saturating_mul(2u32.saturating_pow(beyond.saturating_add(1)));
+        let doubled = self
+            .rules
+            .floor
+            .saturating_mul(2u32.saturating_pow(beyond.saturating_add(1)));
         let span = doubled.min(self.rules.ceiling).saturating_sub(self.rules.floor);
         let wait = self.rules.floor + span.mul_f64(f64::from(jitter) / f64::from(u32::MAX));
         let asked_for = retry_after.unwrap_or_default().min(self.rules.ceiling);

@@ -84,7 +84,10 @@ impl Gate {
                 lane.peek(now())?;
                 let _waiting = lane.wait()?;
                 // Never closed.
-                Arc::clone(&lane.calls).acquire_owned().await.map_err(|_| Closed::Full)?
+                Arc::clone(&lane.calls)
+                    .acquire_owned()
+                    .await
+                    .map_err(|_| Closed::Full)?
             }
         };
         let probe = lane

@@ -45,7 +45,9 @@ pub(super) fn judge(question: &Question<'_>, said: &Said, now: Now) -> Result<Ju
     let floor = |at: Option<f64>| at.map(|at| at.floor() as Unix);
     let least = |a: Option<Unix>, b: Option<Unix>| a.into_iter().chain(b).min();
     let issued_at = least(said.issued_at, floor(claims::time(own, "iat")?));
-    let not_before = said.not_before.max(claims::time(own, "nbf")?.map(|at| at.ceil() as Unix));
+    let not_before = said
+        .not_before
+        .max(claims::time(own, "nbf")?.map(|at| at.ceil() as Unix));
     // A token that names no end counts for as long as marks are kept that void it.
     let expires_at = least(said.expires_at, floor(claims::time(own, "exp")?)).unwrap_or_else(|| {
         let since = issued_at.unwrap_or(said.asked_at());

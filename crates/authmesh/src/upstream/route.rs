@@ -24,7 +24,8 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Own {
     pub(crate) typ: Option<String>,
     pub(crate) claims: Map<String, Value>,
-    signing_input: [u8; 32],
+    /// How many bytes of it are signed.
+    signed: usize,
 }
 
 impl Question<'_> {
@@ -32,7 +33,7 @@ impl Question<'_> {
     /// of it.
     pub(crate) fn token_scope(&self) -> [u8; 32] {
         match &self.own {
-            Some(own) => own.signing_input,
+            Some(own) => Sha256::digest(&self.token.as_bytes()[..own.signed]).into(),
             None => Sha256::digest(self.token).into(),
         }
     }
@@ -102,10 +103,9 @@ fn shape(token: &[u8]) -> Shape {
         return Shape::BrokenJws;
     };
     let typ = members.get("typ").and_then(Value::as_str).map(str::to_owned);
-    let input = &token[..header.len() + 1 + payload.len()];
     Shape::Jws(Own {
         typ,
         claims,
-        signing_input: Sha256::digest(input).into(),
+        signed: header.len() + 1 + payload.len(),
     })
 }

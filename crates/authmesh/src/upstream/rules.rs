@@ -87,7 +87,11 @@ impl UpstreamRules {
     pub(crate) fn check(&self, issuer: &str) -> Result<(), BuildError> {
         let refuse = |setting, problem: &str| Err(BuildError::new(setting, format!("{issuer}: {problem}")));
         let day = Duration::from_secs(86_400);
-        let most_stale = if self.long_stale { day } else { Duration::from_secs(3600) };
+        let most_stale = if self.long_stale {
+            day
+        } else {
+            Duration::from_secs(3600)
+        };
         if issuer.is_empty() {
             return Err(BuildError::new("upstream", "has no name: give it that of its issuer"));
         }
@@ -98,13 +102,22 @@ impl UpstreamRules {
             );
         }
         if self.lifetime > day {
-            return refuse("lifetime", "is over 24 h: what the provider ends would live on for days");
+            return refuse(
+                "lifetime",
+                "is over 24 h: what the provider ends would live on for days",
+            );
         }
         if self.inactive_lifetime > Duration::from_secs(60) {
-            return refuse("inactive_lifetime", "is over 1 min: a token used too early would stay refused");
+            return refuse(
+                "inactive_lifetime",
+                "is over 1 min: a token used too early would stay refused",
+            );
         }
         if !self.inactive_lifetime.is_zero() && self.inactive_cap == 0 {
-            return refuse("inactive_cap", "is 0, and inactive_lifetime is not: set that to zero instead");
+            return refuse(
+                "inactive_cap",
+                "is 0, and inactive_lifetime is not: set that to zero instead",
+            );
         }
         if self.stale_for > most_stale {
             return refuse(
@@ -113,7 +126,10 @@ impl UpstreamRules {
             );
         }
         if self.hard_timeout.is_zero() || self.hard_timeout > Duration::from_secs(60) {
-            return refuse("hard_timeout", "must be more than zero and at most 1 min");
+            return refuse(
+                "hard_timeout",
+                "must be more than zero and at most 1 min: callers wait for so long",
+            );
         }
         if self.soft_timeout >= self.hard_timeout {
             return refuse("soft_timeout", "is not below hard_timeout: it would never come");
@@ -122,7 +138,10 @@ impl UpstreamRules {
             return refuse("calls", "and reserved_calls must be 1 to 4,096");
         }
         if self.queue > 65_536 {
-            return refuse("queue", "must be at most 65,536");
+            return refuse(
+                "queue",
+                "is over 65,536: so many callers would only wait for their time-out",
+            );
         }
         if self.failures == 0 {
             return refuse("failures", "is 0: the provider would never be asked");
@@ -131,7 +150,10 @@ impl UpstreamRules {
             return refuse("backoff_floor", "must be more than zero and at most backoff_ceiling");
         }
         if self.backoff_ceiling > Duration::from_secs(600) {
-            return refuse("backoff_ceiling", "is over 10 min: a provider that is back would not be noticed");
+            return refuse(
+                "backoff_ceiling",
+                "is over 10 min: a provider that is back would not be noticed",
+            );
         }
         Ok(())
     }

@@ -68,11 +68,7 @@ impl Verifier {
     }
 
     pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Result<Self, BuildError> {
-        if let Some(unknown) = policy
-            .issuers
-            .keys()
-            .find(|issuer| !shared.knows(issuer))
-        {
+        if let Some(unknown) = policy.issuers.keys().find(|issuer| !shared.knows(issuer)) {
             return Err(BuildError::new(
                 "issuers",
                 format!("{unknown} is not one of the mesh's issuers; add it to the builder first"),
@@ -83,7 +79,9 @@ impl Verifier {
         if let Some(issuer) = opaque.map(|(issuer, _)| issuer).find(with_keys) {
             return Err(BuildError::new(
                 "opaque",
-                format!("{issuer} has keys, and an opaque token has no signature; add its provider with `upstream` instead"),
+                format!(
+                    "{issuer} has keys, and an opaque token has no signature; add its provider with `upstream` instead"
+                ),
             ));
         }
         let (when_blind, max_age) = (policy.when_blind, policy.max_verdict_age);

@@ -6,7 +6,9 @@ use authmesh::ports::{UpstreamError, UpstreamFault};
 use authmesh::{Level, Policy, Rules, VerifyError, VouchedBy};
 use serde_json::json;
 
-use crate::provider::{ISSUER, LIFETIME, S, Says, World, active, active_with, answer, outcome, pass, refused, rules, with};
+use crate::provider::{
+    ISSUER, LIFETIME, S, Says, World, active, active_with, answer, outcome, pass, refused, rules, with,
+};
 use crate::support::START;
 
 #[tokio::test(start_paused = true)]
@@ -14,19 +16,34 @@ async fn an_opaque_token_is_asked_about_once_and_then_answered_from_memory() {
     let world = World::new();
     let mesh = world.node("a").await;
     let first = answer(&mesh, "good").await;
-    assert_eq!((first.outcome.as_str(), first.level, first.age), ("verified", Level::Source, Duration::ZERO));
+    assert_eq!(
+        (first.outcome.as_str(), first.level, first.age),
+        ("verified", Level::Source, Duration::ZERO)
+    );
     pass(2 * S).await;
     let second = answer(&mesh, "good").await;
-    assert_eq!((second.outcome.as_str(), second.level, second.age), ("hit", Level::L1, 2 * S));
+    assert_eq!(
+        (second.outcome.as_str(), second.level, second.age),
+        ("hit", Level::L1, 2 * S)
+    );
     assert!(mesh.verifier().try_hit("good").unwrap().is_ok());
     assert_eq!(world.provider.calls(), 1);
 
     let verdict = second.verdict;
-    assert_eq!((verdict.issuer(), verdict.subject(), verdict.client()), (ISSUER, Some("alice"), Some("app")));
+    assert_eq!(
+        (verdict.issuer(), verdict.subject(), verdict.client()),
+        (ISSUER, Some("alice"), Some("app"))
+    );
     assert_eq!((verdict.session(), verdict.jwt_id()), (Some("s1"), Some("j1")));
     assert_eq!(verdict.scopes().collect::<Vec<_>>(), ["read", "write"]);
-    assert_eq!((verdict.issued_at(), verdict.expires_at()), (Some(START - 10), START + 3600));
-    assert_eq!((verdict.vouched_by(), verdict.key(), verdict.key_generation()), (VouchedBy::Provider, None, None));
+    assert_eq!(
+        (verdict.issued_at(), verdict.expires_at()),
+        (Some(START - 10), START + 3600)
+    );
+    assert_eq!(
+        (verdict.vouched_by(), verdict.key(), verdict.key_generation()),
+        (VouchedBy::Provider, None, None)
+    );
     let claims: serde_json::Value = verdict.claims().unwrap();
     assert_eq!((&claims["active"], &claims["sub"]), (&json!(true), &json!("alice")));
     let counts = mesh.stats().counts;
@@ -63,7 +80,9 @@ async fn an_answer_counts_for_five_minutes() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_never_counts_beyond_exp() {
     let world = World::new();
-    world.provider.says("short", Says::Active(active_with(json!({"exp": START + 60}))));
+    world
+        .provider
+        .says("short", Says::Active(active_with(json!({"exp": START + 60}))));
     let passed = hits_for(&world, "short", 100).await;
     assert!((58..=60).contains(&passed), "{passed}");
     // Without leeway, from the provider itself as well.
@@ -117,7 +136,10 @@ async fn max_age_zero_asks_at_each_call_and_a_short_one_when_it_is_over() {
     assert_eq!(world.provider.calls(), 6);
     // An answer of its own, which others have meanwhile: many callers at once each ask.
     world.provider.takes(S);
-    let together = (0..5).map(|_| { let always = always.clone(); tokio::spawn(async move { always.verify("good").await }) });
+    let together = (0..5).map(|_| {
+        let always = always.clone();
+        tokio::spawn(async move { always.verify("good").await })
+    });
     for call in together.collect::<Vec<_>>() {
         call.await.unwrap().unwrap();
     }
@@ -133,7 +155,14 @@ async fn inactive_is_remembered_briefly_and_never_as_success() {
     }
     assert_eq!(world.provider.calls(), 1);
     assert_eq!((mesh.stats().verdicts, mesh.stats().counts.refused), (0, 20));
-    assert_eq!(mesh.verifier().max_age(Duration::ZERO).verify("ended").await.unwrap_err(), VerifyError::Inactive);
+    assert_eq!(
+        mesh.verifier()
+            .max_age(Duration::ZERO)
+            .verify("ended")
+            .await
+            .unwrap_err(),
+        VerifyError::Inactive
+    );
     assert_eq!(world.provider.calls(), 2, "asked at each call");
     pass(9 * S).await;
     assert_eq!(refused(&mesh, "ended").await, VerifyError::Inactive);
@@ -149,13 +178,23 @@ async fn each_policy_is_applied_to_what_was_said_once() {
     let mesh = world.node("a").await;
     let under = |rules: Rules| {
         let issuers = [(ISSUER.to_owned(), rules.opaque(true))].into();
-        mesh.verifier_for(Policy { issuers, ..Policy::default() }).unwrap()
+        mesh.verifier_for(Policy {
+            issuers,
+            ..Policy::default()
+        })
+        .unwrap()
     };
     let mut strict = Rules::for_audiences(["api"]);
     strict.required_claims = vec!["tenant".into()];
     answer(&mesh, "good").await;
-    assert_eq!(under(Rules::for_audiences(["other"])).verify("good").await.unwrap_err(), VerifyError::WrongAudience);
-    assert_eq!(under(strict).verify("good").await.unwrap_err(), VerifyError::MissingClaim("tenant".into()));
+    assert_eq!(
+        under(Rules::for_audiences(["other"])).verify("good").await.unwrap_err(),
+        VerifyError::WrongAudience
+    );
+    assert_eq!(
+        under(strict).verify("good").await.unwrap_err(),
+        VerifyError::MissingClaim("tenant".into())
+    );
     let same = under(Rules::danger_any_audience()).answer("good").await.unwrap();
     assert_eq!((same.outcome.as_str(), same.level), ("hit", Level::L1));
     assert_eq!(world.provider.calls(), 1);
@@ -176,8 +215,19 @@ async fn bad_answers_are_refused() {
         (json!({"typ": "Refresh"}), VerifyError::WrongType),
         (json!({"token_type": "id_token"}), VerifyError::WrongType),
         (json!({"events": {}}), VerifyError::WrongType),
-        (json!({"exp": START + 90_000}), VerifyError::LifetimeTooLong { limit: Duration::from_secs(86_400) }),
-        (json!({"nbf": START + 31}), VerifyError::NotYetValid { claim: "nbf", ahead: 31 * S }),
+        (
+            json!({"exp": START + 90_000}),
+            VerifyError::LifetimeTooLong {
+                limit: Duration::from_secs(86_400),
+            },
+        ),
+        (
+            json!({"nbf": START + 31}),
+            VerifyError::NotYetValid {
+                claim: "nbf",
+                ahead: 31 * S,
+            },
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -200,9 +250,16 @@ async fn bad_answers_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_token_without_an_end_counts_for_as_long_as_marks_are_kept() {
     let world = World::new();
-    world.provider.says("endless", Says::Active(active_with(json!({"exp": null}))));
-    world.provider.says("old", Says::Active(active_with(json!({"exp": null, "iat": START - 86_401}))));
-    world.provider.says("ageless", Says::Active(active_with(json!({"exp": null, "iat": null}))));
+    world
+        .provider
+        .says("endless", Says::Active(active_with(json!({"exp": null}))));
+    world.provider.says(
+        "old",
+        Says::Active(active_with(json!({"exp": null, "iat": START - 86_401}))),
+    );
+    world
+        .provider
+        .says("ageless", Says::Active(active_with(json!({"exp": null, "iat": null}))));
     let mesh = world.node("a").await;
     assert_eq!(answer(&mesh, "endless").await.verdict.expires_at(), START - 10 + 86_400);
     assert!(matches!(refused(&mesh, "old").await, VerifyError::Expired { .. }));
@@ -251,7 +308,9 @@ async fn a_call_that_nobody_waits_for_any_more_goes_on() {
 async fn the_callers_path_never_asks_twice() {
     let world = World::new();
     let mesh = world.node_with("a", rules()).await;
-    world.provider.says_of_all(Says::Fails(UpstreamError::new(UpstreamFault::Timeout, "slow")));
+    world
+        .provider
+        .says_of_all(Says::Fails(UpstreamError::new(UpstreamFault::Timeout, "slow")));
     for calls in 1..=4 {
         assert_eq!(outcome(&mesh, "good").await, "could_not_ask");
         assert_eq!(world.provider.calls(), calls);

@@ -8,11 +8,11 @@
 mod support;
 
 mod answers;
-
-
-
-
+mod budget;
+mod cluster;
+mod invariants;
+mod outages;
 mod provider;
-
+mod refresh;
 mod routes;
 mod settings;

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use authmesh::memory::{Cluster, Limits};
-use authmesh::ports::{
-    ActiveToken, BoxFuture, Clock, TokenSource, TokenState, UpstreamError, UpstreamFault,
-};
+use authmesh::ports::{ActiveToken, BoxFuture, Clock, TokenSource, TokenState, UpstreamError, UpstreamFault};
 use authmesh::proto::time::{Moment, Now};
 use authmesh::{Answer, AuthMesh, Builder, UpstreamRules, Verifier, VerifyError};
 use serde_json::{Value, json};
@@ -95,7 +93,10 @@ impl Provider {
     }
 
     pub(crate) fn goes_down(&self) {
-        self.says_of_all(Says::Fails(UpstreamError::new(UpstreamFault::Unreachable, "it is down")));
+        self.says_of_all(Says::Fails(UpstreamError::new(
+            UpstreamFault::Unreachable,
+            "it is down",
+        )));
     }
 
     pub(crate) fn takes(&self, takes: Duration) {
@@ -122,7 +123,9 @@ impl Provider {
     /// Waits until it was asked so often.
     pub(crate) async fn asked(&self, calls: u64) {
         let mut asked = self.calls.subscribe();
-        soon("the provider is asked", asked.wait_for(|n| *n >= calls)).await.unwrap();
+        soon("the provider is asked", asked.wait_for(|n| *n >= calls))
+            .await
+            .unwrap();
     }
 }
 
@@ -231,7 +234,9 @@ impl World {
     }
 
     pub(crate) async fn node_with(&self, name: &str, rules: UpstreamRules) -> AuthMesh {
-        let builder = self.builder(name).upstream(ISSUER, Arc::clone(&self.provider) as _, rules);
+        let builder = self
+            .builder(name)
+            .upstream(ISSUER, Arc::clone(&self.provider) as _, rules);
         builder.start().await.unwrap()
     }
 }

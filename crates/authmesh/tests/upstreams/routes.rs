@@ -17,8 +17,14 @@ fn jws(clock: &Arc<crate::provider::RuntimeClock>, header: serde_json::Value, cl
 async fn a_jws_goes_to_the_provider_of_its_own_issuer_and_to_no_other() {
     let world = World::new();
     let signer = TestIssuer::at(Arc::clone(&world.clock) as _);
-    let builder = world.builder("a").upstream(ISSUER, Arc::clone(&world.provider) as _, rules());
-    let mesh = builder.issuer(signer.url(), signer.source(), signer.rules()).start().await.unwrap();
+    let builder = world
+        .builder("a")
+        .upstream(ISSUER, Arc::clone(&world.provider) as _, rules());
+    let mesh = builder
+        .issuer(signer.url(), signer.source(), signer.rules())
+        .start()
+        .await
+        .unwrap();
     let own = json!({"iss": ISSUER, "iat": START, "exp": START + 600});
     // Whatever its algorithm: no signature is checked here.
     for alg in ["EdDSA", "HS256", "none"] {
@@ -29,10 +35,23 @@ async fn a_jws_goes_to_the_provider_of_its_own_issuer_and_to_no_other() {
     let calls = world.provider.calls();
     assert_eq!(calls, 3);
 
-    assert_eq!(outcome(&mesh, &signer.token(json!({}))).await, "verified", "by its signature");
+    assert_eq!(
+        outcome(&mesh, &signer.token(json!({}))).await,
+        "verified",
+        "by its signature"
+    );
     world.provider.says_of_all(Says::Active(active_with(json!({}))));
-    for claims in [json!({"iss": "https://other.test", "iat": START, "exp": START + 600}), json!({"sub": "x"}), json!([1])] {
-        assert!(mesh.verifier().verify(jws(&world.clock, json!({}), claims)).await.is_err());
+    for claims in [
+        json!({"iss": "https://other.test", "iat": START, "exp": START + 600}),
+        json!({"sub": "x"}),
+        json!([1]),
+    ] {
+        assert!(
+            mesh.verifier()
+                .verify(jws(&world.clock, json!({}), claims))
+                .await
+                .is_err()
+        );
     }
     let broken = jws(&world.clock, json!({}), json!({"iss": "https://other.test"}));
     let (_, rest) = broken.split_once('.').unwrap();
@@ -42,7 +61,10 @@ async fn a_jws_goes_to_the_provider_of_its_own_issuer_and_to_no_other() {
         assert!(mesh.verifier().verify(format!("{header}.{rest}")).await.is_err());
     }
     for garbage in ["", "two words", "new\nline", "caf\u{e9}", "nul\0"] {
-        assert!(matches!(refused(&mesh, garbage).await, VerifyError::Malformed(_)), "{garbage:?}");
+        assert!(
+            matches!(refused(&mesh, garbage).await, VerifyError::Malformed(_)),
+            "{garbage:?}"
+        );
     }
     assert_eq!(world.provider.calls(), calls, "none of them was handed to the provider");
 }
@@ -53,11 +75,19 @@ async fn of_two_times_the_one_that_grants_less_counts() {
     let mesh = world.node("a").await;
     let claims = json!({"iss": ISSUER, "iat": START - 50, "exp": START + 600, "sid": "of the token", "sub": "mallory", "tenant": 7});
     let token = jws(&world.clock, json!({}), claims);
-    world.provider.says(&token, Says::Active(active_with(json!({"sid": null}))));
+    world
+        .provider
+        .says(&token, Says::Active(active_with(json!({"sid": null}))));
     let verdict = answer(&mesh, &token).await.verdict;
-    assert_eq!((verdict.issued_at(), verdict.expires_at()), (Some(START - 50), START + 600));
+    assert_eq!(
+        (verdict.issued_at(), verdict.expires_at()),
+        (Some(START - 50), START + 600)
+    );
     // What the answer says counts; what it does not say the token may.
-    assert_eq!((verdict.subject(), verdict.session()), (Some("alice"), Some("of the token")));
+    assert_eq!(
+        (verdict.subject(), verdict.session()),
+        (Some("alice"), Some("of the token"))
+    );
     let all: serde_json::Value = verdict.claims().unwrap();
     assert_eq!((&all["tenant"], &all["sub"]), (&json!(7), &json!("alice")));
 }
@@ -69,7 +99,11 @@ async fn a_logout_token_is_no_access_token_whatever_the_provider_says() {
     let claims = |more: serde_json::Value| json!({"iss": ISSUER, "iat": START, "exp": START + 60, "events": more});
     for token in [
         jws(&world.clock, json!({"typ": "logout+jwt"}), claims(json!(null))),
-        jws(&world.clock, json!({}), claims(json!({"http://schemas.openid.net/event/backchannel-logout": {}}))),
+        jws(
+            &world.clock,
+            json!({}),
+            claims(json!({"http://schemas.openid.net/event/backchannel-logout": {}})),
+        ),
     ] {
         world.provider.says(&token, Says::Active(active_with(json!({}))));
         assert_eq!(refused(&mesh, &token).await, VerifyError::WrongType);
@@ -79,7 +113,9 @@ async fn a_logout_token_is_no_access_token_whatever_the_provider_says() {
 #[tokio::test(start_paused = true)]
 async fn without_an_issuer_that_takes_them_opaque_tokens_are_malformed() {
     let world = World::new();
-    let mesh = world.node_with("a", with(|rules| rules.tokens = rules.tokens.clone().opaque(false))).await;
+    let mesh = world
+        .node_with("a", with(|rules| rules.tokens = rules.tokens.clone().opaque(false)))
+        .await;
     assert!(matches!(refused(&mesh, "good").await, VerifyError::Malformed(_)));
     assert_eq!(world.provider.calls(), 0);
 }
@@ -91,11 +127,19 @@ async fn two_providers_share_no_answer_and_no_subject() {
     let mesh = world
         .builder("a")
         .upstream(ISSUER, Arc::clone(&world.provider) as _, rules())
-        .upstream("https://other.test", Arc::clone(&other) as _, with(|rules| rules.tokens = rules.tokens.clone().opaque(false)))
+        .upstream(
+            "https://other.test",
+            Arc::clone(&other) as _,
+            with(|rules| rules.tokens = rules.tokens.clone().opaque(false)),
+        )
         .start()
         .await
         .unwrap();
-    let theirs = jws(&world.clock, json!({}), json!({"iss": "https://other.test", "iat": START, "exp": START + 600}));
+    let theirs = jws(
+        &world.clock,
+        json!({}),
+        json!({"iss": "https://other.test", "iat": START, "exp": START + 600}),
+    );
     other.says(&theirs, Says::Active(active_with(json!({}))));
     assert_eq!(outcome(&mesh, "good").await, "verified");
     assert_eq!(outcome(&mesh, &theirs).await, "verified");
@@ -107,7 +151,9 @@ async fn two_providers_share_no_answer_and_no_subject() {
     // The same token, asked about elsewhere or as somebody else, is another question.
     let elsewhere = Provider::named("introspection of idp.test as billing");
     elsewhere.says("good", Says::Active(active_with(json!({"sub": "bob"}))));
-    let builder = world.builder("b").upstream(ISSUER, Arc::clone(&elsewhere) as _, rules());
+    let builder = world
+        .builder("b")
+        .upstream(ISSUER, Arc::clone(&elsewhere) as _, rules());
     let b = builder.start().await.unwrap();
     assert_eq!(answer(&b, "good").await.verdict.subject(), Some("bob"));
 }

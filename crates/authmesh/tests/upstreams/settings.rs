@@ -51,16 +51,27 @@ async fn opaque_tokens_have_one_home_in_a_policy() {
     let world = World::new();
     let two = || {
         let builder = world.builder("a").upstream(ISSUER, Provider::new() as _, rules());
-        builder.upstream("https://second.test", Provider::named("second") as _, with(|rules| rules.stale_for = S))
+        builder.upstream(
+            "https://second.test",
+            Provider::named("second") as _,
+            with(|rules| rules.stale_for = S),
+        )
     };
     let error = two().start().await.unwrap_err();
     assert_eq!(error.setting, "opaque");
-    assert!(error.problem.contains(ISSUER) && error.problem.contains("https://second.test"), "{error}");
+    assert!(
+        error.problem.contains(ISSUER) && error.problem.contains("https://second.test"),
+        "{error}"
+    );
 
     let keys = Arc::new(FixedKeys::new("{\"keys\":[]}"));
-    let signed = world.builder("a").issuer(ISSUER, keys.clone() as _, Rules::for_audiences(["api"]).opaque(true));
+    let signed = world
+        .builder("a")
+        .issuer(ISSUER, keys.clone() as _, Rules::for_audiences(["api"]).opaque(true));
     assert_eq!(signed.start().await.unwrap_err().setting, "opaque");
-    let twice = world.builder("a").issuer(ISSUER, keys as _, Rules::for_audiences(["api"]));
+    let twice = world
+        .builder("a")
+        .issuer(ISSUER, keys as _, Rules::for_audiences(["api"]));
     let twice = twice.upstream(ISSUER, Provider::new() as _, rules());
     assert_eq!(twice.start().await.unwrap_err().setting, "upstream");
 
@@ -70,7 +81,11 @@ async fn opaque_tokens_have_one_home_in_a_policy() {
     let mesh = mesh.upstream("https://second.test", Provider::named("second") as _, shut(rules()));
     let mesh = mesh.start().await.unwrap();
     let issuers = [("https://second.test".to_owned(), rules().tokens)].into();
-    mesh.verifier_for(Policy { issuers, ..Policy::default() }).unwrap();
+    mesh.verifier_for(Policy {
+        issuers,
+        ..Policy::default()
+    })
+    .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,6 +93,9 @@ async fn the_sdks_own_namespaces_cannot_be_declared() {
     let world = World::new();
     let mesh = world.node("a").await;
     for name in ["authmesh/upstream", "authmesh/verdict"] {
-        assert_eq!(mesh.cache::<String>(Namespace::new(name)).unwrap_err().setting, "namespace");
+        assert_eq!(
+            mesh.cache::<String>(Namespace::new(name)).unwrap_err().setting,
+            "namespace"
+        );
     }
 }
