@@ -99,7 +99,11 @@ impl Backing {
 
 impl VerdictEntry {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.verdict.bytes()
+        let backing = match &self.backing {
+            Backing::Keys(_) => 0,
+            Backing::Provider(_) => size_of::<Backed>(),
+        };
+        size_of::<Self>() + backing + self.verdict.bytes()
     }
 }
 

@@ -54,7 +54,11 @@ impl Drop for OffTheTable {
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
-    pub(super) async fn fly<T: Loader<V>>(&self, name: EntryName, loader: T) -> Result<Arc<V>, CacheError<T::Error>> {
+    pub(super) async fn fly<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
+        &self,
+        name: EntryName,
+        loader: T,
+    ) -> Result<Arc<V>, CacheError<E>> {
         let demand = loader.demand();
         let is_good = |entry: &Entry| counts(&demand, entry.value.downcast_ref());
         let mut loader = Some(loader);
@@ -71,7 +75,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             Some(Ok(entry)) if loader.is_some() && !is_good(&entry) => Err(CacheError::NoAnswer),
             Some(Ok(entry)) => Arc::clone(&entry.value).downcast().map_err(|_| CacheError::NoAnswer),
             Some(Err(error)) => Err(error
-                .downcast_ref::<CacheError<T::Error>>()
+                .downcast_ref::<CacheError<E>>()
                 .cloned()
                 .unwrap_or(CacheError::NoAnswer)),
             None => Err(CacheError::NoAnswer),
@@ -80,7 +84,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     /// Joins the flight of a key at the present fence, or starts it with `loader`. Returns how it landed, and whether it was
     /// joined; `loader` is still there then.
-    async fn board<T: Loader<V>>(&self, name: EntryName, loader: &mut Option<T>) -> (Landed, bool) {
+    async fn board<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
+        &self,
+        name: EntryName,
+        loader: &mut Option<T>,
+    ) -> (Landed, bool) {
         let shared = &self.shared;
         let key = (
             name,
@@ -123,7 +131,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         (landed, joined)
     }
 
-    async fn fill<T: Loader<V>>(&self, name: EntryName, loader: T) -> Result<Arc<Entry>, Arc<dyn Any + Send + Sync>> {
+    async fn fill<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
+        &self,
+        name: EntryName,
+        loader: T,
+    ) -> Result<Arc<Entry>, Arc<dyn Any + Send + Sync>> {
         let shared = &self.shared;
         let mut fill = Fill::new(FILL, Nonce(shared.node.random()));
         let nonce = fill.nonce();
@@ -157,7 +169,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 Action::Lease(over) => {
                     // Its turn comes before the lease: who waits for one blocks nobody in the cluster.
                     if let (None, Some(loader)) = (&turn, &mut loader) {
-                        turn = Some(loader.admit().await.map_err(refused::<T::Error>)?);
+                        turn = Some(loader.admit().await.map_err(refused::<E>)?);
                     }
                     Input::Leased(shared.lease(&name, nonce, over).await)
                 }
@@ -170,11 +182,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     let Some(mut loader) = loader.take() else { break };
                     let turn = match turn.take() {
                         Some(turn) => turn,
-                        None => loader.admit().await.map_err(refused::<T::Error>)?,
+                        None => loader.admit().await.map_err(refused::<E>)?,
                     };
                     let outcome = loading(&mut fill, now, loader.load(turn), || shared.renew(&name, nonce)).await;
                     let filled = outcome.map_err(CacheError::Load);
-                    let filled = filled.and_then(|load| shared.filled(load).map_err(CacheError::<T::Error>::Encode));
+                    let filled = filled.and_then(|load| shared.filled(load).map_err(CacheError::<E>::Encode));
                     let input = Input::Loaded(filled.is_ok());
                     match filled {
                         Ok(filled) => {
@@ -223,7 +235,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 writer.store(&name, nonce, place, &captured, &filled).await;
             });
         }
-        kept.unwrap_or_else(|| Err(Arc::new(CacheError::<T::Error>::NoAnswer)))
+        kept.unwrap_or_else(|| Err(Arc::new(CacheError::<E>::NoAnswer)))
     }
 }
 

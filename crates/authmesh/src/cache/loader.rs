@@ -8,10 +8,9 @@ use super::Load;
 /// What a value of L2, or of another caller's flight, must be to be good enough.
 pub(crate) type Demand<V> = Arc<dyn Fn(&V) -> bool + Send + Sync>;
 
-/// What loads a value, and has a say in what counts and in when it runs.
-pub(crate) trait Loader<V>: Send + 'static {
-    /// Why nothing was loaded. Every caller who waited gets it.
-    type Error: Clone + Send + Sync + 'static;
+/// What loads a value, and has a say in what counts and in when it runs. `E`: why nothing was loaded; every caller who waited
+/// gets it.
+pub(crate) trait Loader<V, E>: Send + 'static {
     /// A turn to load; whoever drops it gives it back.
     type Turn: Send;
 
@@ -21,24 +20,21 @@ pub(crate) trait Loader<V>: Send + 'static {
     }
 
     /// Waits for a turn, before anything in the cluster waits for this load.
-    fn admit(&mut self) -> impl Future<Output = Result<Self::Turn, Self::Error>> + Send;
+    fn admit(&mut self) -> impl Future<Output = Result<Self::Turn, E>> + Send;
 
     /// Loads.
-    fn load(self, turn: Self::Turn) -> impl Future<Output = Result<Load<V>, Self::Error>> + Send;
+    fn load(self, turn: Self::Turn) -> impl Future<Output = Result<Load<V>, E>> + Send;
 }
 
 /// A closure, which takes what there is and runs at once.
 pub(super) struct Plain<L>(pub(super) L);
 
-impl<V, L, F, E, R> Loader<V> for Plain<L>
+impl<V, L, F, E, R> Loader<V, E> for Plain<L>
 where
-    V: Send + Sync + 'static,
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<R, E>> + Send,
     R: Into<Load<V>> + Send,
-    E: Clone + Send + Sync + 'static,
 {
-    type Error = E;
     type Turn = ();
 
     async fn admit(&mut self) -> Result<(), E> {

@@ -247,11 +247,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// As [`Cache::get_or_load`] behind a miss in L1, with a loader that has a say in what counts and in when it runs.
-    pub(crate) async fn load_with<T: Loader<V>>(
+    pub(crate) async fn load_with<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
         &self,
         name: EntryName,
         loader: T,
-    ) -> Result<Arc<V>, CacheError<T::Error>> {
+    ) -> Result<Arc<V>, CacheError<E>> {
         self.fly(name, loader).await
     }
 

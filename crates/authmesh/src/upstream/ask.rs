@@ -225,8 +225,7 @@ impl Asking {
     }
 }
 
-impl Loader<Said> for Asking {
-    type Error = NotSaid;
+impl Loader<Said, NotSaid> for Asking {
     type Turn = Turn;
 
     fn demand(&self) -> Option<Demand<Said>> {

@@ -38,7 +38,7 @@ pub(crate) fn clock() -> Arc<RuntimeClock> {
 
 #[derive(Clone)]
 pub(crate) enum Says {
-    Active(ActiveToken),
+    Active(Box<ActiveToken>),
     Inactive,
     Fails(UpstreamError),
 }
@@ -155,7 +155,7 @@ impl TokenSource for Provider {
             let script = self.script.lock().unwrap();
             let says = script.tokens.get(token).or(script.otherwise.as_ref());
             match says.cloned().unwrap_or(Says::Inactive) {
-                Says::Active(active) => Ok(TokenState::Active(Box::new(active))),
+                Says::Active(active) => Ok(TokenState::Active(active)),
                 Says::Inactive => Ok(TokenState::Inactive),
                 Says::Fails(error) => Err(error),
             }
@@ -168,12 +168,12 @@ impl TokenSource for Provider {
 }
 
 /// "Active", for alice and ten minutes from the start on.
-pub(crate) fn active() -> ActiveToken {
+pub(crate) fn active() -> Box<ActiveToken> {
     active_with(json!({}))
 }
 
 /// The same with other members of the answer; `null` removes one.
-pub(crate) fn active_with(more: Value) -> ActiveToken {
+pub(crate) fn active_with(more: Value) -> Box<ActiveToken> {
     let mut answer = json!({"active": true, "aud": "api", "sub": "alice", "client_id": "app", "sid": "s1", "jti": "j1",
         "scope": "read write", "iat": START - 10, "exp": START + 3600});
     for (name, value) in more.as_object().unwrap() {
@@ -185,7 +185,7 @@ pub(crate) fn active_with(more: Value) -> ActiveToken {
     }
     let text = |name: &str| answer[name].as_str().map(str::to_owned);
     let words = |name: &str| text(name).map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>());
-    ActiveToken {
+    Box::new(ActiveToken {
         issuer: text("iss"),
         subject: text("sub"),
         audiences: words("aud"),
@@ -198,7 +198,7 @@ pub(crate) fn active_with(more: Value) -> ActiveToken {
         expires_at: answer["exp"].as_u64(),
         max_age: None,
         claims: answer.to_string().into_bytes(),
-    }
+    })
 }
 
 /// A provider, a cluster, and the clock of both.
