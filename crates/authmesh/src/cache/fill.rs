@@ -145,6 +145,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let demand = loader.demand();
         let mut loader = Some(loader);
         let mut turn = None;
+        // What counts for others, and makes room for what is to be loaded.
+        let mut displaced = None;
         let mut loaded = None;
         let mut kept = None;
         let mut destination = None;
@@ -152,10 +154,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let input = match action {
                 Action::Look => {
                     captured = shared.capture();
+                    displaced = None;
                     let is_good = |value: &V| counts(&demand, Some(value));
                     let look = match self.look_in_l2(&name, |slot| captured.stamp(slot), is_good).await {
                         Look::Counts(entry) => return Ok(entry),
                         Look::Void(bytes) => fill::Look::Void(bytes),
+                        Look::Refused(bytes, left) => {
+                            displaced = Some((bytes.clone(), Instant::now() + left));
+                            fill::Look::Void(bytes)
+                        }
                         Look::Nothing => fill::Look::Nothing,
                         Look::OnHold => fill::Look::OnHold,
                     };
@@ -218,10 +225,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 }
                 Action::Release => {
                     let writer = Arc::clone(shared);
-                    shared
-                        .node
-                        .tasks
-                        .spawn(async move { writer.release(&name, nonce).await });
+                    let left = displaced
+                        .take()
+                        .map(|(bytes, until): (_, Instant)| (bytes, until.saturating_duration_since(Instant::now())));
+                    shared.node.tasks.spawn(async move {
+                        match left.filter(|(_, left)| *left >= Duration::from_secs(1)) {
+                            Some((bytes, left)) => writer.put_back(&name, nonce, bytes, left).await,
+                            None => writer.release(&name, nonce).await,
+                        }
+                    });
                     continue;
                 }
                 Action::Renew => continue,

@@ -274,7 +274,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         {
             // What was voided meanwhile answers this caller, who came before, and is not kept.
             l2::Look::Counts(entry) => Arc::clone(&entry.value).downcast().ok(),
-            l2::Look::Void(_) | l2::Look::Nothing | l2::Look::OnHold => None,
+            l2::Look::Void(_) | l2::Look::Refused(..) | l2::Look::Nothing | l2::Look::OnHold => None,
         }
     }
 

@@ -175,3 +175,21 @@ async fn a_revocation_spares_what_it_is_told_to_spare() {
     assert_eq!(refused(&a, "mine").await, VerifyError::Revoked(ScopeKind::Session));
     pass(LIFETIME).await;
 }
+
+/// Who wants a younger answer than L2 has takes its place; and gives it back if there is none to be had.
+#[tokio::test(start_paused = true)]
+async fn a_demand_that_is_not_met_leaves_l2_as_it_was() {
+    let world = World::new();
+    let (a, b, c) = (world.node("a").await, world.node("b").await, world.node("c").await);
+    outcome(&a, "good").await;
+    pass(60 * S).await;
+    world.provider.goes_down();
+    let error = b.verifier().max_age(30 * S).verify("good").await.unwrap_err();
+    assert_eq!(error.code(), "could_not_ask");
+    pass(S).await;
+    let shared = answer(&c, "good").await;
+    assert_eq!((shared.outcome, shared.age), (Outcome::L2, 61 * S));
+    // Not for longer than before.
+    pass(LIFETIME - 61 * S).await;
+    assert_eq!(outcome(&world.node("d").await, "good").await, "could_not_ask");
+}
