@@ -42,13 +42,17 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod address;
 mod client;
+mod credentials;
 mod discovery;
 mod endpoint;
 mod exchange;
 mod failure;
+mod form;
 mod headers;
 mod source;
 
 pub use client::{HttpClient, HttpClientBuilder, HttpClientError};
+pub use credentials::{AssertionAudience, ClientAuth, CredentialError, PrivateKeyJwt, SigningKey};
 pub use source::HttpKeySource;
