@@ -161,19 +161,17 @@ async fn refused(mut response: Response, endpoint: &Endpoint, document: Document
         );
         return Failure::answer(status, what);
     }
-    let challenge = headers::bearer_error(response.headers());
-    let said = match &challenge {
-        Some(error) => Some(error.clone()),
+    let code = match headers::bearer_error(response.headers()) {
         None if document.needs_credentials() => error_code(&mut response).await,
-        None => None,
+        code => code,
     };
-    let said = said.map(|error| format!(" ({error})")).unwrap_or_default();
+    let said = code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
     let what = format!(
         "{endpoint} answered {status}{said} where {} was asked for",
         document.name()
     );
     let mut failure = Failure::answer(status, what);
-    failure.challenge = challenge;
+    failure.code = code;
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             failure.with_retry_after(headers::retry_after(response.headers(), SystemTime::now()))

@@ -17,8 +17,8 @@ const MAX_QUOTED: usize = 160;
 pub(crate) struct Failure {
     pub(crate) error: UpstreamError,
     pub(crate) status: Option<StatusCode>,
-    /// The `error` of a `Bearer` challenge (RFC 6750 section 3), if one came.
-    pub(crate) challenge: Option<String>,
+    /// The error code that came: of a `Bearer` challenge (RFC 6750 section 3), else of the body (RFC 6749 section 5.2).
+    pub(crate) code: Option<String>,
 }
 
 impl Failure {
@@ -27,7 +27,7 @@ impl Failure {
         Self {
             error: UpstreamError::new(UpstreamFault::Answer, what),
             status: Some(status),
-            challenge: None,
+            code: None,
         }
     }
 
@@ -40,6 +40,11 @@ impl Failure {
     pub(crate) fn address_is_wrong(&self) -> bool {
         self.status
             .is_some_and(|status| status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
+    }
+
+    /// Whether the upstream gave one of these error codes.
+    pub(crate) fn says(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
     /// Whether there is no such endpoint (any more). What it says of credentials, or of a token, is no word about its address.
@@ -86,7 +91,18 @@ impl Failure {
         Self {
             error: UpstreamError::new(fault, what),
             status: None,
-            challenge: None,
+            code: None,
+        }
+    }
+}
+
+impl From<UpstreamError> for Failure {
+    /// A failure that no status came with.
+    fn from(error: UpstreamError) -> Self {
+        Self {
+            error,
+            status: None,
+            code: None,
         }
     }
 }

@@ -51,8 +51,12 @@ mod exchange;
 mod failure;
 mod form;
 mod headers;
+mod introspection;
 mod source;
+mod userinfo;
 
 pub use client::{HttpClient, HttpClientBuilder, HttpClientError};
 pub use credentials::{AssertionAudience, ClientAuth, CredentialError, PrivateKeyJwt, SigningKey};
+pub use introspection::{Introspection, SignedAnswers};
 pub use source::HttpKeySource;
+pub use userinfo::UserInfo;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use authmesh::ports::{BoxFuture, Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError, UpstreamFault};
+use authmesh::ports::{BoxFuture, Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError};
 use reqwest::Url;
 
 use crate::client::HttpClient;
@@ -60,7 +60,7 @@ impl HttpKeySource {
     /// tokens, its slash at the end included.
     ///
     /// # Errors
-    /// [`UpstreamFault::Configuration`] when `issuer` is not a URL that the client may ask, or has a query.
+    /// [`UpstreamFault::Configuration`](authmesh::ports::UpstreamFault::Configuration) when `issuer` is not a URL that the client may ask, or has a query.
     pub fn discover(issuer: &str, http: &HttpClient) -> Result<Self, UpstreamError> {
         Ok(Self::discovered(Discovery::of(issuer, http)?, http))
     }
@@ -69,7 +69,7 @@ impl HttpKeySource {
     /// say. Only `metadata_url` is asked; its document must belong to `issuer` all the same.
     ///
     /// # Errors
-    /// [`UpstreamFault::Configuration`] when `metadata_url` is not a URL that the client may ask.
+    /// [`UpstreamFault::Configuration`](authmesh::ports::UpstreamFault::Configuration) when `metadata_url` is not a URL that the client may ask.
     pub fn discover_at(issuer: &str, metadata_url: &str, http: &HttpClient) -> Result<Self, UpstreamError> {
         Ok(Self::discovered(Discovery::at(issuer, metadata_url, http)?, http))
     }
@@ -90,7 +90,7 @@ impl HttpKeySource {
     /// fetch.
     ///
     /// # Errors
-    /// [`UpstreamFault::Configuration`] when `url` is not a URL that the client may ask.
+    /// [`UpstreamFault::Configuration`](authmesh::ports::UpstreamFault::Configuration) when `url` is not a URL that the client may ask.
     pub fn jwks_url(url: &str, http: &HttpClient) -> Result<Self, UpstreamError> {
         let endpoint = Endpoint::parse(url, http.inner().urls)
             .map_err(|refusal| configuration(format!("the address of the key set {refusal}")))?;

@@ -100,7 +100,9 @@ impl ClientAuth {
         let name = named("the name of the bearer", name.into())?;
         let token = Secret::new("the bearer token", token.into())?;
         if !is_token(token.expose()) {
-            return Err(CredentialError("the bearer token holds something other than visible ASCII".to_owned()));
+            return Err(CredentialError(
+                "the bearer token holds something other than visible ASCII".to_owned(),
+            ));
         }
         Ok(Self {
             kind: Kind::Bearer { name, token },
