@@ -52,6 +52,7 @@ mod failure;
 mod form;
 mod headers;
 mod introspection;
+pub mod presets;
 mod source;
 mod userinfo;
 

@@ -154,7 +154,7 @@ impl HttpClientBuilder {
     ///
     /// Set it where others decide whom to ask. It is off by default because the issuers that an operator writes down are often
     /// in a private network, and the operator's word is enough; issuers that only matched a template of a
-    /// preset are always asked through a client that has it set.
+    /// [preset](crate::presets) are always asked through a client that has it set.
     ///
     /// Default: `false`.
     pub fn public_addresses_only(mut self, only: bool) -> Self {
