@@ -125,8 +125,11 @@ impl UserInfo {
                 format!("the answer of {endpoint} is not a userinfo response: {why}"),
             ))
         };
-        let claims = answer.body.unwrap_or_default();
-        let members = json::parse_object(&claims).map_err(|error| bad(&error.to_string()))?;
+        let body = answer.body.unwrap_or_default();
+        let mut members = json::parse_object(&body).map_err(|error| bad(&error.to_string()))?;
+        // A claim that is not told should be left out, section 5.3.2 says; some providers send `null` for it.
+        members.retain(|_, value| !value.is_null());
+        let claims = serde_json::to_vec(&members).map_err(|error| bad(&error.to_string()))?;
         let subject = match members.get("sub") {
             Some(Value::String(subject)) if !subject.is_empty() => subject.clone(),
             Some(_) => return Err(bad("sub is not a string with something in it")),

@@ -108,6 +108,23 @@ async fn a_token_is_asked_about_in_a_form_with_the_clients_name_and_secret() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_null_is_a_member_that_is_not_there() {
+    let body = r#"{"active":true,"exp":null,"sub":null,"aud":null,"scope":null,"ext":{"a":null}}"#;
+    let provider = Provider::start(move |_| json(body)).await;
+    let token = active(&at(&provider, basic(), local())).await;
+    let expected = ActiveToken {
+        claims: br#"{"active":true,"ext":{"a":null}}"#.to_vec(),
+        ..ActiveToken::default()
+    };
+    assert!(token == expected, "{}", String::from_utf8_lossy(&token.claims));
+    assert_error(
+        &error(|_| json(r#"{"active":null}"#)).await,
+        UpstreamFault::Answer,
+        &["no active"],
+    );
+}
+
+#[tokio::test]
 async fn the_secret_can_go_in_the_body_and_a_bearer_in_the_header() {
     let provider = Provider::start(|_| json(r#"{"active":false}"#)).await;
     let post = ClientAuth::client_secret_post("orders", "h&nter=2").unwrap();

@@ -233,17 +233,13 @@ impl Introspection {
 
         // A question may have waited for the network: the present is when the answer came.
         let now = self.clock.now();
-        let (members, claims) = match &self.signed {
-            None => {
-                let members = json::parse_object(&body).map_err(|error| bad(error.to_string()))?;
-                (members, body)
-            }
-            Some(answers) => {
-                let members = answers.open(&body, endpoint, now).await?;
-                let claims = serde_json::to_vec(&members).map_err(|error| bad(error.to_string()))?;
-                (members, claims)
-            }
+        let mut members = match &self.signed {
+            None => json::parse_object(&body).map_err(|error| bad(error.to_string()))?,
+            Some(answers) => answers.open(&body, endpoint, now).await?,
         };
+        // `null` is no value of any type that the standard names, and says as much as absence.
+        members.retain(|_, value| !value.is_null());
+        let claims = serde_json::to_vec(&members).map_err(|error| bad(error.to_string()))?;
         let mut state = answer::read(&members, claims, now.wall).map_err(bad)?;
         if let TokenState::Active(token) = &mut state {
             token.max_age = self.max_age(&answer.headers);
