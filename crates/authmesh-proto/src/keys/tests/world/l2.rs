@@ -90,8 +90,10 @@ impl L2 {
         match self.slot(now) {
             None => Held::Nothing(None),
             Some(Slot::Lease(nonce, _)) => Held::By(nonce),
-            Some(Slot::Ticket(ticket, _)) => {
-                Held::Ticket(ticket.lease, ticket.failed.map(|millis| ms(u64::from(millis))))
+            Some(Slot::Ticket(ticket, until)) => {
+                // As the sealed record has it: full seconds of the writer's wall clock, rounded up.
+                let wall = |at: Moment| at.since(Moment::ORIGIN).as_secs();
+                Held::Ticket(ticket.lease, ticket.left(wall(until) + 1, wall(now)))
             }
         }
     }
@@ -118,7 +120,13 @@ impl World {
         let now = self.now;
         let lost = given_up(&op);
         let done = match op {
-            Op::Look => Done::Looked(self.l2.set.clone(), self.l2.held(now)),
+            Op::Look => {
+                let held = match self.rules.lease {
+                    true => self.l2.held(now),
+                    false => Held::Nothing(None),
+                };
+                Done::Looked(self.l2.set.clone(), held)
+            }
             Op::Lease(nonce, ttl) => Done::Leased(self.lease(now, nonce, ttl)),
             Op::Draw => Done::Drawn(self.draw(now)),
             Op::Gone(nonce) => {

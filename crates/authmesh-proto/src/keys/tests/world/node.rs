@@ -583,8 +583,7 @@ impl World {
         let at = self.now.plus(next.since(now).max(Duration::from_micros(10)));
         if node.timer.is_none_or(|timer| at < timer) {
             self.nodes[number].timer = Some(at);
-            let epoch = self.nodes[number].epoch;
-            self.at(at, Event::Timer(number, epoch));
+            self.at(at, Event::Timer(number, at));
         }
     }
 }
