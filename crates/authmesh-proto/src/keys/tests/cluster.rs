@@ -14,7 +14,7 @@ const CALLERS: usize = 64;
 /// How many seeds: a share of what is asked for.
 pub(super) fn seeds(share: u64) -> core::ops::Range<u64> {
     let asked = std::env::var("AUTHMESH_KEY_SEEDS").ok();
-    let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
+    let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
     0..(seeds / share).max(1)
 }
 
@@ -218,7 +218,7 @@ fn a_fleet_that_starts_again_takes_the_set_and_confirms_it_once_within_a_minute(
 
 #[test]
 fn no_number_of_restarts_makes_a_set_trusted_for_longer() {
-    for seed in seeds(25) {
+    for seed in seeds(150) {
         let mut world = warm(seed);
         let first = world.idp.seen[0].at;
         world.idp.mood = Mood::Down;
