@@ -122,7 +122,7 @@ impl Verdict {
         else {
             return Ended::ShutDown;
         };
-        let (mut fetches, mut coherence) = (self.issuer.fetches(), wakes.coherence());
+        let (mut fetches, mut coherence) = (self.issuer.trips(), wakes.coherence());
         loop {
             // Registered first, looked afterwards: what changes after the look wakes.
             let mut marks = wakes.listen(&self.marked_by);

@@ -70,7 +70,7 @@ pub(crate) struct VerdictEntry {
     /// The mark epoch of the last check of the marks.
     pub(crate) mark_epoch: AtomicU64,
     /// The key-set generation in which the signing key was last found.
-    pub(crate) key_generation: AtomicU64,
+    pub(crate) key_edition: AtomicU64,
     /// When the signature was verified.
     pub(crate) verified_at: Moment,
     /// Where the token's time window begins, leeway included.

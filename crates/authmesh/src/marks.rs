@@ -150,7 +150,7 @@ impl AuthMesh {
             0 => 100,
             limit => limit.min(MAX_LIMIT),
         };
-        let wanted = |kind| match query.kind {
+        let wanted = |kind: ScopeKind| match query.kind {
             Some(only) => kind == only,
             None => kind.is_about_tokens(),
         };

@@ -40,7 +40,7 @@ fn is_served_unlooked(node: &Node, entry: &VerdictEntry) -> bool {
     (entry.from..entry.verdict.until).contains(&now.wall)
         && node.fence.all_current(&entry.stamps)
         && entry.issuer.is_trusted(now.boot)
-        && entry.key_generation.load(Ordering::Acquire) == entry.issuer.generation()
+        && entry.key_edition.load(Ordering::Acquire) == entry.issuer.edition()
         && entry.mark_epoch.load(Ordering::Acquire) == node.epoch.load()
 }
 

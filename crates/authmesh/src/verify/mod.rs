@@ -226,14 +226,14 @@ impl Verifier {
 
     /// Whether the signing key still is in the issuer's set.
     fn key_stands(&self, entry: &VerdictEntry) -> bool {
-        let generation = entry.issuer.generation();
-        if entry.key_generation.load(Ordering::Acquire) == generation {
+        let edition = entry.issuer.edition();
+        if entry.key_edition.load(Ordering::Acquire) == edition {
             return true;
         }
         let keys = entry.issuer.trusted(self.shared.node.now().boot);
         let stands = keys.as_ref().is_some_and(|keys| keys.set.contains(&entry.verdict.key));
         if let (true, Some(keys)) = (stands, keys) {
-            entry.key_generation.store(keys.generation, Ordering::Release);
+            entry.key_edition.store(keys.edition, Ordering::Release);
         }
         stands
     }
@@ -305,14 +305,14 @@ impl Verifier {
             marked_by: scopes,
             claims: jws.payload().into(),
             key: identity,
-            key_generation: keys.generation,
+            key_generation: keys.generation(),
         });
         let entry = VerdictEntry {
             verdict: Arc::clone(&verdict),
             issuer: Arc::clone(issuer),
             stamps,
             mark_epoch: AtomicU64::new(epoch),
-            key_generation: AtomicU64::new(keys.generation),
+            key_edition: AtomicU64::new(keys.edition),
             verified_at: asked.boot,
             from: checked.from,
         };

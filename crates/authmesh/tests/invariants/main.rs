@@ -24,6 +24,7 @@ mod marks_survive;
 mod marks_survive_on_disk;
 mod no_lost_statement_is_silent;
 mod no_stale_fill;
+mod one_fetch_per_cluster;
 mod one_of_many_wins;
 mod redis_is_hostile;
 mod revoked_is_never_served;
