@@ -1,6 +1,7 @@
 //! A virtual cluster: nodes that drive machine and errand as the SDK does, an L2, statements, members, an issuer; one queue of
 //! events, and a seed that decides every latency. The same seed gives the same run.
 
+mod callers;
 mod l2;
 mod node;
 
