@@ -30,6 +30,11 @@ const MEMBERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a joiner waits until it is coherent and knows a member.
 const JOINING: Duration = Duration::from_secs(30);
+/// How often what was named is read: a node that has just joined may be coherent by gossip before it has followed the log, and
+/// what L2 holds counts only then.
+const ROUNDS: u32 = 3;
+/// The pause between two rounds.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How often it looks for one.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -66,11 +71,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// Cancel safety: dropped early, the rest is not read.
     pub async fn warm<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> usize {
         let names: Vec<_> = keys.into_iter().take(MOST).map(|key| self.name(key.as_ref())).collect();
-        self.warm_names(names).await
+        self.warm_names(names).await.0
     }
 
-    async fn warm_names(&self, names: Vec<EntryName>) -> usize {
-        let (mut names, mut reads, mut warm) = (names.into_iter(), JoinSet::new(), 0);
+    /// How many are in memory now, and which are not.
+    async fn warm_names(&self, names: Vec<EntryName>) -> (usize, Vec<EntryName>) {
+        let (mut names, mut reads) = (names.into_iter(), JoinSet::new());
+        let (mut warm, mut cold) = (0, Vec::new());
         loop {
             while reads.len() < READS
                 && let Some(name) = names.next()
@@ -78,12 +85,16 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 let cache = self.clone();
                 reads.spawn(async move {
                     // Found in L2 is not kept in memory, where a statement came in between.
-                    cache.find(&name).await.is_some() && cache.shared.node.l1.entries.contains_key(&name)
+                    let found = cache.find(&name).await.is_some() && cache.shared.node.l1.entries.contains_key(&name);
+                    (name, found)
                 });
             }
             match reads.join_next().await {
-                Some(read) => warm += usize::from(read.unwrap_or(false)),
-                None => return warm,
+                Some(Ok((_, true))) => warm += 1,
+                Some(Ok((name, false))) => cold.push(name),
+                // Its type panicked when it was read: it is not read again.
+                Some(Err(_)) => {}
+                None => return (warm, cold),
             }
         }
     }
@@ -129,7 +140,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 continue;
             };
             let named = answer.names.len();
-            let warm = self.warm_names(answer.names).await;
+            let (mut warm, mut cold) = self.warm_names(answer.names).await;
+            for _ in 1..ROUNDS {
+                if cold.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+                let (more, rest) = self.warm_names(cold).await;
+                (warm, cold) = (warm + more, rest);
+            }
             tracing::info!(namespace = %self.shared.space.name, from = %peer.name, named, warm, "hot entries were taken over");
             return;
         }
