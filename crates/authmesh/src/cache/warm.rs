@@ -30,10 +30,10 @@ const MEMBERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a joiner waits until it is coherent and knows a member.
 const JOINING: Duration = Duration::from_secs(30);
-/// How often what was named is read: a node that has just joined may be coherent by gossip before it has followed the log, and
-/// what L2 holds counts only then.
-const ROUNDS: u32 = 3;
-/// The pause between two rounds.
+/// How often what was named is read: a joiner takes over what was dropped lately, and L2 is a miss for such a key until the
+/// statement has its position.
+const ROUNDS: u32 = 4;
+/// The pause before the second round; doubled before each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often it looks for one.
 const LOOK: Duration = Duration::from_millis(100);
@@ -141,11 +141,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             };
             let named = answer.names.len();
             let (mut warm, mut cold) = self.warm_names(answer.names).await;
-            for _ in 1..ROUNDS {
+            for round in 1..ROUNDS {
                 if cold.is_empty() {
                     break;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(PAUSE * (1 << (round - 1))).await;
                 let (more, rest) = self.warm_names(cold).await;
                 (warm, cold) = (warm + more, rest);
             }

@@ -27,8 +27,11 @@ async fn joiner(place: &Place, name: &str, names: usize) -> Site {
 
 async fn fill(cache: &Cache<String>, entries: usize) {
     for n in 0..entries {
-        cache.insert(format!("k{n}"), format!("v{n}")).await.unwrap();
+        let load = move || async move { Ok::<_, ()>(format!("v{n}")) };
+        cache.get_or_load(format!("k{n}"), load).await.unwrap();
     }
+    // L2 is written behind the callers' backs.
+    pass(Duration::from_millis(100)).await;
 }
 
 #[tokio::test(start_paused = true)]
