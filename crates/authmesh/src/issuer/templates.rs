@@ -139,7 +139,7 @@ impl Template {
             .values()
             .map(|place| Arc::clone(&place.issuer))
             .collect();
-        all.sort_by(|a, b| a.url.cmp(&b.url));
+        all.sort_by_key(|issuer| Arc::clone(&issuer.url));
         all
     }
 
