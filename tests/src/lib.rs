@@ -6,6 +6,7 @@
 //! | [`process`] | a supervised child process: bounded log, readiness, death with the test |
 //! | [`tools`] | where nginx, node and the npm packages are, and a plain sentence when they are not |
 //! | [`idp`] | `oidc-provider`, a certified identity provider, with rotation, faults and counters |
+//! | [`idp_double`] | an identity provider of our own, which misbehaves in every way we know |
 //! | [`upstream`] | a service that answers with the headers it received |
 //! | [`nginx`] | nginx, running the snippet that the documentation publishes |
 //! | [`authmesh`] | the binary under test, from a configuration file |
@@ -39,6 +40,7 @@ pub mod dev;
 pub mod fleet;
 pub mod forge;
 pub mod idp;
+pub mod idp_double;
 pub mod netns;
 pub mod nginx;
 pub mod ports;

@@ -39,7 +39,7 @@ impl Body {
     pub const fn kind(&self) -> u16 {
         match self {
             Self::Drop(_) => KIND_DROP,
-            Self::Mark(_) => KIND_MARK,
+            Self::Mark(mark) => kind_of(mark),
         }
     }
 
@@ -120,9 +120,18 @@ struct Frame {
 
 const KIND_DROP: u16 = 1;
 const KIND_MARK: u16 = 2;
+/// A mark of [`ScopeKind::KeySet`]. A kind of its own, since whoever does not know it must not be sent one.
+pub const KIND_KEY_SET: u16 = 3;
 
 /// The statement kinds that this version knows, as members announce them.
-pub const KINDS: [u16; 2] = [KIND_DROP, KIND_MARK];
+pub const KINDS: [u16; 3] = [KIND_DROP, KIND_MARK, KIND_KEY_SET];
+
+const fn kind_of(mark: &Mark) -> u16 {
+    match mark.kind {
+        ScopeKind::KeySet => KIND_KEY_SET,
+        _ => KIND_MARK,
+    }
+}
 
 /// Why the bytes inside an envelope are no statement that this node can apply. The channel is suspect then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +163,7 @@ impl Statement {
     pub fn encode(&self) -> Vec<u8> {
         let (kind, body) = match &self.body {
             Body::Drop(name) => (KIND_DROP, wire::encode(name)),
-            Body::Mark(mark) => (KIND_MARK, wire::encode(mark)),
+            Body::Mark(mark) => (kind_of(mark), wire::encode(mark)),
         };
         wire::encode(&Frame {
             origin: self.name.origin,
@@ -175,11 +184,12 @@ impl Statement {
         let channel = ChannelId::new(frame.channel).ok_or(malformed)?;
         let body = match frame.kind {
             KIND_DROP => Body::Drop(wire::decode(&frame.body).map_err(StatementError::Wire)?),
-            KIND_MARK => {
+            kind @ (KIND_MARK | KIND_KEY_SET) => {
                 let mark: Mark = wire::decode(&frame.body).map_err(StatementError::Wire)?;
                 if mark.note.by.len() > MAX_NOTE_BYTES
                     || mark.note.why.len() > MAX_NOTE_BYTES
                     || !mark.expires.is_multiple_of(3600)
+                    || kind_of(&mark) != kind
                 {
                     return Err(malformed);
                 }

@@ -228,7 +228,7 @@ impl Checker {
             return None;
         };
         match &statement.body {
-            Body::Mark(mark) if mark.kind != ScopeKind::Tag => {
+            Body::Mark(mark) if mark.kind.is_about_tokens() => {
                 // Announced only: those who follow the log know it, those who load the table do not yet.
                 let marked = self.marks.get_mut(&(mark.key, mark.not_before)).filter(|_| *whole);
                 marked.map(|marked| &mut marked.copies)

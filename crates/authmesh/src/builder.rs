@@ -353,6 +353,7 @@ impl Builder {
             l1: Stores::new(self.verdict_bytes, self.entry_bytes),
             max_skew: Duration::from_secs(30),
             alone,
+            has_log,
         });
         let gossip = self.gossip.take();
         let config = GossipConfig {
@@ -362,7 +363,10 @@ impl Builder {
         };
         let mut issuers = BTreeMap::new();
         for (url, source, keys, rules) in std::mem::take(&mut self.issuers) {
-            let issuer = Arc::new(Issuer::new(&url, source, keys, now, Arc::downgrade(&node)));
+            keys.check()
+                .map_err(|conflict| BuildError::new(conflict.setting, format!("{url}: {}", conflict.problem)))?;
+            let issuer = Arc::new(Issuer::new(&url, source, keys, now, &node));
+            node.issuers.add(&issuer);
             if issuers.insert(Arc::clone(&issuer.url), issuer).is_some() {
                 return Err(BuildError::new("issuers", format!("{url} stands there twice")));
             }

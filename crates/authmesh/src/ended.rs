@@ -7,6 +7,7 @@ use std::time::Duration;
 use authmesh_proto::crypto::ScopeKind;
 use tokio::sync::watch;
 
+use crate::issuer::Landed;
 use crate::node::{Coherence, Node};
 use crate::policy::WhenBlind;
 use crate::verdict::{Answer, Verdict, Voucher};
@@ -122,7 +123,7 @@ impl Verdict {
             return Ended::ShutDown;
         };
         let mut fetches = match &self.voucher {
-            Voucher::Key { issuer, .. } => Some(issuer.fetches()),
+            Voucher::Key { issuer, .. } => Some(issuer.trips()),
             Voucher::Provider(_) => None,
         };
         let mut coherence = wakes.coherence();
@@ -190,7 +191,7 @@ impl Verdict {
 }
 
 /// Resolves when a fetch of the issuer's keys has ended; never where there are none.
-async fn fetched(fetches: &mut Option<watch::Receiver<u64>>) {
+async fn fetched(fetches: &mut Option<watch::Receiver<Landed>>) {
     match fetches {
         // Its sender lives as long as the issuer, which the verdict holds.
         Some(fetches) => drop(fetches.changed().await),

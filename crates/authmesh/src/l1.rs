@@ -71,7 +71,7 @@ pub(crate) struct VerdictEntry {
     /// The mark epoch of the last check of the marks.
     pub(crate) mark_epoch: AtomicU64,
     /// The key-set generation in which the signing key was last found.
-    pub(crate) key_generation: AtomicU64,
+    pub(crate) key_edition: AtomicU64,
     /// When the signature was verified, or the provider was asked.
     pub(crate) verified_at: Moment,
     /// Where the token's time window begins, leeway included.
@@ -88,10 +88,10 @@ pub(crate) enum Backing {
 }
 
 impl Backing {
-    /// Whether it still carries the verdict at a first look. `generation`: where the key was last found.
-    pub(crate) fn stands(&self, generation: u64, now: Moment) -> bool {
+    /// Whether it still carries the verdict at a first look. `edition`: where the key was last found.
+    pub(crate) fn stands(&self, edition: u64, now: Moment) -> bool {
         match self {
-            Self::Keys(issuer) => issuer.is_trusted(now) && issuer.generation() == generation,
+            Self::Keys(issuer) => issuer.is_trusted(now) && issuer.edition() == edition,
             Self::Provider(backed) => backed.is_fresh(now),
         }
     }

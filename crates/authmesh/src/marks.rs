@@ -81,7 +81,8 @@ fn scope_id(text: &str) -> Result<ScopeId, BadMarkId> {
 /// Which marks to list.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MarkQuery {
-    /// Only of this kind. Default: all that are about tokens; ask for [`ScopeKind::Tag`] to see those of the cache.
+    /// Only of this kind. Default: all that are about tokens; ask for [`ScopeKind::Tag`] to see those of the cache, and
+    /// for [`ScopeKind::KeySet`] to see the generations of key sets.
     pub kind: Option<ScopeKind>,
     /// Only those behind this one: [`MarkPage::next`] of the page before.
     pub after: Option<MarkId>,
@@ -112,7 +113,7 @@ pub struct MarkInfo {
     /// The keyed name of the session or token that is spared.
     pub except: Option<String>,
     /// Tokens issued up to this second of the issuer's time are void, this second included; `None` where the time of issue
-    /// does not matter.
+    /// does not matter. Of the key sets of an issuer: their newest generation.
     pub not_before: Option<Unix>,
     /// Until when it can be needed. It is kept an hour longer.
     pub expires: Unix,
@@ -131,7 +132,7 @@ impl From<Mark> for MarkInfo {
             kind: mark.kind.as_str(),
             scope: hex(mark.key.scope),
             except: mark.key.except.map(hex),
-            not_before: mark.kind.compares_time().then_some(mark.not_before),
+            not_before: (mark.kind.compares_time() || mark.kind == ScopeKind::KeySet).then_some(mark.not_before),
             expires: mark.expires,
             at: mark.note.at,
             by: mark.note.by,
@@ -149,9 +150,9 @@ impl AuthMesh {
             0 => 100,
             limit => limit.min(MAX_LIMIT),
         };
-        let wanted = |kind| match query.kind {
+        let wanted = |kind: ScopeKind| match query.kind {
             Some(only) => kind == only,
-            None => kind != ScopeKind::Tag,
+            None => kind.is_about_tokens(),
         };
         let after = query.after.map(|id| id.0);
         let page = self.node().marks().page(after, limit, MAX_LOOKED_AT, wanted);

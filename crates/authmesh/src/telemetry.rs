@@ -84,6 +84,14 @@ counters! {
     key_fetches_ok: "authmesh.keys.fetches", "result" = "ok";
     /// Key set fetches that failed.
     key_fetches_failed: "authmesh.keys.fetches", "result" = "failed";
+    /// Key sets of other nodes that were taken in, from L2 or a member: fetches saved.
+    key_sets_taken: "authmesh.keys.fetches", "result" = "shared";
+    /// Trips to a newer set that the cluster refused: lately asked in vain, or its budget is spent.
+    key_trips_refused: "authmesh.keys.fetches", "result" = "refused";
+    /// Keys that a newer set added.
+    keys_added: "authmesh.keys.changes", "change" = "added";
+    /// Keys that a newer set no longer held, or held as another key.
+    keys_removed: "authmesh.keys.changes", "change" = "removed";
     /// Keys of a set that were left out.
     keys_skipped: "authmesh.keys.skipped";
     /// Calls of a provider about a token that it called active.
@@ -155,7 +163,8 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 17] = [
+const DESCRIPTIONS: [(&str, &str); 18] = [
+    ("authmesh.keys.changes", "Keys that a newer set added or no longer held"),
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
@@ -278,11 +287,21 @@ pub(crate) fn register<'a>(
 /// The state of the key sets. Issuers are configured, so the label has few values.
 fn register_issuers(meter: &Meter, issuers: Arc<[Weak<Issuer>]>) {
     type Gauge = (&'static str, &'static str, fn(&Issuer, &Node) -> Option<u64>);
-    let gauges: [Gauge; 2] = [
+    let gauges: [Gauge; 4] = [
         (
             "authmesh.keys.generation",
-            "Which of this node's key sets of the issuer is in use; 0 without one",
-            |issuer, _| Some(issuer.generation()),
+            "The cluster's number of the issuer's key set in use; 0 without one",
+            |issuer, _| Some(issuer.held().map_or(0, |keys| keys.generation())),
+        ),
+        (
+            "authmesh.keys.trusted_seconds",
+            "Seconds for which the issuer's key set is still trusted if the issuer cannot be asked",
+            |issuer, node| Some(issuer.trusted_until().since(node.now().boot).as_secs()),
+        ),
+        (
+            "authmesh.keys.circuit_open",
+            "1 while the issuer failed so often that it is only probed",
+            |issuer, node| Some(u64::from(issuer.status(node.now().boot).circuit_open)),
         ),
         (
             "authmesh.keys.age_seconds",

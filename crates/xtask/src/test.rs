@@ -124,14 +124,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
 
 fn format(workspace: &Workspace, tools: &Tools) -> Result<()> {
     let members = call(tools.cargo(workspace).args(["fmt", "--all", "--check"]));
-    // The probe is no member of the workspace, so that `cargo fmt` does not see it.
-    let probe = "crates/authmesh-proto/probe/src/lib.rs";
-    let probe = call(
+    // These are no members of the workspace, so that `cargo fmt` does not see them.
+    let others = ["crates/authmesh-proto/probe/src/lib.rs", "tests/rivals/src/main.rs"];
+    let others = call(
         tools
             .program(workspace, "rustfmt")
-            .args(["--check", "--edition", "2024", probe]),
+            .args(["--check", "--edition", "2024"])
+            .args(others),
     );
-    members.and(probe)
+    members.and(others)
 }
 
 fn dependencies(workspace: &Workspace, tools: &Tools, steps: &mut Steps) {

@@ -2,19 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use authmesh_tests::client::Answer;
 use authmesh_tests::fleet::Fleet;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::world::{DEADLINE, SIZE, World, confirmed_by_all_but, is_long, print_times};
+use crate::world::{SIZE, World, confirmed_by_all_but, is_long, print_times};
 
 /// How long idle nodes are looked at.
 const LOOK: Duration = Duration::from_secs(4);
 const LONG_LOOK: Duration = Duration::from_secs(20);
 /// More than five times what an idle node of sixteen sends in a second.
 const MOST_BYTES: f64 = 50_000.0;
-/// Statements of one order: the most that one takes.
-const BATCH: usize = 1000;
 
 /// The processor time that a process has taken, in ticks of 10 ms (`USER_HZ`): fields 14 and 15 of proc(5).
 fn ticks(fleet: &mut Fleet, index: usize) -> u64 {
@@ -61,41 +58,4 @@ pub(crate) async fn times(world: &World) {
         times.push(took);
     }
     print_times("no faults: from the order until all 15 others have confirmed", &times);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_statements_in_a_row_reach_every_node() {
-    let mut world = World::start(8).await;
-    many(&mut world).await;
-}
-
-/// What thousands of statements in a row do.
-async fn many(world: &mut World) {
-    let batches = if is_long() { 10 } else { 1 };
-    let marks = world.ask(9, "/v1/stats").await["marks"].as_u64().unwrap();
-    let before = world.fleet.node_mut(9).process().resident_kib();
-    let begun = Instant::now();
-    for batch in 0..batches {
-        let order = |number| json!({ "subject": format!("many-{batch}-{number}"), "deadline_seconds": 0 });
-        let orders: Vec<Value> = (0..BATCH).map(order).collect();
-        world.fleet.node(0).revoke(&json!(orders)).await;
-    }
-    let count = batches * BATCH;
-    let expected = marks + count as u64;
-    let has_all = |_, answer: &Answer| answer.json()["marks"] == expected;
-    world
-        .fleet
-        .until_all("every node has every mark", "/v1/stats", DEADLINE, has_all)
-        .await;
-    let took = begun.elapsed();
-    let after = world.fleet.node_mut(9).process().resident_kib();
-    let stats = world.ask(9, "/v1/stats").await;
-    println!(
-        "FIGURE {count} statements in a row: {} ms until all 16 have them; {} KiB more on another node ({before} before), \
-         {} in its ring",
-        took.as_millis(),
-        after.saturating_sub(before),
-        stats["gossip"]["ring"]
-    );
-    world.whole().await;
 }

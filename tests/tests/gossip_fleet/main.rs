@@ -12,6 +12,7 @@ mod coherence;
 mod control;
 mod crashes;
 mod figures;
+mod flood;
 mod loss;
 mod namespaces;
 mod partitions;

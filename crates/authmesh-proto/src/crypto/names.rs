@@ -32,11 +32,13 @@ pub enum ScopeKind {
     Issuer = 7,
     /// A cache tag, or a whole namespace of the generic cache. Not about tokens.
     Tag = 8,
+    /// The key sets of an issuer: `not_before` is the newest generation that the cluster has. Not about tokens.
+    KeySet = 9,
 }
 
 impl ScopeKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Token,
         Self::JwtId,
         Self::Session,
@@ -45,6 +47,7 @@ impl ScopeKind {
         Self::SigningKey,
         Self::Issuer,
         Self::Tag,
+        Self::KeySet,
     ];
 
     /// The kind that [`ScopeKind::as_str`] gives this word to.
@@ -62,6 +65,12 @@ impl ScopeKind {
         )
     }
 
+    /// Whether such a mark voids tokens.
+    #[must_use]
+    pub const fn is_about_tokens(self) -> bool {
+        !matches!(self, Self::Tag | Self::KeySet)
+    }
+
     /// The word for it in logs, metrics and answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -74,6 +83,7 @@ impl ScopeKind {
             Self::SigningKey => "key",
             Self::Issuer => "issuer",
             Self::Tag => "tag",
+            Self::KeySet => "keyset",
         }
     }
 }

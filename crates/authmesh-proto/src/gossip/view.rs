@@ -198,7 +198,7 @@ impl View {
         }
     }
 
-    /// This node leaves.
+    /// This node is gone: it leaves, or was forgotten. Its view says so too: of the members it may be the only one that has heard.
     pub(super) fn leave(&mut self) {
         self.forgotten = true;
         self.gone.insert(self.me);
@@ -240,7 +240,7 @@ impl View {
     /// A member is gone for good.
     pub(super) fn part(&mut self, origin: Origin) {
         if origin == self.me {
-            self.forgotten = true;
+            self.leave();
             return;
         }
         if self.members.remove(&origin).is_some() {

@@ -72,7 +72,7 @@ fn a_mark_statement() {
 
 #[test]
 fn kinds_are_numbers_that_never_change() {
-    assert_eq!(KINDS, [1, 2]);
+    assert_eq!(KINDS, [1, 2, 3]);
     let scopes = [
         (ScopeKind::Token, 0),
         (ScopeKind::JwtId, 1),

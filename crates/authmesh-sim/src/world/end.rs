@@ -7,7 +7,7 @@ use authmesh_proto::statement::MarkKey;
 
 use super::World;
 use crate::clock::SECOND;
-use crate::node::Look;
+use crate::node::{Look, Node};
 use crate::trace::About;
 
 impl World {
@@ -101,8 +101,7 @@ impl World {
 
     fn lives(&self, node: usize, start: u32) -> bool {
         // Whom an operator forgot is nobody's witness.
-        let counts = |node: &crate::node::Node| node.mesh.as_ref().is_none_or(|mesh| !mesh.machine.forgotten());
-        self.slots[node].start == start && self.slots[node].node.as_ref().is_some_and(counts)
+        self.slots[node].start == start && self.slots[node].node.as_ref().is_some_and(is_member)
     }
 
     fn check_marks(&mut self) {
@@ -117,8 +116,7 @@ impl World {
         };
         let mut places: Vec<(String, Option<usize>, BTreeMap<MarkKey, u64>)> = Vec::new();
         for (n, slot) in self.slots.iter().enumerate() {
-            let forgotten = |node: &&crate::node::Node| node.mesh.as_ref().is_some_and(|mesh| mesh.machine.forgotten());
-            if let Some(node) = slot.node.as_ref().filter(|node| !forgotten(node)) {
+            if let Some(node) = slot.node.as_ref().filter(|node| is_member(node)) {
                 let mut all = ChannelId::all()
                     .flat_map(|id| node.marks.of_channel(id))
                     .map(|mark| (mark.key, mark.not_before));
@@ -155,7 +153,9 @@ impl World {
 
     /// Without a log: whether so many live as call themselves a cluster.
     fn are_enough(&self) -> bool {
-        let alive = self.slots.iter().filter(|slot| slot.node.is_some()).count();
+        // Whom an operator forgot is no member any more: it does not count until it is started anew.
+        let alive = self.slots.iter().filter_map(|slot| slot.node.as_ref());
+        let alive = alive.filter(|node| is_member(node)).count();
         let scene = self.scenario.mesh.as_ref().filter(|scene| !scene.has_log);
         scene.is_none_or(|scene| alive >= scene.expect)
     }
@@ -171,7 +171,7 @@ impl World {
             .slots
             .iter()
             .filter_map(|slot| slot.node.as_ref())
-            .filter(|node| node.mesh.as_ref().is_some_and(|mesh| !mesh.machine.forgotten()))
+            .filter(|node| is_member(node))
             .map(|node| node.origin)
             .collect();
         for (n, slot) in self.slots.iter().enumerate() {
@@ -226,7 +226,7 @@ impl World {
                 .iter()
                 .enumerate()
                 .filter_map(|(n, slot)| Some((n, slot.node.as_ref()?)))
-                .filter(|(_, node)| node.mesh.as_ref().is_none_or(|mesh| !mesh.machine.forgotten()))
+                .filter(|(_, node)| is_member(node))
                 .map(|(n, node)| (n, node.marks.root(id)))
                 .collect();
             if let Some(((a, _), (b, _))) = roots.iter().zip(roots.iter().skip(1)).find(|(a, b)| a.1 != b.1) {
@@ -245,4 +245,9 @@ impl World {
             }
         }
     }
+}
+
+/// Whether no operator has forgotten it.
+fn is_member(node: &Node) -> bool {
+    node.mesh.as_ref().is_none_or(|mesh| !mesh.machine.forgotten())
 }

@@ -153,6 +153,19 @@ impl KeySet {
         .any(|key| key.is(identity))
     }
 
+    /// Whether a key has this `kid`.
+    #[must_use]
+    pub fn names(&self, kid: &str) -> bool {
+        !self.named(kid).is_empty()
+    }
+
+    /// The keys of this set that `other` does not have.
+    pub fn added_to<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Arc<VerificationKey>> {
+        self.keys
+            .iter()
+            .filter(|key| !other.keys.iter().any(|known| known == *key))
+    }
+
     /// How many keys are usable. At least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a set without a usable key cannot be made")]

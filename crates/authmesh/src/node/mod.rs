@@ -82,6 +82,9 @@ pub(crate) struct Node {
     pub(crate) counters: Counters,
     pub(crate) seen: members::Seen,
     pub(crate) observer: crate::observer::Watch,
+    pub(crate) issuers: crate::issuer::Registry,
+    /// Whether it shares a log, and an L2, with others.
+    pub(crate) has_log: bool,
     pub(crate) l1: crate::l1::Stores,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -104,6 +107,8 @@ pub(crate) struct Parts {
     pub(crate) max_skew: Duration,
     /// A node without a cluster is its own authority: it is always coherent.
     pub(crate) alone: bool,
+    /// Whether it shares a log, and an L2, with others.
+    pub(crate) has_log: bool,
 }
 
 /// Whether a node's answers count.
@@ -136,6 +141,8 @@ impl Node {
             address: parts.address,
             origin: Origin(origin),
             observer: crate::observer::Watch::new(&parts.codec.namer),
+            issuers: crate::issuer::Registry::default(),
+            has_log: parts.has_log,
             codec: Arc::new(parts.codec),
             ports: parts.ports,
             fence: Fence::new(),
@@ -209,10 +216,19 @@ impl Node {
     }
 
     fn publish_lease(&self, until: Moment) {
-        if self.coherent_until.load(Ordering::Acquire) != u64::MAX {
+        let former = self.coherent_until.load(Ordering::Acquire);
+        if former != u64::MAX {
+            if former == 0 && until > Moment::ORIGIN {
+                self.issuers.settle(self);
+            }
             self.coherent_until.store(until.as_nanos(), Ordering::Release);
             self.wakes.coherent(self.coherence().is_coherent());
         }
+    }
+
+    /// Whether the node has been coherent since its start.
+    pub(crate) fn was_coherent(&self) -> bool {
+        self.coherent_until.load(Ordering::Acquire) != 0
     }
 
     /// How long the node has been blind: zero while it is coherent, since its start when it never was.

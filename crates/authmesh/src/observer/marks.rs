@@ -41,7 +41,7 @@ fn is_served_unlooked(node: &Node, entry: &VerdictEntry) -> bool {
         && node.fence.all_current(&entry.stamps)
         && entry
             .backing
-            .stands(entry.key_generation.load(Ordering::Acquire), now.boot)
+            .stands(entry.key_edition.load(Ordering::Acquire), now.boot)
         && entry.mark_epoch.load(Ordering::Acquire) == node.epoch.load()
 }
 

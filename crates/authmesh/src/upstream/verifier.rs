@@ -211,7 +211,7 @@ impl Verifier {
                 })),
                 stamps: before.stamps,
                 mark_epoch: AtomicU64::new(before.epoch),
-                key_generation: AtomicU64::new(0),
+                key_edition: AtomicU64::new(0),
                 verified_at: times.asked,
                 from: claims.from,
             };

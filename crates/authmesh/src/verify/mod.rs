@@ -261,8 +261,8 @@ impl Verifier {
 
     /// Whether the signing key still is in the issuer's set.
     fn key_stands(&self, issuer: &Issuer, entry: &VerdictEntry) -> bool {
-        let generation = issuer.generation();
-        if entry.key_generation.load(Ordering::Acquire) == generation {
+        let edition = issuer.edition();
+        if entry.key_edition.load(Ordering::Acquire) == edition {
             return true;
         }
         let keys = issuer.trusted(self.shared.node.now().boot);
@@ -271,7 +271,7 @@ impl Verifier {
             .as_ref()
             .is_some_and(|keys| key.is_some_and(|key| keys.set.contains(key)));
         if let (true, Some(keys)) = (stands, keys) {
-            entry.key_generation.store(keys.generation, Ordering::Release);
+            entry.key_edition.store(keys.edition, Ordering::Release);
         }
         stands
     }
@@ -347,7 +347,7 @@ impl Verifier {
             voucher: Voucher::Key {
                 issuer: Arc::clone(issuer),
                 key: identity,
-                generation: keys.generation,
+                generation: keys.generation(),
             },
         });
         let entry = VerdictEntry {
@@ -355,7 +355,7 @@ impl Verifier {
             backing: Backing::Keys(Arc::clone(issuer)),
             stamps,
             mark_epoch: AtomicU64::new(epoch),
-            key_generation: AtomicU64::new(keys.generation),
+            key_edition: AtomicU64::new(keys.edition),
             verified_at: asked.boot,
             from: checked.from,
         };

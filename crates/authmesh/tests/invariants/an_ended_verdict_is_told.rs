@@ -19,7 +19,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::{HookedClock, TestIssuer, builder, cluster_with, eventually, manual_clock, node, poll_once, soon};
+use crate::support::{
+    HookedClock, TestIssuer, builder, cluster_with, eager_keys, eventually, manual_clock, node, poll_once, soon,
+};
 
 /// Well below the 30 s of a waiter without a wake, and far above what a wake takes.
 const WOKEN: Duration = Duration::from_secs(20);
@@ -209,7 +211,8 @@ async fn by_keys_that_may_not_be_trusted_any_more() {
     let issuer = TestIssuer::at(clock.clone());
     let policy = KeyPolicy {
         max_trust_age: Duration::from_secs(3600),
-        ..KeyPolicy::default()
+        lifetime_ceiling: Duration::from_secs(1800),
+        ..eager_keys()
     };
     let mesh = AuthMesh::builder()
         .clock(issuer.clock())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use authmesh::{AuthMesh, Fault, KeyPolicy, Outcome, VerifyError};
 use serde_json::json;
 
-use crate::support::{TestIssuer, cluster_with, eventually, manual_clock, node, ring};
+use crate::support::{TestIssuer, cluster_with, eager_keys, eventually, manual_clock, node, ring};
 
 fn could_not_ask(result: Result<impl Sized, VerifyError>) -> bool {
     match result {
@@ -97,7 +97,8 @@ async fn the_budget_for_unknown_kids_is_spent() {
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let policy = KeyPolicy {
         unknown_kid_burst: 3,
-        ..KeyPolicy::default()
+        reserve: 0,
+        ..eager_keys()
     };
     let mesh = AuthMesh::builder()
         .key_ring(ring())

@@ -9,7 +9,9 @@ use authmesh::proto::crypto::ScopeKind;
 use authmesh::{AuthMesh, Namespace, Outcome, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{DatedKeys, START, TestIssuer, builder, cluster_with, eventually, manual_clock, node, ring};
+use crate::support::{
+    DatedKeys, START, TestIssuer, builder, cluster_with, eager_keys, eventually, manual_clock, node, ring,
+};
 
 const HOUR: u64 = 3600;
 
@@ -147,7 +149,7 @@ async fn an_issuer_that_is_ahead_is_met_in_its_own_time() {
     let start = async |source| {
         let node = AuthMesh::builder().key_ring(ring()).clock(issuer.clock());
         let node = node
-            .issuer(issuer.url(), source, rules.clone())
+            .issuer_with(issuer.url(), source, eager_keys(), rules.clone())
             .join(Arc::new(cluster.clone()));
         node.start().await.unwrap()
     };

@@ -139,7 +139,7 @@ async fn a_node_that_others_may_hold_to_be_gone_commits_nothing_by_redis_alone()
 async fn a_kind_of_statement_that_a_member_does_not_know_is_not_said() {
     const DROP: u16 = 1;
     const MARK: u16 = 2;
-    const NEW: u16 = 3;
+    const NEW: u16 = 4;
     let place = Place::new();
     let [a, _b] = place.sites().await;
     assert!(a.mesh.may_send(DROP) && a.mesh.may_send(MARK) && !a.mesh.may_send(NEW));

@@ -19,7 +19,7 @@ use authmesh::proto::crypto::{Namer, ScopeKind};
 use authmesh::proto::follower::FollowerConfig;
 use authmesh::proto::ident::{EntryName, ScopeId};
 use authmesh::proto::time::{Moment, Now, Unix};
-use authmesh::{AuthMesh, Builder, KeyRing, Load};
+use authmesh::{AuthMesh, Builder, KeyPolicy, KeyRing, Load};
 use tokio::sync::oneshot;
 
 pub(crate) use hooked::HookedClock;
@@ -85,7 +85,15 @@ pub(crate) fn builder(name: &str, issuer: &TestIssuer) -> Builder {
         .key_ring(ring())
         .clock(issuer.clock())
         .follower(quick())
-        .issuer(issuer.url(), issuer.source(), issuer.rules())
+        .issuer_with(issuer.url(), issuer.source(), eager_keys(), issuer.rules())
+}
+
+/// Keys may be asked for at any time: where a clock stands still, the least time between two fetches would never pass.
+pub(crate) fn eager_keys() -> KeyPolicy {
+    KeyPolicy {
+        min_interval: Duration::ZERO,
+        ..KeyPolicy::default()
+    }
 }
 
 /// A node of a cluster.

@@ -30,6 +30,10 @@ impl BlockedKeys {
         self.open.send_replace(true);
     }
 
+    pub(crate) fn close(&self) {
+        self.open.send_replace(false);
+    }
+
     /// Waits until somebody asks.
     pub(crate) async fn asked(&self) {
         let mut entered = self.entered.subscribe();

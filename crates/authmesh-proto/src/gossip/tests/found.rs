@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use super::net::{Net, config, peer};
 use super::{GossipConfig, Input, Moment, Peer, beside_a_log};
-use crate::gossip::Registered;
 use crate::gossip::message::Request;
+use crate::gossip::{Event, Registered};
 use crate::ident::Origin;
 
 fn registered(peer: Peer, still_for: Duration, moves: bool) -> Registered {
@@ -206,4 +206,26 @@ fn a_member_that_asks_without_its_name_keeps_it_and_so_its_place_for_a_new_start
         (1..=3).all(|number| net.coherent(number)),
         "it has the place of the former"
     );
+}
+
+/// The one member that hears of an order is the one that it concerns; whoever took it is gone before the others hear.
+#[test]
+fn whoever_finds_itself_forgotten_says_so() {
+    let mut net = Net::of(3, &config());
+    net.secs(3);
+    net.partition(&[2], &[1, 3]);
+    net.input(1, Input::Gone(peer(3).origin));
+    net.secs(1);
+    assert!(net.node(3).gossip.forgotten());
+    net.nodes.remove(&1);
+    net.input(2, Input::Gone(peer(1).origin));
+    net.heal();
+    net.secs(1);
+    assert!(
+        net.node(2).events.contains(&Event::Left(peer(3).origin)),
+        "an operator was told that 3 is forgotten"
+    );
+    net.nodes.remove(&3);
+    net.secs(5);
+    assert!(net.coherent(2), "it does not wait for who is gone");
 }

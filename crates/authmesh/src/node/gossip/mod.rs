@@ -171,7 +171,7 @@ impl Node {
 }
 
 /// The kinds that every version knows.
-const FIRST_KINDS: [u16; 2] = KINDS;
+const FIRST_KINDS: [u16; 3] = KINDS;
 
 /// How long the driver waits before it commits a statement of another node: long enough that its origin, and then one of
 /// the others, has done it before; at once where the log is this node's own.

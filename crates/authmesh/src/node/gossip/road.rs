@@ -8,6 +8,7 @@ use authmesh_proto::commit;
 use authmesh_proto::follower::{self, Follower};
 use authmesh_proto::gossip::{Action, Event, Input, VoidId};
 use authmesh_proto::ident::ChannelId;
+use authmesh_proto::keys::KeyQuestion;
 use authmesh_proto::marks::{BUCKETS, Buckets, bucket_of};
 use authmesh_proto::observe::Question;
 use authmesh_proto::statement::{Body, Statement};
@@ -17,6 +18,7 @@ use tokio_stream::StreamExt as _;
 
 use super::strangers::Strangers;
 use super::{Room, Sealing, Told, ToldReceiver, commit_wait, free, peer_of, port_peer};
+use crate::issuer;
 use crate::node::Node;
 use crate::node::driver::Driver;
 use crate::node::jobs::Finished;
@@ -156,6 +158,10 @@ impl Driver {
             Some(GossipEvent::Down(origin)) => Input::Down(origin),
             Some(GossipEvent::Left(origin)) => Input::Gone(origin),
             Some(GossipEvent::Item(item)) => Input::Item(item),
+            Some(GossipEvent::Asked(asked)) if KeyQuestion::is_one(&asked.request) => {
+                issuer::answer_member(&self.node, asked);
+                return;
+            }
             Some(GossipEvent::Asked(asked)) if Question::is_one(&asked.request) => {
                 observer::answer(&self.node, asked);
                 return;

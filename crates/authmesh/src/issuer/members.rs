@@ -1,0 +1,155 @@
+//! Where there is no L2: the owner of an issuer among the live members asks it, and the others ask the owner.
+//!
+//! The owner is chosen by rendezvous hashing (Thaler and Ravishankar, 1998) over the members that SWIM holds to be there.
+//! Every node asks only members that stand before it in that order, so that no two ever wait for each other. Nodes that
+//! disagree about who is there ask different owners: more fetches, and no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authmesh_proto::ident::{Digest, Origin};
+use authmesh_proto::keys::{KeyAnswer, KeyMachine, KeyQuestion, Told, Why};
+
+use super::{Issuer, Keys, Parsed};
+use crate::error::VerifyError;
+use crate::jose::KeySet;
+use crate::node::{Node, port_peer};
+use crate::ports::{Asked, GossipPeer};
+
+/// How many owners are asked before the issuer itself.
+const OWNERS: usize = 2;
+/// How long an owner's answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Where a node stands in the order of an issuer.
+fn rank(node: &Node, issuer: &Issuer, origin: Origin) -> Digest {
+    node.codec
+        .namer
+        .digest(&[b"key owner", issuer.scope().as_bytes(), origin.as_bytes()])
+}
+
+impl Issuer {
+    /// The first members in the order of this issuer, as far as they stand before this node.
+    pub(super) fn owners(&self, node: &Node) -> Vec<GossipPeer> {
+        let Some(room) = node.gossip() else { return Vec::new() };
+        let own = rank(node, self, node.origin);
+        let machine = room.machine();
+        let up = machine.members().filter(|(_, is_up, _)| *is_up);
+        let mut before: Vec<_> = up
+            .filter(|(peer, ..)| peer.origin != node.origin)
+            .map(|(peer, ..)| (rank(node, self, peer.origin), peer))
+            .filter(|(rank, _)| *rank < own)
+            .collect();
+        drop(machine);
+        before.sort_by(|(a, _), (b, _)| a.cmp(b));
+        before
+            .iter()
+            .take(OWNERS)
+            .filter_map(|(_, peer)| port_peer(peer))
+            .collect()
+    }
+
+    /// Asks an owner. `Err(None)`: no usable answer; `Err(Some)`: it may not ask now.
+    pub(super) async fn ask(
+        &self,
+        node: &Node,
+        owner: &GossipPeer,
+        why: Why,
+    ) -> Result<(Told, Parsed), Option<Duration>> {
+        let room = node.gossip().ok_or(None)?;
+        let have = self.held();
+        let wanted = self.wanted().filter(|_| why == Why::UnknownKid);
+        let question = KeyQuestion {
+            issuer: self.scope(),
+            have: have.map_or((0, 0), |keys| match why {
+                Why::Cold => (0, 0),
+                _ => (keys.generation(), keys.shared.asked),
+            }),
+            generation: match why {
+                Why::Newer(generation) => generation,
+                _ => 0,
+            },
+            kid: wanted.as_deref().map(Into::into),
+            afresh: why == Why::Asked,
+        };
+        let answer = tokio::time::timeout(PATIENCE, room.port.pull(owner, question.encode())).await;
+        let answer = answer.ok().and_then(Result::ok).ok_or(None)?;
+        match KeyAnswer::decode(&answer) {
+            Ok(KeyAnswer::Set { set, proof }) => {
+                let holds = |set: &KeySet| wanted.as_ref().is_some_and(|kid| set.names(kid));
+                self.acceptable(node, set, proof, &holds).ok_or(None)
+            }
+            Ok(KeyAnswer::NotNow(millis)) => Err(Some(Duration::from_millis(millis.into()))),
+            Ok(KeyAnswer::Nothing) => Err(None),
+            Err(_) => {
+                node.counters.gossip_malformed.add();
+                Err(None)
+            }
+        }
+    }
+
+    /// Answers as the owner: from memory where that is enough, else by a trip of its own, which asks no other member.
+    async fn answer(self: &Arc<Self>, node: &Arc<Node>, question: &KeyQuestion) -> KeyAnswer {
+        let kid = question.kid.as_deref();
+        let is_enough = |keys: &Keys| {
+            let newer = keys.shared.asked > question.have.1;
+            let named = kid.is_none_or(|kid| keys.set.names(kid));
+            keys.generation() >= question.generation && named && (newer || kid.is_some() || question.generation > 0)
+        };
+        let held = |proof| {
+            let keys = self.trusted(node.now().boot)?;
+            let set = (*keys.shared).clone();
+            Some((is_enough(&keys), KeyAnswer::Set { set, proof }))
+        };
+        if !question.afresh
+            && let Some((true, answer)) = held(false)
+        {
+            return answer;
+        }
+        let trusted = self.is_trusted(node.now().boot);
+        let want = |machine: &mut KeyMachine, now| match kid {
+            _ if !trusted => machine.want_set(now),
+            Some(kid) => self.want_kid(machine, now, kid),
+            None => machine.want_refresh(now),
+        };
+        let landed = self.next(node, 0, false, want).await;
+        let answer = match landed {
+            Ok(landed) => held(landed.proof).map(|(_, answer)| answer),
+            Err(VerifyError::UnknownKey) => held(true).map(|(_, answer)| answer),
+            Err(VerifyError::CouldNotAsk { retry_after, .. }) => {
+                let millis = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+                Some(match held(false) {
+                    Some((true, answer)) => answer,
+                    _ => KeyAnswer::NotNow(millis),
+                })
+            }
+            Err(_) => None,
+        };
+        answer.unwrap_or(KeyAnswer::Nothing)
+    }
+}
+
+/// Answers a member's question, in a task of its own: the driver has other work. Beyond the most questions at once, one is as if
+/// it had been lost, so that no member can make this node work without bound.
+pub(crate) fn answer(node: &Arc<Node>, asked: Asked) {
+    let Some(turn) = node.issuers.turn() else { return };
+    let Ok(question) = KeyQuestion::decode(&asked.request) else {
+        node.counters.gossip_malformed.add();
+        tracing::warn!(from = ?asked.from.origin, "a member asked for keys what nobody can ask");
+        return;
+    };
+    let issuer = node.issuers.find(question.issuer);
+    let node = Arc::clone(node);
+    node.tasks.clone().spawn(async move {
+        let answer = match issuer {
+            Some(issuer) => issuer.answer(&node, &question).await,
+            None => KeyAnswer::Nothing,
+        };
+        let bytes = answer.encode();
+        if bytes.len() <= asked.limit {
+            // The member may have given up.
+            let _ = asked.answer.send(bytes);
+        }
+        drop(turn);
+    });
+}

@@ -1,0 +1,59 @@
+//! The issuers of a node, for those who have only a keyed name of one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use authmesh_proto::ident::ScopeId;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Issuer;
+use crate::node::Node;
+
+/// How many questions of members about keys are answered at once.
+const ANSWERS: usize = 64;
+
+/// Every issuer of a node, by the scope of its key sets. Holds none of them alive.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    issuers: RwLock<HashMap<ScopeId, Weak<Issuer>>>,
+    answers: Arc<Semaphore>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            issuers: RwLock::default(),
+            answers: Arc::new(Semaphore::new(ANSWERS)),
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn add(&self, issuer: &Arc<Issuer>) {
+        let mut issuers = self.issuers.write().unwrap_or_else(PoisonError::into_inner);
+        issuers.retain(|_, issuer| issuer.strong_count() > 0);
+        issuers.insert(issuer.scope(), Arc::downgrade(issuer));
+    }
+
+    /// A turn to answer a member.
+    pub(super) fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.answers).try_acquire_owned().ok()
+    }
+
+    pub(super) fn find(&self, scope: ScopeId) -> Option<Arc<Issuer>> {
+        let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+        issuers.get(&scope)?.upgrade()
+    }
+
+    /// The node is about to be coherent for the first time. Call it before anything may be answered.
+    pub(crate) fn settle(&self, node: &Node) {
+        let issuers: Vec<_> = {
+            let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+            issuers.values().filter_map(Weak::upgrade).collect()
+        };
+        for issuer in issuers {
+            issuer.settle(node);
+        }
+    }
+}
