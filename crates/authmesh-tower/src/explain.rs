@@ -18,9 +18,9 @@ const BLIND_FOR: HeaderName = HeaderName::from_static("x-authmesh-blind-for");
 /// | --- | --- |
 /// | `X-Authmesh-Outcome` | the word of the [`Outcome`](authmesh::Outcome) |
 /// | `X-Authmesh-Level` | the word of the [`Level`](authmesh::Level), blind or not |
-/// | `X-Authmesh-Age` | whole seconds since the signature was verified, rounded down |
+/// | `X-Authmesh-Age` | whole seconds since the signature was verified, or the provider was asked, rounded down |
 /// | `X-Authmesh-Issuer` | `iss` |
-/// | `X-Authmesh-Key-Generation` | the generation of the issuer's key set |
+/// | `X-Authmesh-Key-Generation` | the generation of the issuer's key set; not where a provider was asked |
 /// | `X-Authmesh-Blind-For` | whole seconds that the node has been blind, rounded down; only while it is |
 ///
 /// A value that cannot stand in a header (RFC 9110 section 5.5) is left out.
@@ -30,7 +30,7 @@ pub fn explain_headers(answer: &Answer, headers: &mut HeaderMap) {
         (LEVEL, Some(HeaderValue::from_static(answer.level.as_str()))),
         (AGE, Some(HeaderValue::from(answer.age.as_secs()))),
         (ISSUER, HeaderValue::from_str(answer.verdict.issuer()).ok()),
-        (KEY_GENERATION, Some(HeaderValue::from(answer.verdict.key_generation()))),
+        (KEY_GENERATION, answer.verdict.key_generation().map(HeaderValue::from)),
         (
             BLIND_FOR,
             answer.blind_for.map(|blind_for| HeaderValue::from(blind_for.as_secs())),

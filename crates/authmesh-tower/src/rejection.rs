@@ -248,7 +248,7 @@ impl From<VerifyError> for Rejection {
             Fault::Service => {
                 // What went wrong upstream is for the operator's log, not for whoever sent the token.
                 let detail = match &error {
-                    VerifyError::CouldNotAsk { .. } => "the issuer's keys could not be asked for; try again".to_owned(),
+                    VerifyError::CouldNotAsk { .. } => "the issuer could not be asked; try again".to_owned(),
                     other => other.to_string(),
                 };
                 let after = error.retry_after().unwrap_or(Duration::from_secs(1));

@@ -177,7 +177,7 @@ async fn an_answer_explains_itself() {
     assert_eq!(headers["x-authmesh-issuer"], ISSUER);
     assert_eq!(
         headers["x-authmesh-key-generation"],
-        answer.verdict.key_generation().to_string()
+        answer.verdict.key_generation().unwrap().to_string()
     );
     assert!(!headers.contains_key("x-authmesh-blind-for"));
 

@@ -23,10 +23,11 @@ use crate::mesh::{AuthMesh, Inner};
 use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, gossip_node};
 use crate::observer;
 use crate::policy::{Policy, Rules};
-use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store};
+use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store, TokenSource};
 use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
+use crate::upstream::{Upstream, UpstreamRules};
 use crate::verify::{Shared, VERDICTS, Verifier};
 
 /// How long `start` waits until the node has loaded its marks. Past it the node starts blind, and sees by itself.
@@ -52,6 +53,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuers: Vec<(String, Arc<dyn KeySource>, KeyPolicy, Rules)>,
+    upstreams: Vec<(String, Arc<dyn TokenSource>, UpstreamRules)>,
     logouts: BTreeMap<String, LogoutRules>,
     policy: Policy,
     follower: FollowerConfig,
@@ -77,6 +79,7 @@ impl Builder {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             issuers: Vec::new(),
+            upstreams: Vec::new(),
             logouts: BTreeMap::new(),
             policy: Policy::default(),
             follower: FollowerConfig::default(),
@@ -170,6 +173,14 @@ impl Builder {
         self
     }
 
+    /// Adds an issuer whose tokens its provider validates: by introspection, by any call of its own. `issuer` is its name: what
+    /// `iss` says, if there is one. A JWS with that `iss` goes to the provider, and opaque tokens if the rules take them. A
+    /// verifier handles them like all others. See `docs/upstreams.md`.
+    pub fn upstream(mut self, issuer: impl Into<String>, source: Arc<dyn TokenSource>, rules: UpstreamRules) -> Self {
+        self.upstreams.push((issuer.into(), source, rules));
+        self
+    }
+
     /// Takes the logout tokens of an issuer, which is added with [`Builder::issuer`]. Default: those of none. See
     /// [`AuthMesh::back_channel_logout`].
     pub fn logout(mut self, issuer: impl Into<String>, rules: LogoutRules) -> Self {
@@ -177,7 +188,7 @@ impl Builder {
         self
     }
 
-    /// Settings of the default policy; its issuers are those added with [`Builder::issuer`]. Default: [`Policy::default`].
+    /// Settings of the default policy; its issuers are those added with [`Builder::issuer`] and [`Builder::upstream`]. Default: [`Policy::default`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -259,11 +270,14 @@ impl Builder {
         if self.cluster.is_empty() || self.cluster.len() > 64 {
             return Err(BuildError::new("cluster", "its name must have 1 to 64 bytes"));
         }
-        if self.issuers.is_empty() {
+        if self.issuers.is_empty() && self.upstreams.is_empty() {
             return Err(BuildError::new(
                 "issuers",
                 "there is none: no token could be accepted. Add one",
             ));
+        }
+        for (issuer, _, rules) in &self.upstreams {
+            rules.check(issuer)?;
         }
         for (issuer, rules) in &self.logouts {
             rules.check(issuer)?;
@@ -274,10 +288,10 @@ impl Builder {
                 ));
             }
         }
-        let longest = self
-            .issuers
-            .iter()
-            .map(|(.., rules)| rules.max_token_lifetime)
+        let of_issuers = self.issuers.iter().map(|(.., rules)| rules);
+        let longest = of_issuers
+            .chain(self.upstreams.iter().map(|(.., rules)| &rules.tokens))
+            .map(|rules| rules.max_token_lifetime)
             .max()
             .unwrap_or_default();
         let max_token_lifetime = self.max_token_lifetime.unwrap_or(longest);
@@ -359,9 +373,21 @@ impl Builder {
             self.policy.issuers.insert(url, rules);
         }
         let all_verdicts = node.codec.namer.scope(ScopeKind::Tag, VERDICTS, b"");
+        let flights = Arc::new(Flights::default());
+        let mut upstreams = BTreeMap::new();
+        for (issuer, source, rules) in std::mem::take(&mut self.upstreams) {
+            let tokens = rules.tokens.clone();
+            let upstream = Arc::new(Upstream::new(&issuer, source, rules, &node, &flights, all_verdicts));
+            let name = Arc::clone(&upstream.provider.issuer);
+            if issuers.contains_key(&name) || upstreams.insert(name, upstream).is_some() {
+                return Err(BuildError::new("upstream", format!("{issuer} stands there twice")));
+            }
+            self.policy.issuers.insert(issuer, tokens);
+        }
         let shared = Arc::new(Shared {
             node: Arc::clone(&node),
             issuers,
+            upstreams,
             digester,
             all_verdicts,
         });
@@ -386,12 +412,12 @@ impl Builder {
             node.tasks.spawn(observer::keep_observing(Arc::clone(&node), every));
         }
         if let Some(meter) = &self.meter {
-            telemetry::register(meter, &node, shared.issuers.values());
+            telemetry::register(meter, &node, shared.issuers.values(), shared.upstreams.values());
         }
         let mesh = AuthMesh(Arc::new(Inner {
             shared,
             verifier,
-            flights: Arc::new(Flights::default()),
+            flights,
             declared: Declared::default(),
             subjects: Subjects::default(),
             max_token_lifetime,

@@ -1,13 +1,16 @@
 //! The end of a verdict: for streams, sockets and long requests that outlive the check at their beginning.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::crypto::ScopeKind;
+use tokio::sync::watch;
 
+use crate::issuer::Landed;
 use crate::node::{Coherence, Node};
 use crate::policy::WhenBlind;
-use crate::verdict::{Answer, Verdict};
+use crate::verdict::{Answer, Verdict, Voucher};
 
 /// The longest sleep between two looks at the clocks: civil time can jump, and the machine can sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -108,27 +111,28 @@ impl Verdict {
     /// A mark and a new key set are noticed when this node applies them; blindness within 250 ms after the lease ends;
     /// expiry within a second, and within 30 s where civil time jumped. Forgetting a cached verdict
     /// ([`clear`](crate::AuthMesh::clear), [`invalidate`](crate::Verifier::invalidate)) does not end it: the token stays
-    /// valid. Neither does the end of `max_verdict_age`: what is signed is signed.
+    /// valid. Neither does the end of `max_verdict_age`: what is signed is signed. Nor does the age of a provider's answer, and
+    /// what the provider says to others later: verify the token again for that.
     ///
     /// Waits without polling, holds no lock and needs no task of its own. A waiter keeps about 1.5 KB, and does not keep the
     /// node alive; a mark wakes the waiters of its scope and a five-hundredth of the others.
     ///
     /// Cancel safety: nothing is lost by dropping it; a new call sees what happened meanwhile.
     pub async fn revoked_when(&self, rule: WhenBlind) -> Ended {
-        let Some((wakes, shutdown)) = self
-            .issuer
-            .home()
-            .map(|node| (node.wakes.clone(), node.shutdown.clone()))
-        else {
+        let Some((wakes, shutdown)) = self.home().map(|node| (node.wakes.clone(), node.shutdown.clone())) else {
             return Ended::ShutDown;
         };
-        let (mut fetches, mut coherence) = (self.issuer.trips(), wakes.coherence());
+        let mut fetches = match &self.voucher {
+            Voucher::Key { issuer, .. } => Some(issuer.trips()),
+            Voucher::Provider(_) => None,
+        };
+        let mut coherence = wakes.coherence();
         loop {
             // Registered first, looked afterwards: what changes after the look wakes.
             let mut marks = wakes.listen(&self.marked_by);
-            fetches.mark_unchanged();
+            fetches.iter_mut().for_each(watch::Receiver::mark_unchanged);
             coherence.mark_unchanged();
-            let Some(node) = self.issuer.home() else {
+            let Some(node) = self.home() else {
                 return Ended::ShutDown;
             };
             let sleep = match self.look(&node, rule) {
@@ -139,11 +143,18 @@ impl Verdict {
             // Both senders live as long as this future: the one in the issuer, the other in `wakes`.
             tokio::select! {
                 () = marks.changed() => {}
-                _ = fetches.changed() => {}
+                () = fetched(&mut fetches) => {}
                 _ = coherence.changed() => {}
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
+        }
+    }
+
+    fn home(&self) -> Option<Arc<Node>> {
+        match &self.voucher {
+            Voucher::Key { issuer, .. } => issuer.home(),
+            Voucher::Provider(provider) => provider.home(),
         }
     }
 
@@ -156,11 +167,14 @@ impl Verdict {
         if now.wall >= self.until {
             return Err(Ended::Expired);
         }
-        let keys = self.issuer.trusted(now.boot).ok_or(Ended::KeysUntrusted)?;
-        if !keys.set.contains(&self.key) {
-            return Err(Ended::KeyGone);
+        let mut sleep = Duration::from_secs(self.until - now.wall);
+        if let Voucher::Key { issuer, key, .. } = &self.voucher {
+            let keys = issuer.trusted(now.boot).ok_or(Ended::KeysUntrusted)?;
+            if !keys.set.contains(key) {
+                return Err(Ended::KeyGone);
+            }
+            sleep = sleep.min(issuer.trusted_until().since(now.boot));
         }
-        let mut sleep = Duration::from_secs(self.until - now.wall).min(self.issuer.trusted_until().since(now.boot));
         match (node.coherence_at(now.boot), rule) {
             (Coherence::Coherent, _) => {}
             (Coherence::Blind(since), WhenBlind::Serve { at_most }) if since <= at_most => {
@@ -173,5 +187,14 @@ impl Verdict {
             return Err(Ended::ShutDown);
         }
         Ok(sleep)
+    }
+}
+
+/// Resolves when a fetch of the issuer's keys has ended; never where there are none.
+async fn fetched(fetches: &mut Option<watch::Receiver<Landed>>) {
+    match fetches {
+        // Its sender lives as long as the issuer, which the verdict holds.
+        Some(fetches) => drop(fetches.changed().await),
+        None => std::future::pending().await,
     }
 }

@@ -75,8 +75,11 @@ pub enum VerifyError {
     /// A mark voids the token.
     #[error("the token is revoked ({0})")]
     Revoked(ScopeKind),
-    /// The issuer's keys could not be asked for. Not a verdict: ask again.
-    #[error("the issuer's keys could not be asked for: {what}")]
+    /// The provider says that the token is not active (RFC 7662 section 2.2).
+    #[error("the provider says that the token is not active")]
+    Inactive,
+    /// The issuer could not be asked: for its keys, or about the token. Not a verdict: ask again.
+    #[error("the issuer could not be asked: {what}")]
     CouldNotAsk {
         /// What happened, for the operator.
         what: String,
@@ -133,6 +136,7 @@ impl VerifyError {
             Self::WrongClaim(_) => "wrong_claim",
             Self::LifetimeTooLong { .. } => "lifetime_too_long",
             Self::Revoked(_) => "revoked",
+            Self::Inactive => "inactive",
             Self::CouldNotAsk { .. } => "could_not_ask",
             Self::Blind { .. } => "blind",
         }

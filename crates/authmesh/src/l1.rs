@@ -17,6 +17,7 @@ use mini_moka::sync::Cache;
 use crate::cache::Seen;
 use crate::issuer::Issuer;
 use crate::ports::Entropy;
+use crate::upstream::Backed;
 use crate::verdict::Verdict;
 
 /// What mini-moka itself needs for an entry, about: key, node, deque links, counters.
@@ -64,22 +65,45 @@ fn weight(bytes: usize) -> u32 {
 #[derive(Debug)]
 pub(crate) struct VerdictEntry {
     pub(crate) verdict: Arc<Verdict>,
-    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) backing: Backing,
     /// The fence counters that were captured before the token was verified: of its own name, and of all verdicts.
     pub(crate) stamps: [Stamp; 2],
     /// The mark epoch of the last check of the marks.
     pub(crate) mark_epoch: AtomicU64,
     /// The key-set generation in which the signing key was last found.
     pub(crate) key_edition: AtomicU64,
-    /// When the signature was verified.
+    /// When the signature was verified, or the provider was asked.
     pub(crate) verified_at: Moment,
     /// Where the token's time window begins, leeway included.
     pub(crate) from: Unix,
 }
 
+/// What a verdict in L1 rests on.
+#[derive(Debug)]
+pub(crate) enum Backing {
+    /// A key of the issuer's set.
+    Keys(Arc<Issuer>),
+    /// What the provider said.
+    Provider(Arc<Backed>),
+}
+
+impl Backing {
+    /// Whether it still carries the verdict at a first look. `edition`: where the key was last found.
+    pub(crate) fn stands(&self, edition: u64, now: Moment) -> bool {
+        match self {
+            Self::Keys(issuer) => issuer.is_trusted(now) && issuer.edition() == edition,
+            Self::Provider(backed) => backed.is_fresh(now),
+        }
+    }
+}
+
 impl VerdictEntry {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.verdict.bytes()
+        let backing = match &self.backing {
+            Backing::Keys(_) => 0,
+            Backing::Provider(_) => size_of::<Backed>(),
+        };
+        size_of::<Self>() + backing + self.verdict.bytes()
     }
 }
 

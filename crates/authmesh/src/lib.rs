@@ -67,6 +67,7 @@ pub mod ports;
 mod revoke;
 mod snapshot;
 mod telemetry;
+mod upstream;
 mod verdict;
 mod verify;
 
@@ -89,5 +90,8 @@ pub use revoke::{
     SigningKey, Subject, Target, Token, WholeIssuer,
 };
 pub use telemetry::Counts;
-pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict};
-pub use verify::{Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation, Verifier};
+pub use upstream::{UpstreamRules, UpstreamStatus};
+pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict, VouchedBy};
+pub use verify::{
+    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation, Verifier,
+};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::crypto::KeyRing;
-use authmesh_proto::time::Moment;
+use authmesh_proto::time::{Moment, Now, Unix};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,7 @@ use crate::policy::Policy;
 use crate::ports::PortError;
 use crate::revoke::{MAX_BATCH, Revocation, RevocationBatch, RevocationOrder, Subjects, Target, say_and_wait};
 use crate::telemetry::Counts;
+use crate::upstream::{Upstream, UpstreamStatus};
 use crate::verify::{Shared, Verifier};
 
 /// A running node. Cheap to clone; clones share it.
@@ -84,6 +85,8 @@ pub struct Health {
     pub ready: bool,
     /// Its issuers.
     pub issuers: Vec<IssuerStatus>,
+    /// The providers that are asked about tokens.
+    pub upstreams: Vec<UpstreamStatus>,
     /// How it stands with the other members; `None` where it has no gossip.
     pub gossip: Option<GossipHealth>,
 }
@@ -94,7 +97,7 @@ pub struct Health {
 pub enum Status {
     /// Everything is as it should be.
     Ok,
-    /// An issuer has no trusted keys, or its last fetch failed.
+    /// An issuer has no trusted keys, or its last fetch failed; or a provider is left alone after failures.
     Degraded,
     /// The node is blind.
     Blind,
@@ -189,6 +192,12 @@ impl AuthMesh {
     where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
+        if namespace.is_reserved() {
+            return Err(BuildError::new(
+                "namespace",
+                "names that begin with authmesh/ are the SDK's own; take another",
+            ));
+        }
         Cache::new(self.node(), &self.0.flights, &self.0.declared, namespace)
     }
 
@@ -236,7 +245,7 @@ impl AuthMesh {
         let node = self.node();
         let counts = node.counters.read();
         let from_memory = counts.hits + counts.blind_hits;
-        let accepted = from_memory + counts.verified + counts.blind_verified;
+        let accepted = from_memory + counts.verified + counts.blind_verified + counts.l2 + counts.stale;
         Stats {
             node: node.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -265,7 +274,9 @@ impl AuthMesh {
             .map(|issuer| issuer.status(now))
             .collect();
         let coherence = self.node().coherence();
-        let degraded = issuers.iter().any(|issuer| !issuer.trusted || issuer.failures > 0);
+        let upstreams: Vec<_> = self.0.shared.upstreams.values().map(|up| up.status()).collect();
+        let degraded = issuers.iter().any(|issuer| !issuer.trusted || issuer.failures > 0)
+            || upstreams.iter().any(|upstream| upstream.open);
         Health {
             status: match coherence {
                 Coherence::Coherent if degraded => Status::Degraded,
@@ -279,6 +290,7 @@ impl AuthMesh {
             },
             ready: self.is_ready(),
             issuers,
+            upstreams,
             gossip: self.node().gossip_health(),
         }
     }
@@ -324,9 +336,11 @@ impl AuthMesh {
         self.node().forget_member(incarnation).await
     }
 
-    /// The configured issuers.
+    /// The configured issuers: those with keys, then those whose providers are asked.
     pub fn issuers(&self) -> impl Iterator<Item = &str> {
-        self.0.shared.issuers.keys().map(|issuer| &**issuer)
+        let shared = &self.0.shared;
+        let all = shared.issuers.keys().chain(shared.upstreams.keys());
+        all.map(|issuer| &**issuer)
     }
 
     /// Shuts the node down: what was said is committed (for at most 2 s), its registration is taken away, and the future
@@ -348,6 +362,19 @@ impl AuthMesh {
     pub(crate) fn issuer(&self, url: &str) -> Option<&Arc<Issuer>> {
         let issuers: &BTreeMap<_, _> = &self.0.shared.issuers;
         issuers.get(url)
+    }
+
+    pub(crate) fn upstream(&self, issuer: &str) -> Option<&Arc<Upstream>> {
+        let upstreams: &BTreeMap<_, _> = &self.0.shared.upstreams;
+        upstreams.get(issuer)
+    }
+
+    /// The time of one of the mesh's issuers, as late as it can be; its `Date` counts up to `latest`.
+    pub(crate) fn issuer_time(&self, issuer: &str, now: Now, latest: Unix) -> Option<Unix> {
+        match self.issuer(issuer) {
+            Some(issuer) => Some(issuer.time(now, latest)),
+            None => self.upstream(issuer).map(|upstream| upstream.provider.time(now)),
+        }
     }
 
     pub(crate) fn subjects(&self) -> &Subjects {

@@ -54,6 +54,8 @@ pub struct Rules {
     pub max_token_lifetime: Duration,
     /// Claims that must be there, beside `iss`, `exp`, `iat` and (where audiences are named) `aud`. Default: none.
     pub required_claims: Vec<String>,
+    /// Take opaque tokens. See [`Rules::opaque`].
+    pub(crate) opaque: bool,
     /// The claim that says whom a token is meant for. See [`Rules::audience_claim`].
     pub(crate) audience_claim: String,
     /// Claims that must have one of these values. See [`Rules::claim_one_of`].
@@ -83,6 +85,7 @@ impl Rules {
             leeway: Duration::from_secs(30),
             max_token_lifetime: Duration::from_secs(86_400),
             required_claims: Vec::new(),
+            opaque: false,
             audience_claim: AUDIENCE.to_owned(),
             exact_claims: BTreeMap::new(),
             without_issued_at: false,
@@ -128,6 +131,14 @@ impl Rules {
         self
     }
 
+    /// Whether tokens that are no compact JWS are this issuer's: its provider is asked about them
+    /// ([`Builder::upstream`](crate::Builder::upstream)). At most one issuer of a policy can have them. Default: no.
+    #[must_use]
+    pub const fn opaque(mut self, opaque: bool) -> Self {
+        self.opaque = opaque;
+        self
+    }
+
     /// The same rules for other audiences.
     #[must_use]
     pub fn with_audiences<S: Into<String>>(&self, audiences: impl IntoIterator<Item = S>) -> Self {
@@ -170,13 +181,21 @@ impl Default for WhenBlind {
 pub(crate) struct Compiled {
     pub(crate) policy: Policy,
     pub(crate) fingerprint: [u8; 32],
+    /// The issuer whose opaque tokens are.
+    pub(crate) opaque: Option<String>,
 }
 
 impl Compiled {
     pub(crate) fn new(policy: Policy) -> Result<Self, BuildError> {
         check(&policy)?;
         let fingerprint = fingerprint(&policy);
-        Ok(Self { policy, fingerprint })
+        let opaque = policy.issuers.iter().find(|(_, rules)| rules.opaque);
+        let opaque = opaque.map(|(issuer, _)| issuer.clone());
+        Ok(Self {
+            policy,
+            fingerprint,
+            opaque,
+        })
     }
 }
 
@@ -189,6 +208,16 @@ fn check(policy: &Policy) -> Result<(), BuildError> {
     }
     if !(256..=1 << 20).contains(&policy.max_token_bytes) {
         return Err(BuildError::new("max_token_bytes", "must be 256 bytes to 1 MiB"));
+    }
+    let opaque: Vec<_> = policy.issuers.iter().filter(|(_, rules)| rules.opaque).collect();
+    if let [(first, _), (second, _), ..] = opaque.as_slice() {
+        return Err(BuildError::new(
+            "opaque",
+            format!(
+                "both {first} and {second} take opaque tokens, which do not say whose they are; let one of them, or make a \
+                 policy for each"
+            ),
+        ));
     }
     for (issuer, rules) in &policy.issuers {
         let refuse = |setting, problem: &str| Err(BuildError::new(setting, format!("{issuer}: {problem}")));
@@ -265,10 +294,11 @@ fn fingerprint(policy: &Policy) -> [u8; 32] {
             values.iter().for_each(|value| text(value));
         }
         text(&format!(
-            "{} {} {}",
+            "{} {} {} {}",
             rules.leeway.as_nanos(),
             rules.max_token_lifetime.as_nanos(),
-            rules.without_issued_at
+            rules.without_issued_at,
+            rules.opaque
         ));
     }
     hasher.finalize().into()

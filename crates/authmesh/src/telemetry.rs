@@ -11,6 +11,7 @@ use opentelemetry::metrics::Meter;
 
 use crate::issuer::Issuer;
 use crate::node::{Node, register_gossip};
+use crate::upstream::Upstream;
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -65,11 +66,15 @@ counters! {
     blind_hits: "authmesh.verify", "outcome" = "blind", "level" = "l1";
     /// Tokens verified freshly while the node was blind, inside `when_blind`.
     blind_verified: "authmesh.verify", "outcome" = "blind", "level" = "source";
+    /// Answers of a provider that L2 had.
+    l2: "authmesh.verify", "outcome" = "l2", "level" = "l2";
+    /// Verdicts given past their lifetime while the provider was slow or away.
+    stale: "authmesh.verify", "outcome" = "stale", "level" = "l1";
     /// Tokens refused: the token's own fault.
     refused: "authmesh.verify", "outcome" = "refused";
     /// Tokens refused because a mark voids them.
     revoked: "authmesh.verify", "outcome" = "revoked";
-    /// No answer: keys could not be asked for.
+    /// No answer: keys could not be asked for, or the provider about the token.
     could_not_ask: "authmesh.verify", "outcome" = "could_not_ask";
     /// No answer: the node was blind and the route does not allow it.
     blind_denied: "authmesh.verify", "outcome" = "blind_denied";
@@ -89,6 +94,16 @@ counters! {
     keys_removed: "authmesh.keys.changes", "change" = "removed";
     /// Keys of a set that were left out.
     keys_skipped: "authmesh.keys.skipped";
+    /// Calls of a provider about a token that it called active.
+    upstream_active: "authmesh.upstream.calls", "result" = "active";
+    /// Calls of a provider about a token that it called inactive.
+    upstream_inactive: "authmesh.upstream.calls", "result" = "inactive";
+    /// Calls of a provider that brought no usable answer.
+    upstream_failed: "authmesh.upstream.calls", "result" = "failed";
+    /// Calls of a provider that were not made: too many at once, or it is left alone.
+    upstream_not_asked: "authmesh.upstream.calls", "result" = "not_asked";
+    /// Answers of a provider that were asked for again ahead of their end.
+    upstream_refreshes: "authmesh.upstream.refreshes";
     /// Statements this node made.
     statements_made: "authmesh.statements", "direction" = "made";
     /// Statements applied from the log.
@@ -148,7 +163,7 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 16] = [
+const DESCRIPTIONS: [(&str, &str); 18] = [
     ("authmesh.keys.changes", "Keys that a newer set added or no longer held"),
     (
         "authmesh.verify",
@@ -160,6 +175,14 @@ const DESCRIPTIONS: [(&str, &str); 16] = [
     ),
     ("authmesh.keys.fetches", "Key set fetches, by result"),
     ("authmesh.keys.skipped", "Keys of fetched sets that were left out"),
+    (
+        "authmesh.upstream.calls",
+        "Calls of providers about tokens, by result, and those that were not made",
+    ),
+    (
+        "authmesh.upstream.refreshes",
+        "Answers of providers that were asked for again ahead of their end",
+    ),
     (
         "authmesh.statements",
         "Statements made, applied from the log, heard by gossip, and lost",
@@ -195,8 +218,14 @@ const DESCRIPTIONS: [(&str, &str); 16] = [
 ];
 
 /// Registers a node's metrics with a meter. They vanish from it when the node is gone.
-pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, issuers: impl Iterator<Item = &'a Arc<Issuer>>) {
+pub(crate) fn register<'a>(
+    meter: &Meter,
+    node: &Arc<Node>,
+    issuers: impl Iterator<Item = &'a Arc<Issuer>>,
+    upstreams: impl Iterator<Item = &'a Arc<Upstream>>,
+) {
     register_issuers(meter, issuers.map(Arc::downgrade).collect());
+    register_upstreams(meter, node, upstreams.map(Arc::downgrade).collect());
     register_gossip(meter, node);
     let weak = Arc::downgrade(node);
     for (name, description) in DESCRIPTIONS {
@@ -299,6 +328,25 @@ fn register_issuers(meter: &Meter, issuers: Arc<[Weak<Issuer>]>) {
             })
             .build();
     }
+}
+
+/// Whether providers are left alone. They are configured, so the label has few values.
+fn register_upstreams(meter: &Meter, node: &Arc<Node>, upstreams: Box<[Weak<Upstream>]>) {
+    let node = node.name.clone();
+    meter
+        .u64_observable_gauge("authmesh.upstream.open")
+        .with_description("1 while the provider is left alone after failures")
+        .with_callback(move |observer| {
+            for upstream in upstreams.iter().filter_map(Weak::upgrade) {
+                let status = upstream.status();
+                let labels = [
+                    KeyValue::new("node", node.clone()),
+                    KeyValue::new("issuer", status.issuer),
+                ];
+                observer.observe(u64::from(status.open), &labels);
+            }
+        })
+        .build();
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::issuer::Issuer;
 use crate::jose::KeyIdentity;
 use crate::policy::WhenBlind;
+use crate::upstream::Provider;
 
 /// What one scope of a verdict takes.
 const MARKED_BY_BYTES: usize = 32;
@@ -19,7 +20,7 @@ const MARKED_BY_BYTES: usize = 32;
 ///
 /// `Debug` names the issuer, the key and the times; no claim of the holder.
 pub struct Verdict {
-    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) voucher: Voucher,
     pub(crate) subject: Option<Box<str>>,
     pub(crate) audiences: Box<[Box<str>]>,
     pub(crate) client: Option<Box<str>>,
@@ -28,20 +29,46 @@ pub struct Verdict {
     pub(crate) scopes: Box<[Box<str>]>,
     pub(crate) issued_at: Option<Unix>,
     pub(crate) expires_at: Unix,
-    /// When it ends: `exp` and the policy's leeway.
+    /// When it ends: `exp` and the policy's leeway; just `exp` where a provider vouches for it.
     pub(crate) until: Unix,
     /// The scopes in which marks can void it.
     pub(crate) marked_by: TokenScopes,
     pub(crate) claims: Box<[u8]>,
-    pub(crate) key: KeyIdentity,
-    pub(crate) key_generation: u64,
+}
+
+/// What vouches for a verdict, with what it comes from.
+pub(crate) enum Voucher {
+    Key {
+        issuer: Arc<Issuer>,
+        key: KeyIdentity,
+        generation: u64,
+    },
+    Provider(Arc<Provider>),
+}
+
+/// What vouches for a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VouchedBy<'a> {
+    /// A signature, verified here.
+    Key {
+        /// The key that signed the token.
+        key: &'a KeyIdentity,
+        /// The generation of the issuer's key set in which the key was found.
+        generation: u64,
+    },
+    /// The provider: it was asked about the token ([`Builder::upstream`](crate::Builder::upstream)).
+    Provider,
 }
 
 impl Verdict {
-    /// `iss` (RFC 7519 section 4.1.1).
+    /// `iss` (RFC 7519 section 4.1.1); of an opaque token, the issuer whose provider was asked.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.issuer.url
+        match &self.voucher {
+            Voucher::Key { issuer, .. } => &issuer.url,
+            Voucher::Provider(provider) => &provider.issuer,
+        }
     }
 
     /// `sub` (RFC 7519 section 4.1.2).
@@ -90,7 +117,8 @@ impl Verdict {
         self.issued_at
     }
 
-    /// `exp`, in seconds since the Unix epoch.
+    /// `exp`, in seconds since the Unix epoch. Where neither a provider nor the token names one, the end of
+    /// [`Rules::max_token_lifetime`](crate::Rules::max_token_lifetime) after `iat`.
     #[must_use]
     pub const fn expires_at(&self) -> Unix {
         self.expires_at
@@ -108,22 +136,41 @@ impl Verdict {
         })
     }
 
-    /// The JWT claims set as the issuer wrote it.
+    /// The JWT claims set as the issuer wrote it. Where a provider vouches for the token: its answer, over the claims of the
+    /// token if that is a JWS.
     #[must_use]
     pub fn claims_json(&self) -> &[u8] {
         &self.claims
     }
 
-    /// The key that signed the token.
+    /// What vouches for it.
     #[must_use]
-    pub const fn key(&self) -> &KeyIdentity {
-        &self.key
+    pub const fn vouched_by(&self) -> VouchedBy<'_> {
+        match &self.voucher {
+            Voucher::Key { key, generation, .. } => VouchedBy::Key {
+                key,
+                generation: *generation,
+            },
+            Voucher::Provider(_) => VouchedBy::Provider,
+        }
     }
 
-    /// The generation of the issuer's key set in which the key was found.
+    /// The key that signed the token, if it was verified by its signature.
     #[must_use]
-    pub const fn key_generation(&self) -> u64 {
-        self.key_generation
+    pub const fn key(&self) -> Option<&KeyIdentity> {
+        match self.vouched_by() {
+            VouchedBy::Key { key, .. } => Some(key),
+            VouchedBy::Provider => None,
+        }
+    }
+
+    /// The generation of the issuer's key set in which the key was found, if it was verified by its signature.
+    #[must_use]
+    pub const fn key_generation(&self) -> Option<u64> {
+        match self.vouched_by() {
+            VouchedBy::Key { generation, .. } => Some(generation),
+            VouchedBy::Provider => None,
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -149,11 +196,10 @@ impl Verdict {
 impl fmt::Debug for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verdict")
-            .field("issuer", &self.issuer.url)
+            .field("issuer", &self.issuer())
             .field("issued_at", &self.issued_at)
             .field("expires_at", &self.expires_at)
-            .field("key", &self.key)
-            .field("key_generation", &self.key_generation)
+            .field("vouched_by", &self.vouched_by())
             .finish_non_exhaustive()
     }
 }
@@ -173,13 +219,13 @@ pub struct ClaimsError {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The signature was verified for this call.
+    /// The signature was verified, or the provider was asked, for this call.
     Verified,
     /// From this node's memory, every check of a hit passed.
     Hit,
     /// From the shared second level.
     L2,
-    /// From memory while the source was away, inside its bound.
+    /// From memory while the provider was slow or away, inside its bound.
     Stale,
     /// The node could not prove that it knows every revocation, and the route allows that for a while.
     Blind,
@@ -214,7 +260,7 @@ pub struct Answer {
     pub outcome: Outcome,
     /// From how far away it came, blind or not.
     pub level: Level,
-    /// How long ago the signature was verified.
+    /// How long ago the signature was verified, or the provider was asked.
     pub age: Duration,
     /// How long the node has been blind; `None` while it is coherent.
     pub blind_for: Option<Duration>,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::l2::Look;
-use super::{Cache, Load};
+use super::{Cache, Demand, Loader};
 use crate::error::CacheError;
 use crate::l1::Entry;
 
@@ -54,23 +54,25 @@ impl Drop for OffTheTable {
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
-    pub(super) async fn fly<L, F, E, R>(&self, name: EntryName, load: L) -> Result<Arc<V>, CacheError<E>>
-    where
-        L: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<R, E>> + Send,
-        R: Into<Load<V>> + Send,
-        E: Clone + Send + Sync + 'static,
-    {
-        let mut load = Some(load);
-        let landed = match self.board(name, &mut load).await {
+    pub(super) async fn fly<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
+        &self,
+        name: EntryName,
+        loader: T,
+    ) -> Result<Arc<V>, CacheError<E>> {
+        let demand = loader.demand();
+        let is_good = |entry: &Entry| counts(&demand, entry.value.downcast_ref());
+        let mut loader = Some(loader);
+        let landed = match self.board(name, &mut loader).await {
             // A tag that only the flight's loader knew was voided, perhaps before this caller came. Whatever flies under the
-            // present fence began after that.
-            (Some(Ok(entry)), true) if !self.shared.node.fence.all_current(&entry.stamps) => {
-                self.board(name, &mut load).await.0
+            // present fence began after that. Or the flight brought what is good enough for others only.
+            (Some(Ok(entry)), true) if !self.shared.node.fence.all_current(&entry.stamps) || !is_good(&entry) => {
+                self.board(name, &mut loader).await.0
             }
             (landed, _) => landed,
         };
         match landed {
+            // A flight that was joined leaves the loader behind.
+            Some(Ok(entry)) if loader.is_some() && !is_good(&entry) => Err(CacheError::NoAnswer),
             Some(Ok(entry)) => Arc::clone(&entry.value).downcast().map_err(|_| CacheError::NoAnswer),
             Some(Err(error)) => Err(error
                 .downcast_ref::<CacheError<E>>()
@@ -80,15 +82,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         }
     }
 
-    /// Joins the flight of a key at the present fence, or starts it with `load`. Returns how it landed, and whether it was
-    /// joined; `load` is still there then.
-    async fn board<L, F, E, R>(&self, name: EntryName, load: &mut Option<L>) -> (Landed, bool)
-    where
-        L: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<R, E>> + Send,
-        R: Into<Load<V>> + Send,
-        E: Clone + Send + Sync + 'static,
-    {
+    /// Joins the flight of a key at the present fence, or starts it with `loader`. Returns how it landed, and whether it was
+    /// joined; `loader` is still there then.
+    async fn board<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
+        &self,
+        name: EntryName,
+        loader: &mut Option<T>,
+    ) -> (Landed, bool) {
         let shared = &self.shared;
         let key = (
             name,
@@ -99,7 +99,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             match flights.get(&key) {
                 Some(flight) => (flight.clone(), true),
                 None => {
-                    let Some(load) = load.take() else {
+                    let Some(loader) = loader.take() else {
                         return (None, false);
                     };
                     let (sender, receiver) = watch::channel(None);
@@ -109,7 +109,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     let shutdown = shared.node.shutdown.clone();
                     shared.node.tasks.spawn(async move {
                         let landed = tokio::select! {
-                            landed = cache.fill(name, load) => Some(landed),
+                            landed = cache.fill(name, loader) => Some(landed),
                             // A load that hangs must not keep the node from ending.
                             () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => None,
                         };
@@ -131,20 +131,22 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         (landed, joined)
     }
 
-    async fn fill<L, F, E, R>(&self, name: EntryName, load: L) -> Result<Arc<Entry>, Arc<dyn Any + Send + Sync>>
-    where
-        L: FnOnce() -> F + Send,
-        F: Future<Output = Result<R, E>> + Send,
-        R: Into<Load<V>> + Send,
-        E: Clone + Send + Sync + 'static,
-    {
+    async fn fill<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
+        &self,
+        name: EntryName,
+        loader: T,
+    ) -> Result<Arc<Entry>, Arc<dyn Any + Send + Sync>> {
         let shared = &self.shared;
         let mut fill = Fill::new(FILL, Nonce(shared.node.random()));
         let nonce = fill.nonce();
         let began = Instant::now();
         let now = || Moment::ORIGIN.plus(began.elapsed());
         let mut captured = shared.capture();
-        let mut load = Some(load);
+        let demand = loader.demand();
+        let mut loader = Some(loader);
+        let mut turn = None;
+        // What counts for others, and makes room for what is to be loaded.
+        let mut displaced = None;
         let mut loaded = None;
         let mut kept = None;
         let mut destination = None;
@@ -152,9 +154,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let input = match action {
                 Action::Look => {
                     captured = shared.capture();
-                    let look = match self.look_in_l2(&name, |slot| captured.stamp(slot)).await {
+                    displaced = None;
+                    let is_good = |value: &V| counts(&demand, Some(value));
+                    let look = match self.look_in_l2(&name, |slot| captured.stamp(slot), is_good).await {
                         Look::Counts(entry) => return Ok(entry),
                         Look::Void(bytes) => fill::Look::Void(bytes),
+                        Look::Refused(bytes, left) => {
+                            displaced = Some((bytes.clone(), Instant::now() + left));
+                            fill::Look::Void(bytes)
+                        }
                         Look::Nothing => fill::Look::Nothing,
                         Look::OnHold => fill::Look::OnHold,
                     };
@@ -165,16 +173,26 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                         coherent: shared.node.coherence().is_coherent(),
                     }
                 }
-                Action::Lease(over) => Input::Leased(shared.lease(&name, nonce, over).await),
+                Action::Lease(over) => {
+                    // Its turn comes before the lease: who waits for one blocks nobody in the cluster.
+                    if let (None, Some(loader)) = (&turn, &mut loader) {
+                        turn = Some(loader.admit().await.map_err(refused::<E>)?);
+                    }
+                    Input::Leased(shared.lease(&name, nonce, over).await)
+                }
                 Action::Wait(holder) => {
                     let gone = shared.node.ports.store.gone(name, holder);
                     let _ = tokio::time::timeout(FILL.wait, gone).await;
                     Input::Gone
                 }
                 Action::Load => {
-                    let Some(load) = load.take() else { break };
-                    let outcome = loading(&mut fill, now, load(), || shared.renew(&name, nonce)).await;
-                    let filled = outcome.map(Into::into).map_err(CacheError::Load);
+                    let Some(mut loader) = loader.take() else { break };
+                    let turn = match turn.take() {
+                        Some(turn) => turn,
+                        None => loader.admit().await.map_err(refused::<E>)?,
+                    };
+                    let outcome = loading(&mut fill, now, loader.load(turn), || shared.renew(&name, nonce)).await;
+                    let filled = outcome.map_err(CacheError::Load);
                     let filled = filled.and_then(|load| shared.filled(load).map_err(CacheError::<E>::Encode));
                     let input = Input::Loaded(filled.is_ok());
                     match filled {
@@ -207,10 +225,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 }
                 Action::Release => {
                     let writer = Arc::clone(shared);
-                    shared
-                        .node
-                        .tasks
-                        .spawn(async move { writer.release(&name, nonce).await });
+                    let left = displaced
+                        .take()
+                        .map(|(bytes, until): (_, Instant)| (bytes, until.saturating_duration_since(Instant::now())));
+                    shared.node.tasks.spawn(async move {
+                        match left.filter(|(_, left)| *left >= Duration::from_secs(1)) {
+                            Some((bytes, left)) => writer.put_back(&name, nonce, bytes, left).await,
+                            None => writer.release(&name, nonce).await,
+                        }
+                    });
                     continue;
                 }
                 Action::Renew => continue,
@@ -226,6 +249,17 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         }
         kept.unwrap_or_else(|| Err(Arc::new(CacheError::<E>::NoAnswer)))
     }
+}
+
+fn counts<V>(demand: &Option<Demand<V>>, value: Option<&V>) -> bool {
+    demand
+        .as_ref()
+        .is_none_or(|demand| value.is_some_and(|value| demand(value)))
+}
+
+/// A load that did not get its turn.
+fn refused<E: Send + Sync + 'static>(error: E) -> Arc<dyn Any + Send + Sync> {
+    Arc::new(CacheError::Load(error))
 }
 
 /// Runs the loader; whatever the fill wants done meanwhile is a renewal of its lease: a slow source must not outlive it.

@@ -22,7 +22,12 @@ const L2_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// The value in L2, if it counts; it then stands in L1 too. `stamp` gives what was captured before this call.
-    pub(super) async fn look_in_l2(&self, name: &EntryName, stamp: impl Fn(Slot) -> Option<Stamp>) -> Look<Arc<Entry>> {
+    pub(super) async fn look_in_l2(
+        &self,
+        name: &EntryName,
+        stamp: impl Fn(Slot) -> Option<Stamp>,
+        counts: impl Fn(&V) -> bool,
+    ) -> Look<Arc<Entry>> {
         let shared = &self.shared;
         if !shared.space.l2 || !shared.node.coherence().is_coherent() {
             return Look::Nothing;
@@ -31,12 +36,17 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             Look::Counts(found) => found,
             Look::Void(bytes) => return Look::Void(bytes),
             Look::Nothing => return Look::Nothing,
+            // A read itself refuses nothing.
+            Look::Refused(..) => return Look::Nothing,
             Look::OnHold => return Look::OnHold,
         };
         let Ok(value) = serde_json::from_slice::<V>(&record.value) else {
             tracing::warn!(namespace = %shared.space.name, "a record of L2 does not fit its type; it is loaded anew");
             return Look::Void(stored);
         };
+        if !counts(&value) {
+            return Look::Refused(stored, lifetime);
+        }
         let filled = Filled {
             value: Arc::new(value),
             encoded: record.value,
@@ -55,6 +65,8 @@ pub(super) enum Look<T> {
     Counts(T),
     /// These bytes, which count for no node that has applied as much as this one: a fill may replace them.
     Void(Vec<u8>),
+    /// These bytes, which count for so long, and are not good enough for this caller.
+    Refused(Vec<u8>, Duration),
     /// Nothing, or something about which this node cannot tell.
     Nothing,
     /// The key's source is being written: nothing may be kept.
@@ -158,13 +170,20 @@ impl Shared {
         captured: &Capture,
         filled: &Filled,
     ) {
-        if filled.encoded.len() <= MAX_VALUE {
+        // Records live whole seconds.
+        if filled.encoded.len() <= MAX_VALUE && filled.lifetime >= Duration::from_secs(1) {
             let sealed = self.seal(name, place, |tag| captured.applied[tag.slot().channel.index()], filled);
             self.bounded(self.node.ports.store.store(*name, nonce, sealed, filled.lifetime))
                 .await;
         } else {
             self.release(name, nonce).await;
         }
+    }
+
+    /// Gives an own lease back for what stood there before, which nothing has voided as long as the lease is ours.
+    pub(super) async fn put_back(&self, name: &EntryName, nonce: Nonce, bytes: Vec<u8>, left: Duration) {
+        self.bounded(self.node.ports.store.store(*name, nonce, bytes, left))
+            .await;
     }
 
     /// Gives an own lease back; it would run out by itself.
@@ -189,7 +208,7 @@ impl Shared {
             return Err(PortError::Unavailable("the channel has no log yet".into()));
         };
         let over = match self.read_record(name).await {
-            Look::Counts(_) | Look::OnHold => return Ok(false),
+            Look::Counts(_) | Look::Refused(..) | Look::OnHold => return Ok(false),
             Look::Void(bytes) => Some(bytes),
             Look::Nothing => None,
         };

@@ -5,6 +5,7 @@
 
 mod fill;
 mod l2;
+mod loader;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,8 @@ use crate::ports::LeaseOutcome;
 use crate::revoke::say_and_wait;
 
 pub(crate) use fill::Flights;
+use loader::Plain;
+pub(crate) use loader::{Demand, Loader};
 pub(crate) use seen::{Seen, seen_in_l2};
 pub use write::{WriteRules, Written};
 
@@ -51,6 +54,7 @@ pub struct Namespace {
     lifetime: Duration,
     l2: bool,
     when_blind: WhenBlind,
+    renews: bool,
 }
 
 impl Namespace {
@@ -62,7 +66,20 @@ impl Namespace {
             lifetime: Duration::from_secs(300),
             l2: true,
             when_blind: WhenBlind::default(),
+            renews: false,
         }
+    }
+
+    /// Whether the name is kept for the SDK itself.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.name.starts_with("authmesh/")
+    }
+
+    /// Values are loaded anew over living ones, so that nodes hold values of different age under one name: an observer that
+    /// compares them would learn nothing.
+    pub(crate) fn renews(mut self) -> Self {
+        self.renews = true;
+        self
     }
 
     /// How long an entry lives. At most 24 h. Default: 5 min.
@@ -203,7 +220,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             ));
         }
         let whole = node.codec.namer.scope(ScopeKind::Tag, &space.name, b"");
-        Ok(Self {
+        Ok(Self::under(node, flights, space, whole))
+    }
+
+    /// A namespace of the SDK itself, whose every entry carries `whole`.
+    pub(crate) fn under(node: &Arc<Node>, flights: &Arc<Flights>, space: Namespace, whole: ScopeId) -> Self {
+        Self {
             shared: Arc::new(Shared {
                 node: Arc::clone(node),
                 flights: Arc::clone(flights),
@@ -211,21 +233,48 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 whole,
             }),
             _values: PhantomData,
-        })
+        }
+    }
+
+    /// The name of a key's entry.
+    pub(crate) fn name(&self, key: &[u8]) -> EntryName {
+        self.shared.name(key)
+    }
+
+    /// The value under a name in L1, if it may be served now.
+    pub(crate) fn at_hand(&self, name: &EntryName) -> Option<Arc<V>> {
+        self.shared.look_in_l1(name)?.downcast().ok()
+    }
+
+    /// As [`Cache::get_or_load`] behind a miss in L1, with a loader that has a say in what counts and in when it runs.
+    pub(crate) async fn load_with<T: Loader<V, E>, E: Clone + Send + Sync + 'static>(
+        &self,
+        name: EntryName,
+        loader: T,
+    ) -> Result<Arc<V>, CacheError<E>> {
+        self.fly(name, loader).await
     }
 
     /// The value under a key, from L1 or L2. `None`: neither has it, or it may not be served now.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Option<Arc<V>> {
         let name = self.shared.name(key.as_ref());
-        if let Some(value) = self.shared.look_in_l1(&name) {
+        self.find(&name).await
+    }
+
+    /// As [`Cache::get`], by the entry's name.
+    pub(crate) async fn find(&self, name: &EntryName) -> Option<Arc<V>> {
+        if let Some(value) = self.shared.look_in_l1(name) {
             return value.downcast().ok();
         }
         let fence = &self.shared.node.fence;
         let glance = fence.glance();
-        match self.look_in_l2(&name, |slot| fence.capture_since(&glance, slot)).await {
+        match self
+            .look_in_l2(name, |slot| fence.capture_since(&glance, slot), |_| true)
+            .await
+        {
             // What was voided meanwhile answers this caller, who came before, and is not kept.
             l2::Look::Counts(entry) => Arc::clone(&entry.value).downcast().ok(),
-            l2::Look::Void(_) | l2::Look::Nothing | l2::Look::OnHold => None,
+            l2::Look::Void(_) | l2::Look::Refused(..) | l2::Look::Nothing | l2::Look::OnHold => None,
         }
     }
 
@@ -249,7 +298,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         {
             return Ok(value);
         }
-        self.fly(name, load).await
+        self.fly(name, Plain(load)).await
     }
 
     /// Replaces the value under a key on every node: the old one is voided first, then the new one is shared. While the

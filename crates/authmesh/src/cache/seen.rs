@@ -19,6 +19,8 @@ pub(crate) struct Seen {
     pub(crate) filled_at: Unix,
     /// The tag of its whole namespace.
     pub(crate) whole: ScopeId,
+    /// Whether nodes may hold different values under its name, all of them good.
+    pub(crate) renews: bool,
 }
 
 impl Shared {
@@ -27,6 +29,7 @@ impl Shared {
             digest: self.node.observer.digest(name, &filled.encoded),
             filled_at: filled.filled_at,
             whole: self.whole,
+            renews: self.space.renews,
         }
     }
 }

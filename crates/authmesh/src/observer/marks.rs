@@ -39,8 +39,9 @@ fn is_served_unlooked(node: &Node, entry: &VerdictEntry) -> bool {
     let now = node.now();
     (entry.from..entry.verdict.until).contains(&now.wall)
         && node.fence.all_current(&entry.stamps)
-        && entry.issuer.is_trusted(now.boot)
-        && entry.key_edition.load(Ordering::Acquire) == entry.issuer.edition()
+        && entry
+            .backing
+            .stands(entry.key_edition.load(Ordering::Acquire), now.boot)
         && entry.mark_epoch.load(Ordering::Acquire) == node.epoch.load()
 }
 

@@ -33,6 +33,7 @@ pub(super) async fn take(node: &Arc<Node>, size: usize) -> Sample {
             node.l1
                 .entries
                 .iter()
+                .filter(|entry| !entry.seen.renews)
                 .map(|entry| (*entry.key(), Arc::clone(entry.value()))),
         ),
     });

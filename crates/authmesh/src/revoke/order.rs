@@ -90,7 +90,6 @@ impl RevocationOrder {
         let (by, why) = (note(self.by)?, note(self.why)?);
         let scope = self.target.resolve(mesh).await?;
         let except = except(mesh, &scope.issuer, self.except_session, self.except_token).await?;
-        let known = mesh.issuer(&scope.issuer).ok_or(RevokeError::UnknownIssuer)?;
         let node = mesh.node();
         let now = node.now();
         let latest = now.wall.saturating_add(FURTHEST_AHEAD.as_secs());
@@ -102,7 +101,9 @@ impl RevocationOrder {
                 });
             }
             Some(at) => at,
-            None => known.time(now, latest),
+            None => mesh
+                .issuer_time(&scope.issuer, now, latest)
+                .ok_or(RevokeError::UnknownIssuer)?,
         };
         let lifetime = mesh.max_token_lifetime() + FURTHEST_AHEAD + node.max_skew;
         // Our clock may be behind the issuer's.

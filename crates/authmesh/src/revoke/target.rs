@@ -175,9 +175,26 @@ impl Token {
     /// the token does. One that is revoked already may be revoked again, and a
     /// blind node may revoke: both are found out after the signature and the claims.
     pub(super) async fn resolve(&self, mesh: &AuthMesh) -> Result<(String, Vec<u8>, Option<OfSubject>), RevokeError> {
-        match mesh.verifier().verify(&self.0).await {
-            Ok(_) | Err(VerifyError::Revoked(_) | VerifyError::Blind { .. }) => {}
+        let verifier = mesh.verifier();
+        let verdict = match verifier.verify(&self.0).await {
+            Ok(verdict) => Some(verdict),
+            Err(VerifyError::Revoked(_) | VerifyError::Blind { .. }) => None,
             Err(error) => return Err(error.into()),
+        };
+        if let Some(question) = verifier.question(&self.0)? {
+            let issuer = question.upstream.issuer().to_owned();
+            // The provider's words count, which nobody repeats of a token that is void already.
+            let said = verdict.and_then(|verdict| Some((verdict.subject()?.to_owned(), verdict.issued_at()?)));
+            let of_subject = said.filter(|_| !verifier.accepts_without_issued_at(&issuer));
+            let of_subject = of_subject.map(|(subject, issued_at)| OfSubject {
+                subject: mesh
+                    .node()
+                    .codec
+                    .namer
+                    .scope(ScopeKind::Subject, &issuer, subject.as_bytes()),
+                issued_at,
+            });
+            return Ok((issuer, question.token_scope().to_vec(), of_subject));
         }
         let jws = CompactJws::parse(&self.0).map_err(VerifyError::from)?;
         let claims =
@@ -239,7 +256,7 @@ impl Target {
         if (value.is_empty() && kind != ScopeKind::Issuer) || value.len() > MAX_VALUE {
             return Err(RevokeError::BadValue("what is revoked must have 1 to 1,024 bytes"));
         }
-        if mesh.issuer(&issuer).is_none() {
+        if !mesh.0.shared.knows(&issuer) {
             return Err(RevokeError::UnknownIssuer);
         }
         let id = mesh.node().codec.namer.scope(kind, &issuer, &value);

@@ -1,11 +1,14 @@
 //! What would happen to a token, and why: for people.
 
+use authmesh_proto::marks::TokenScopes;
 use authmesh_proto::time::Unix;
 use serde::Serialize;
 
 use super::{Verifier, check_signature, claims, scopes_of};
 use crate::error::{Fault, VerifyError};
 use crate::jose::{self, CompactJws};
+use crate::upstream::Question;
+use crate::verdict::{Outcome, Verdict};
 
 /// What would happen to a token now, and everything that is known of why. Holds no claim of the holder.
 #[derive(Debug, Clone, Serialize)]
@@ -21,7 +24,7 @@ pub struct Explanation {
     pub outcome: Option<&'static str>,
     /// From how far away it came, of an accepted token.
     pub level: Option<&'static str>,
-    /// Seconds since the signature was verified, of an accepted token.
+    /// Seconds since the signature was verified, or the provider was asked, of an accepted token.
     pub age_seconds: Option<u64>,
     /// Seconds that the node has been blind; `None` while it is coherent, or when it never was.
     pub blind_for_seconds: Option<u64>,
@@ -31,6 +34,8 @@ pub struct Explanation {
     pub key: Option<ExplainedKey>,
     /// Its times. Believe them only if the signature holds.
     pub time: Option<ExplainedTime>,
+    /// The provider that was asked about it.
+    pub provider: Option<ExplainedProvider>,
     /// The mark that voids it.
     pub revoked: Option<ExplainedMark>,
 }
@@ -43,7 +48,7 @@ pub enum Decision {
     Accepted,
     /// It is not.
     Refused,
-    /// The keys could not be asked for, or the node is blind.
+    /// The issuer could not be asked, or the node is blind.
     CouldNotTell,
 }
 
@@ -69,6 +74,19 @@ pub struct ExplainedKey {
     pub alg: &'static str,
     /// Whether the current set holds such a key.
     pub in_current_set: bool,
+}
+
+/// The provider that is asked about an explained token.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExplainedProvider {
+    /// Seconds since it was asked about the token, if this node has its answer.
+    pub asked_seconds_ago: Option<u64>,
+    /// Calls that failed since the last good one.
+    pub failures: u32,
+    /// Whether it is left alone, but for one probe at a time.
+    pub open: bool,
+    /// The last failure.
+    pub trouble: Option<String>,
 }
 
 /// The times of an explained token, in seconds since the Unix epoch.
@@ -103,6 +121,15 @@ impl Verifier {
         let token = token.as_ref();
         let answer = self.answer(token).await;
         let (decision, code, reason, outcome) = match &answer {
+            Ok(answer) if answer.outcome == Outcome::Stale => (
+                Decision::Accepted,
+                None,
+                format!(
+                    "accepted, by an answer from {} s ago: the provider gives no newer one",
+                    answer.age.as_secs()
+                ),
+                Some(answer.outcome.as_str()),
+            ),
             Ok(answer) => (
                 Decision::Accepted,
                 None,
@@ -134,12 +161,65 @@ impl Verifier {
             issuer: None,
             key: None,
             time: None,
+            provider: None,
             revoked: None,
         };
         if self.check_size(token).is_ok() {
+            if let Ok(Some(question)) = self.question(token) {
+                let verdict = answer.as_ref().ok().map(|answer| &*answer.verdict);
+                self.add_provider(&question, verdict, &mut explanation);
+                return explanation;
+            }
             self.add_details(token, matches!(answer, Err(VerifyError::Revoked(_))), &mut explanation);
         }
         explanation
+    }
+
+    fn add_provider(&self, question: &Question<'_>, verdict: Option<&Verdict>, explanation: &mut Explanation) {
+        let now = self.shared.node.now();
+        let status = question.upstream.status();
+        let said = self.known(question);
+        explanation.issuer = Some(ExplainedIssuer {
+            url: status.issuer,
+            known: true,
+            keys_age_seconds: None,
+            generation: None,
+        });
+        explanation.provider = Some(ExplainedProvider {
+            asked_seconds_ago: match &said {
+                Some(said) => Some(now.boot.since(said.asked(now)).as_secs()),
+                None => explanation.age_seconds,
+            },
+            failures: status.failures,
+            open: status.open,
+            trouble: status.trouble,
+        });
+        explanation.time = match (verdict, &said) {
+            (Some(verdict), _) => Some((verdict.issued_at(), Some(verdict.expires_at()))),
+            (None, Some(said)) => Some((said.issued_at, said.expires_at)),
+            (None, None) => None,
+        }
+        .map(|(issued_at, expires_at)| ExplainedTime {
+            issued_at,
+            expires_at,
+            now: now.wall,
+        });
+        let scopes = said.and_then(|said| self.scopes_by(question, &said, now).ok());
+        if explanation.code == Some("revoked")
+            && let Some(scopes) = scopes
+        {
+            explanation.revoked = self.mark_against(&scopes);
+        }
+    }
+
+    fn mark_against(&self, scopes: &TokenScopes) -> Option<ExplainedMark> {
+        self.shared.node.marks().check(scopes).map(|voided| ExplainedMark {
+            scope: voided.kind.as_str(),
+            at: voided.note.at,
+            by: voided.note.by,
+            why: voided.note.why,
+            not_before: voided.not_before,
+        })
     }
 
     fn add_details(&self, token: &[u8], revoked: bool, explanation: &mut Explanation) {
@@ -183,13 +263,7 @@ impl Verifier {
                     && let Ok(checked) = claims::check(rules, jws.header().typ(), now.wall, &payload)
                 {
                     let scopes = scopes_of(&self.shared.node, url, &jws, &found, &checked);
-                    explanation.revoked = self.shared.node.marks().check(&scopes).map(|voided| ExplainedMark {
-                        scope: voided.kind.as_str(),
-                        at: voided.note.at,
-                        by: voided.note.by,
-                        why: voided.note.why,
-                        not_before: voided.not_before,
-                    });
+                    explanation.revoked = self.mark_against(&scopes);
                 }
             }
         }

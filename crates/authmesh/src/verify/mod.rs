@@ -24,20 +24,25 @@ use authmesh_proto::time::{Moment, Now};
 use crate::error::{BuildError, VerifyError};
 use crate::issuer::{Issuer, Keys};
 use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
-use crate::l1::{Digester, TokenDigest, VerdictEntry};
+use crate::l1::{Backing, Digester, TokenDigest, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
-use crate::verdict::{Answer, Level, Outcome, Verdict};
+use crate::upstream::Upstream;
+use crate::verdict::{Answer, Level, Outcome, Verdict, Voucher};
 
-pub use explain::{Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedTime, Explanation};
+pub use explain::{
+    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation,
+};
 
 /// Verifies tokens under one policy. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
 pub struct Verifier {
-    shared: Arc<Shared>,
-    policy: Arc<Compiled>,
-    when_blind: WhenBlind,
-    max_age: Duration,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) policy: Arc<Compiled>,
+    pub(crate) when_blind: WhenBlind,
+    /// Whether proof of freshness is demanded.
+    pub(crate) sensitive: bool,
+    pub(crate) max_age: Duration,
 }
 
 /// What the verifiers of a mesh share.
@@ -45,6 +50,8 @@ pub struct Verifier {
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
     pub(crate) issuers: BTreeMap<Arc<str>, Arc<Issuer>>,
+    /// Issuers whose tokens their providers validate.
+    pub(crate) upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
     pub(crate) digester: Digester,
     /// The tag that every verdict carries: `clear` voids it.
     pub(crate) all_verdicts: ScopeId,
@@ -61,14 +68,20 @@ impl Verifier {
     }
 
     pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Result<Self, BuildError> {
-        if let Some(unknown) = policy
-            .issuers
-            .keys()
-            .find(|issuer| !shared.issuers.contains_key(issuer.as_str()))
-        {
+        if let Some(unknown) = policy.issuers.keys().find(|issuer| !shared.knows(issuer)) {
             return Err(BuildError::new(
                 "issuers",
                 format!("{unknown} is not one of the mesh's issuers; add it to the builder first"),
+            ));
+        }
+        let with_keys = |issuer: &&String| shared.issuers.contains_key(issuer.as_str());
+        let opaque = policy.issuers.iter().filter(|(_, rules)| rules.opaque);
+        if let Some(issuer) = opaque.map(|(issuer, _)| issuer).find(with_keys) {
+            return Err(BuildError::new(
+                "opaque",
+                format!(
+                    "{issuer} has keys, and an opaque token has no signature; add its provider with `upstream` instead"
+                ),
             ));
         }
         let (when_blind, max_age) = (policy.when_blind, policy.max_verdict_age);
@@ -76,14 +89,17 @@ impl Verifier {
             shared,
             policy: Arc::new(Compiled::new(policy)?),
             when_blind,
+            sensitive: false,
             max_age,
         })
     }
 
-    /// The same verifier for routes that demand proof of freshness: it refuses while the node is blind.
+    /// The same verifier for routes that demand proof of freshness: it refuses while the node is blind, and gives no stale
+    /// answer while a provider is away.
     #[must_use]
     pub fn sensitive(mut self) -> Self {
         self.when_blind = WhenBlind::Deny;
+        self.sensitive = true;
         self
     }
 
@@ -94,8 +110,8 @@ impl Verifier {
         self
     }
 
-    /// The same verifier that verifies the signature again when it was verified longer ago than this. Zero verifies at
-    /// every call. Never longer than the policy's `max_verdict_age`.
+    /// The same verifier that verifies the signature, or asks the provider, again when that was longer ago than this. Zero does
+    /// at every call. Never longer than the policy's `max_verdict_age`.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age.min(self.policy.policy.max_verdict_age);
@@ -143,7 +159,7 @@ impl Verifier {
             |()| {
                 let digest = self.digest(token);
                 let entry = self.shared.node.l1.verdicts.get(&digest)?;
-                self.check_hit(&digest, &entry).transpose()
+                self.check_hit(token, &digest, &entry).transpose()
             },
         )?;
         self.count(&answer);
@@ -159,11 +175,14 @@ impl Verifier {
         let token = token.as_ref();
         let node = &self.shared.node;
         node.l1.verdicts.invalidate(&self.digest(token));
-        let name = node.codec.namer.entry(VERDICTS, token);
+        let name = match self.question(token) {
+            Ok(Some(question)) => question.upstream.name(token),
+            _ => node.codec.namer.entry(VERDICTS, token),
+        };
         crate::revoke::say_and_wait(node, authmesh_proto::statement::Body::Drop(name)).await
     }
 
-    fn digest(&self, token: &[u8]) -> TokenDigest {
+    pub(crate) fn digest(&self, token: &[u8]) -> TokenDigest {
         self.shared.digester.digest(&self.policy.fingerprint, token)
     }
 
@@ -179,11 +198,18 @@ impl Verifier {
     }
 
     /// Every check that stands between an entry in memory and an answer. `None`: the entry does not count any more.
-    fn check_hit(&self, digest: &TokenDigest, entry: &VerdictEntry) -> Result<Option<Answer>, VerifyError> {
+    fn check_hit(
+        &self,
+        token: &[u8],
+        digest: &TokenDigest,
+        entry: &Arc<VerdictEntry>,
+    ) -> Result<Option<Answer>, VerifyError> {
         let node = &self.shared.node;
         let now = node.now();
         let age = now.boot.since(entry.verified_at);
-        if age >= self.max_age && age >= self.policy.policy.max_verdict_age {
+        // An answer of a provider may still have to stand in for the next one.
+        let of_provider = || matches!(entry.backing, Backing::Provider(_));
+        if age >= self.max_age && age >= self.policy.policy.max_verdict_age && !of_provider() {
             node.counters.voided.add();
             node.l1.verdicts.invalidate(digest);
             return Ok(None);
@@ -196,8 +222,17 @@ impl Verifier {
                 ago: Duration::from_secs(now.wall.saturating_sub(entry.verdict.expires_at)),
             });
         }
-        let fresh =
-            node.fence.all_current(&entry.stamps) && entry.issuer.is_trusted(now.boot) && self.key_stands(entry);
+        let fresh = node.fence.all_current(&entry.stamps)
+            && match &entry.backing {
+                Backing::Keys(issuer) => issuer.is_trusted(now.boot) && self.key_stands(issuer, entry),
+                Backing::Provider(backed) if backed.is_fresh(now.boot) => {
+                    if backed.claim_refresh(now.boot) {
+                        self.refresh_ahead(token, entry);
+                    }
+                    true
+                }
+                Backing::Provider(_) => return Ok(None),
+            };
         if !fresh {
             node.counters.voided.add();
             node.l1.verdicts.invalidate(digest);
@@ -225,20 +260,23 @@ impl Verifier {
     }
 
     /// Whether the signing key still is in the issuer's set.
-    fn key_stands(&self, entry: &VerdictEntry) -> bool {
-        let edition = entry.issuer.edition();
+    fn key_stands(&self, issuer: &Issuer, entry: &VerdictEntry) -> bool {
+        let edition = issuer.edition();
         if entry.key_edition.load(Ordering::Acquire) == edition {
             return true;
         }
-        let keys = entry.issuer.trusted(self.shared.node.now().boot);
-        let stands = keys.as_ref().is_some_and(|keys| keys.set.contains(&entry.verdict.key));
+        let keys = issuer.trusted(self.shared.node.now().boot);
+        let key = entry.verdict.key();
+        let stands = keys
+            .as_ref()
+            .is_some_and(|keys| key.is_some_and(|key| keys.set.contains(key)));
         if let (true, Some(keys)) = (stands, keys) {
             entry.key_edition.store(keys.edition, Ordering::Release);
         }
         stands
     }
 
-    fn check_marks(&self, scopes: &TokenScopes) -> Result<(), VerifyError> {
+    pub(crate) fn check_marks(&self, scopes: &TokenScopes) -> Result<(), VerifyError> {
         match self.shared.node.marks().check(scopes) {
             Some(voided) => Err(VerifyError::Revoked(voided.kind)),
             None => Ok(()),
@@ -246,7 +284,7 @@ impl Verifier {
     }
 
     /// Whether the node may answer now: it is coherent, or inside the rule for blindness.
-    fn admit(&self, now: Now) -> Result<Option<Duration>, VerifyError> {
+    pub(crate) fn admit(&self, now: Now) -> Result<Option<Duration>, VerifyError> {
         match (self.shared.node.coherence_at(now.boot), self.when_blind) {
             (Coherence::Coherent, _) => Ok(None),
             (Coherence::Blind(since), WhenBlind::Serve { at_most }) if since <= at_most => Ok(Some(since)),
@@ -256,6 +294,9 @@ impl Verifier {
     }
 
     async fn verify_freshly(&self, token: &[u8]) -> Result<Answer, VerifyError> {
+        if let Some(question) = self.question(token)? {
+            return self.ask(question).await;
+        }
         let jws = CompactJws::parse(token)?;
         let claims = jose::json::parse_object(jws.payload())
             .map_err(|_| VerifyError::Malformed("its payload is not a JSON object without duplicate members"))?;
@@ -292,7 +333,6 @@ impl Verifier {
             issuer.saw_issued_at(iat);
         }
         let verdict = Arc::new(Verdict {
-            issuer: Arc::clone(issuer),
             subject: checked.subject,
             audiences: checked.audiences,
             client: checked.client,
@@ -304,12 +344,15 @@ impl Verifier {
             until: checked.until,
             marked_by: scopes,
             claims: jws.payload().into(),
-            key: identity,
-            key_generation: keys.generation(),
+            voucher: Voucher::Key {
+                issuer: Arc::clone(issuer),
+                key: identity,
+                generation: keys.generation(),
+            },
         });
         let entry = VerdictEntry {
             verdict: Arc::clone(&verdict),
-            issuer: Arc::clone(issuer),
+            backing: Backing::Keys(Arc::clone(issuer)),
             stamps,
             mark_epoch: AtomicU64::new(epoch),
             key_edition: AtomicU64::new(keys.edition),
@@ -336,7 +379,9 @@ impl Verifier {
     fn count(&self, answer: &Result<Answer, VerifyError>) {
         let counters = &self.shared.node.counters;
         match answer {
+            Ok(answer) if answer.outcome == Outcome::Stale => counters.stale.add(),
             Ok(answer) => match (answer.blind_for.is_some(), answer.level) {
+                (false, Level::L2) => counters.l2.add(),
                 (false, Level::L1) => counters.hits.add(),
                 (false, _) => counters.verified.add(),
                 (true, Level::L1) => counters.blind_hits.add(),
@@ -388,6 +433,11 @@ fn scopes_of(
 }
 
 impl Shared {
+    /// Whether an issuer is one of the mesh's.
+    pub(crate) fn knows(&self, issuer: &str) -> bool {
+        self.issuers.contains_key(issuer) || self.upstreams.contains_key(issuer)
+    }
+
     /// The issuer's keys, such that the token's key is among them if the issuer has it.
     pub(crate) async fn keys_for(&self, issuer: &Arc<Issuer>, jws: &CompactJws<'_>) -> Result<Arc<Keys>, VerifyError> {
         let node = &self.node;

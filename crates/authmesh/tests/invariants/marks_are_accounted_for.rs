@@ -259,7 +259,7 @@ async fn a_signing_key_is_revoked_by_either_of_its_names() {
 
     let thumbprint = {
         let verdict = mesh.verifier().verify(&new).await.unwrap();
-        encode(verdict.key().thumbprint)
+        encode(verdict.key().unwrap().thumbprint)
     };
     let at = issuer.now();
     mesh.revoke(SigningKey::thumbprint(issuer.url(), &thumbprint))

@@ -91,6 +91,7 @@ struct Explanation {
     issuer: Option<Issuer>,
     key: Option<Key>,
     time: Option<Time>,
+    provider: Option<Provider>,
     revoked: Option<Revoked>,
 }
 
@@ -125,6 +126,13 @@ struct Time {
 }
 
 #[derive(Deserialize)]
+struct Provider {
+    asked_seconds_ago: Option<u64>,
+    failures: u64,
+    trouble: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct Revoked {
     scope: String,
     at: Option<Unix>,
@@ -150,10 +158,13 @@ impl Explanation {
             row(io.stdout, "how", &how)?;
         }
         if let Some(issuer) = &self.issuer {
-            row(io.stdout, "issuer", &issuer.words())?;
+            row(io.stdout, "issuer", &issuer.words(self.provider.is_some()))?;
         }
         if let Some(key) = &self.key {
             row(io.stdout, "key", &key.words())?;
+        }
+        if let Some(provider) = &self.provider {
+            row(io.stdout, "provider", &provider.words())?;
         }
         if let Some(time) = &self.time {
             row(io.stdout, "time", &window(time.issued_at, time.expires_at, now))?;
@@ -178,17 +189,35 @@ impl Explanation {
 }
 
 impl Issuer {
-    fn words(&self) -> String {
+    /// `asked`: its provider is asked about each token.
+    fn words(&self, asked: bool) -> String {
         let url = plain(&self.url);
         if !self.known {
             return format!("{url} (not one of the node's issuers)");
         }
-        let keys = match self.keys_age_seconds {
-            Some(age) => format!("keys fetched {} ago", span(age)),
-            None => "keys never fetched".to_owned(),
+        let keys = match (self.keys_age_seconds, asked) {
+            (Some(age), _) => format!("keys fetched {} ago", span(age)),
+            (None, true) => "its provider is asked".to_owned(),
+            (None, false) => "keys never fetched".to_owned(),
         };
         let generation = self.generation.map(|number| format!(", generation {number}"));
         format!("{url} (known, {keys}{})", generation.unwrap_or_default())
+    }
+}
+
+impl Provider {
+    fn words(&self) -> String {
+        let mut words = match self.asked_seconds_ago {
+            Some(ago) => format!("asked {} ago", span(ago)),
+            None => "not asked yet".to_owned(),
+        };
+        if self.failures > 0 {
+            words.push_str(&format!(", {} calls failed since the last good one", self.failures));
+        }
+        if let Some(trouble) = &self.trouble {
+            words.push_str(&format!(": {}", plain(trouble)));
+        }
+        words
     }
 }
 

@@ -108,7 +108,7 @@ async fn what_is_wide_is_confirmed_and_says_how_far_it_reaches() {
         .to_owned();
     let kid = {
         let verdict = world.mesh.verifier().verify(&tokens[0]).await.unwrap();
-        verdict.key().kid.clone().unwrap().to_string()
+        verdict.key().unwrap().kid.clone().unwrap().to_string()
     };
     for (body, name, scope) in [
         (json!({ "client": client }), client.as_str(), "client"),
