@@ -202,10 +202,7 @@ impl Issuer {
             Content::Lease(nonce) => Held::By(nonce),
             Content::Record { expires, sealed } => {
                 match Ticket::open(&node.codec.sealer(), &self.names.ticket, at, expires, &sealed) {
-                    Ok(ticket) => Held::Ticket(
-                        ticket.lease,
-                        ticket.failed.map(|millis| Duration::from_millis(millis.into())),
-                    ),
+                    Ok(ticket) => Held::Ticket(ticket.lease, ticket.left(expires, node.now().wall)),
                     Err(error) => {
                         self.unopened(node, &error);
                         Held::Nothing(Some(bytes))
