@@ -7,7 +7,7 @@ use crate::ident::Nonce;
 use crate::keys::machine::End;
 use crate::time::Moment;
 
-/// Times of an [`Errand`].
+/// Times of an [`Errand`](super::Errand).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrandConfig {
     /// How long a lease lives; renewed three times in that time while fetching. Default: 1 s.
