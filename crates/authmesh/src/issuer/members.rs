@@ -41,7 +41,7 @@ impl Issuer {
             .filter(|(rank, _)| *rank < own)
             .collect();
         drop(machine);
-        before.sort_by(|(a, _), (b, _)| a.cmp(b));
+        before.sort_by_key(|(rank, _)| *rank);
         before
             .iter()
             .take(OWNERS)
