@@ -134,7 +134,7 @@ impl Seen {
 
 enum Nodes {
     Own(Vec<Arc<Own>>),
-    Rival(Rival),
+    Rival(Box<Rival>),
 }
 
 impl Nodes {
@@ -152,7 +152,7 @@ pub(crate) async fn play(subject: Subject, effort: Effort) -> Seen {
     idp.max_age(Some(30));
     let nodes = match &subject {
         Subject::Own { redis } => Nodes::Own(own::start(NODES, &idp, redis.as_deref()).await),
-        Subject::Rival { program, which } => Nodes::Rival(Rival::start(program, which, NODES, &idp).await),
+        Subject::Rival { program, which } => Nodes::Rival(Box::new(Rival::start(program, which, NODES, &idp).await)),
     };
 
     let token = idp.token("start");
