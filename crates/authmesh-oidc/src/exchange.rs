@@ -1,27 +1,38 @@
-//! One GET: what is sent, and what counts as an answer.
+//! One request: what is sent, and what counts as an answer.
 
 use std::time::SystemTime;
 
+use authmesh::jose::json;
 use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION};
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 
 use crate::client::Inner;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::headers::{self, Content};
 
+/// Longest error response that is read, in bytes. Its code is one word.
+const MAX_ERROR_BYTES: usize = 4 * 1024;
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Document {
     KeySet,
     Discovery,
+    /// What an introspection endpoint says of a token, in plain JSON.
+    Introspection,
+    /// The same, signed (RFC 9701).
+    SignedIntrospection,
+    /// Whom a token speaks for.
+    UserInfo,
 }
 
 impl Document {
     fn accept(self) -> &'static str {
         match self {
             Self::KeySet => "application/jwk-set+json, application/json",
-            Self::Discovery => "application/json",
+            Self::Discovery | Self::Introspection | Self::UserInfo => "application/json",
+            Self::SignedIntrospection => headers::SIGNED_INTROSPECTION,
         }
     }
 
@@ -29,13 +40,24 @@ impl Document {
         match self {
             Self::KeySet => (http.key_set_limit, "key_set_limit"),
             Self::Discovery => (http.discovery_limit, "discovery_limit"),
+            Self::Introspection | Self::SignedIntrospection | Self::UserInfo => {
+                (http.token_answer_limit, "token_answer_limit")
+            }
         }
+    }
+
+    /// Whether the one who asks must say who it is, in a request of its own making.
+    fn needs_credentials(self) -> bool {
+        matches!(self, Self::Introspection | Self::SignedIntrospection)
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::KeySet => "a key set",
-            Self::Discovery => "a discovery document",
+            Self::KeySet => "a key set in JSON",
+            Self::Discovery => "a discovery document in JSON",
+            Self::Introspection => "an introspection response in JSON (RFC 7662)",
+            Self::SignedIntrospection => "a signed introspection response (RFC 9701)",
+            Self::UserInfo => "a userinfo response in JSON",
         }
     }
 }
@@ -67,6 +89,27 @@ pub(crate) async fn get(http: &Inner, endpoint: &Endpoint, document: Document, a
     if let Some(tag) = ask.if_none_match {
         request = request.header(IF_NONE_MATCH, tag);
     }
+    send(http, request, endpoint, document, conditional).await
+}
+
+/// Sends a request about a token and reads the answer to its end. `request` is to `endpoint`, complete but for what it accepts.
+pub(crate) async fn ask_about_token(
+    http: &Inner,
+    request: RequestBuilder,
+    endpoint: &Endpoint,
+    document: Document,
+) -> Result<Answer, Failure> {
+    let request = request.header(ACCEPT, document.accept());
+    send(http, request, endpoint, document, false).await
+}
+
+async fn send(
+    http: &Inner,
+    request: RequestBuilder,
+    endpoint: &Endpoint,
+    document: Document,
+    conditional: bool,
+) -> Result<Answer, Failure> {
     let response = request
         .send()
         .await
@@ -86,11 +129,11 @@ pub(crate) async fn get(http: &Inner, endpoint: &Endpoint, document: Document, a
             headers: response.headers().clone(),
             body: None,
         }),
-        _ => Err(refused(&response, endpoint, document)),
+        _ => Err(refused(response, endpoint, document).await),
     }
 }
 
-fn refused(response: &Response, endpoint: &Endpoint, document: Document) -> Failure {
+async fn refused(mut response: Response, endpoint: &Endpoint, document: Document) -> Failure {
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED {
         let what = format!("{endpoint} answered 304 Not Modified to a request that named no entity tag");
@@ -108,21 +151,46 @@ fn refused(response: &Response, endpoint: &Endpoint, document: Document) -> Fail
             Document::Discovery => {
                 "Configure the issuer exactly as its tokens name it, or give the address of its key set directly"
             }
+            Document::Introspection | Document::SignedIntrospection | Document::UserInfo => {
+                "Configure the final address of the endpoint"
+            }
         };
         let what = format!(
-            "{endpoint} answered {} with a redirect{target}. Redirects are refused, because they let others choose the keys. {fix}",
+            "{endpoint} answered {} with a redirect{target}. Redirects are refused, because they let others choose whom to believe. {fix}",
             status.as_u16()
         );
         return Failure::answer(status, what);
     }
-    let what = format!("{endpoint} answered {status} where {} was asked for", document.name());
-    let failure = Failure::answer(status, what);
+    let code = match headers::bearer_error(response.headers()) {
+        None if document.needs_credentials() => error_code(&mut response).await,
+        code => code,
+    };
+    let said = code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+    let what = format!(
+        "{endpoint} answered {status}{said} where {} was asked for",
+        document.name()
+    );
+    let mut failure = Failure::answer(status, what);
+    failure.code = code;
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             failure.with_retry_after(headers::retry_after(response.headers(), SystemTime::now()))
         }
         _ => failure,
     }
+}
+
+/// The `error` of an OAuth error response (RFC 6749 section 5.2), if the body is one. Whatever else it holds is not looked at.
+async fn error_code(response: &mut Response) -> Option<String> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if body.len() + chunk.len() > MAX_ERROR_BYTES {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let error = json::parse_object(&body).ok()?.get("error")?.as_str()?.to_owned();
+    headers::is_error_code(&error).then_some(error)
 }
 
 /// Reads the body, and stops at the limit.
@@ -133,15 +201,19 @@ async fn read(
     document: Document,
 ) -> Result<Vec<u8>, Failure> {
     let status = response.status();
+    let signed = document == Document::SignedIntrospection;
     let wrong_content = match headers::content(response.headers()) {
-        Content::Json => None,
+        Content::Json if !signed => None,
+        Content::SignedIntrospection if signed => None,
+        Content::Json => Some("plain JSON, which anyone on the way could have written".to_owned()),
+        Content::SignedIntrospection => Some("a signed response, which was not asked for".to_owned()),
         Content::Html => Some("an HTML page, such as a login form or an error page".to_owned()),
         Content::Encoded => Some("a compressed body, though no compression was offered".to_owned()),
         Content::Other(essence) => Some(format!("content of type {essence}")),
     };
     if let Some(found) = wrong_content {
         let what = format!(
-            "{endpoint} answered with {found}, where {} in JSON was asked for. Check that the address is right, and what a proxy on the way does",
+            "{endpoint} answered with {found}, where {} was asked for. Check that the address is right, and what a proxy on the way does",
             document.name()
         );
         return Err(Failure::answer(status, what));

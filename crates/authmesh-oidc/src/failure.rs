@@ -6,6 +6,7 @@ use std::time::Duration;
 use authmesh::ports::{UpstreamError, UpstreamFault};
 use reqwest::StatusCode;
 
+use crate::address::Refused;
 use crate::endpoint::Endpoint;
 
 /// Longest piece of foreign text in a message, in characters.
@@ -16,6 +17,8 @@ const MAX_QUOTED: usize = 160;
 pub(crate) struct Failure {
     pub(crate) error: UpstreamError,
     pub(crate) status: Option<StatusCode>,
+    /// The error code that came: of a `Bearer` challenge (RFC 6750 section 3), else of the body (RFC 6749 section 5.2).
+    pub(crate) code: Option<String>,
 }
 
 impl Failure {
@@ -24,6 +27,7 @@ impl Failure {
         Self {
             error: UpstreamError::new(UpstreamFault::Answer, what),
             status: Some(status),
+            code: None,
         }
     }
 
@@ -38,9 +42,27 @@ impl Failure {
             .is_some_and(|status| status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
     }
 
+    /// Whether the upstream gave one of these error codes.
+    pub(crate) fn says(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
+    }
+
+    /// Whether there is no such endpoint (any more). What it says of credentials, or of a token, is no word about its address.
+    pub(crate) fn endpoint_is_gone(&self) -> bool {
+        matches!(
+            self.status,
+            Some(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE)
+        )
+    }
+
     /// No answer, or not a whole one.
     pub(crate) fn transport(error: &reqwest::Error, endpoint: &Endpoint, limits: Limits) -> Self {
-        let (fault, what) = if error.is_timeout() {
+        let (fault, what) = if let Some(refused) = refused_address(error) {
+            (
+                UpstreamFault::Configuration,
+                format!("{endpoint} is not asked: {refused}"),
+            )
+        } else if error.is_timeout() {
             let what = if error.is_connect() {
                 format!("no connection to {endpoint} within {:?}", limits.connect)
             } else {
@@ -69,6 +91,18 @@ impl Failure {
         Self {
             error: UpstreamError::new(fault, what),
             status: None,
+            code: None,
+        }
+    }
+}
+
+impl From<UpstreamError> for Failure {
+    /// A failure that no status came with.
+    fn from(error: UpstreamError) -> Self {
+        Self {
+            error,
+            status: None,
+            code: None,
         }
     }
 }
@@ -78,6 +112,18 @@ impl Failure {
 pub(crate) struct Limits {
     pub(crate) connect: Duration,
     pub(crate) request: Duration,
+}
+
+/// The word of [`PublicOnly`](crate::address::PublicOnly), if it was that which refused.
+fn refused_address(error: &reqwest::Error) -> Option<&Refused> {
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = next {
+        if let Some(refused) = error.downcast_ref() {
+            return Some(refused);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The innermost cause. The outer ones only say that something failed, and `reqwest` puts the whole URL there.
@@ -129,6 +175,13 @@ mod tests {
         assert!(plain(&"x".repeat(10_000)).len() <= MAX_QUOTED);
         assert!(!quoted_url("https://user:secret@x").contains("secret"));
         assert!(!quoted_url("https://x?secret").contains("secret"));
+    }
+
+    #[test]
+    fn a_refused_credential_is_no_word_about_the_address() {
+        let of = |code| Failure::answer(StatusCode::from_u16(code).unwrap(), String::new()).endpoint_is_gone();
+        assert!(of(404) && of(405) && of(410));
+        assert!(!of(400) && !of(401) && !of(403) && !of(429) && !of(500));
     }
 
     #[test]

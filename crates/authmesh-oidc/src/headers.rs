@@ -1,4 +1,5 @@
-//! Reading the response headers that matter here: `Cache-Control`, `ETag`, `Date`, `Retry-After`, `Content-Type`.
+//! Reading the response headers that matter here: `Cache-Control`, `ETag`, `Date`, `Retry-After`, `Content-Type`,
+//! `WWW-Authenticate`.
 //!
 //! A header that cannot be read counts as absent: it only steers *when* to ask again, never what is trusted.
 
@@ -6,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 
 /// Longest `Retry-After` that is believed. A longer one would let an upstream's mistake stop refreshes for days.
@@ -13,6 +15,12 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Longest entity tag that is kept, in bytes.
 const MAX_ETAG_BYTES: usize = 256;
+
+/// The media type of a signed introspection response (RFC 9701 section 9.1).
+pub(crate) const SIGNED_INTROSPECTION: &str = "application/token-introspection+jwt";
+
+/// Longest error code that is repeated, in bytes. Those of the standards have at most 30.
+const MAX_ERROR_CODE_BYTES: usize = 64;
 
 /// RFC 9111 section 1.2.2: a delta-seconds value too large to represent counts as 2^31.
 const MAX_DELTA_SECONDS: u64 = 1 << 31;
@@ -31,6 +39,55 @@ pub(crate) fn max_age(headers: &HeaderMap) -> Option<Duration> {
         .flat_map(directives)
         .filter_map(lifetime)
         .min()
+}
+
+/// `max-age` alone: `None` where the answer says `no-store` or `no-cache`, which speak to HTTP caches.
+///
+/// Many providers put these on every answer of theirs, and RFC 7662 section 4 leaves it to the resource server how long it
+/// uses what it heard.
+pub(crate) fn stated_max_age(headers: &HeaderMap) -> Option<Duration> {
+    max_age(headers).filter(|age| !age.is_zero())
+}
+
+/// The `error` of a `Bearer` challenge in `WWW-Authenticate` (RFC 6750 section 3, RFC 9110 section 11.6.1).
+pub(crate) fn bearer_error(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .find_map(bearer_error_in)
+}
+
+fn bearer_error_in(value: &str) -> Option<String> {
+    let mut bearer = false;
+    for part in directives(value) {
+        let mut part = part.trim();
+        // A part that begins with a word, a space and a parameter opens the next challenge.
+        let opens = |(scheme, rest): &(&str, &str)| !scheme.contains(['=', '"']) && !rest.trim_start().starts_with('=');
+        if let Some((scheme, rest)) = part.split_once(' ').filter(opens) {
+            bearer = scheme.eq_ignore_ascii_case("Bearer");
+            part = rest.trim_start();
+        } else if !part.contains('=') {
+            bearer = part.eq_ignore_ascii_case("Bearer");
+        }
+        let Some((name, value)) = part.split_once('=') else {
+            continue;
+        };
+        if bearer && name.trim().eq_ignore_ascii_case("error") {
+            let code = value.trim().trim_matches('"');
+            return is_error_code(code).then(|| code.to_owned());
+        }
+    }
+    None
+}
+
+/// Whether this may be an error code of RFC 6749 or RFC 6750, and so may be repeated in a message.
+pub(crate) fn is_error_code(code: &str) -> bool {
+    !code.is_empty()
+        && code.len() <= MAX_ERROR_CODE_BYTES
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 fn lifetime(directive: &str) -> Option<Duration> {
@@ -118,6 +175,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 pub(crate) enum Content {
     /// JSON, or text without a promise: some providers send key sets as `text/plain`, or name no type at all.
     Json,
+    /// A signed introspection response.
+    SignedIntrospection,
     /// A web page: a login form, an error page, a captive portal.
     Html,
     /// Compressed, though we asked for no compression.
@@ -141,6 +200,7 @@ pub(crate) fn content(headers: &HeaderMap) -> Content {
     match essence.as_str() {
         "application/json" | "text/plain" => Content::Json,
         "text/html" | "application/xhtml+xml" => Content::Html,
+        SIGNED_INTROSPECTION => Content::SignedIntrospection,
         other if other.ends_with("+json") => Content::Json,
         other => Content::Other(crate::failure::quoted(other)),
     }
@@ -247,5 +307,41 @@ mod tests {
         assert_eq!(if_none_match("\"a\"\r\nX-Evil: 1"), None);
         assert_eq!(if_none_match(""), None);
         assert_eq!(if_none_match("\"a\"").unwrap(), "\"a\"");
+    }
+
+    #[test]
+    fn the_error_of_a_bearer_challenge_is_found_among_others() {
+        let of = |value: &str| bearer_error(&headers(&[(WWW_AUTHENTICATE, value)]));
+        for value in [
+            r#"Bearer error="invalid_token""#,
+            r#"Bearer realm="a, error=\"no\"", error="invalid_token", error_description="x""#,
+            "bearer error=invalid_token",
+            r#"Basic realm="error=wrong", Bearer realm="x",error = "invalid_token""#,
+            r#"DPoP algs="ES256", error="use_dpop_nonce", Bearer error="invalid_token""#,
+            r#"Negotiate, Bearer error="invalid_token""#,
+        ] {
+            assert_eq!(of(value).as_deref(), Some("invalid_token"), "{value}");
+        }
+        for value in [
+            "",
+            "Bearer",
+            r#"Bearer realm="x""#,
+            r#"DPoP error="invalid_token""#,
+            r#"Bearer realm="x", DPoP error="invalid_token""#,
+            r#"Bearer error="two words""#,
+            r#"Bearer error="""#,
+            r#"Bearer realm="error=invalid_token""#,
+        ] {
+            assert_eq!(of(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_blanket_ban_on_caching_is_no_lifetime() {
+        let of = |value: &str| stated_max_age(&headers(&[(CACHE_CONTROL, value)]));
+        assert_eq!(of("max-age=60"), Some(Duration::from_secs(60)));
+        for value in ["no-store", "no-cache, max-age=60", "max-age=0", "private"] {
+            assert_eq!(of(value), None, "{value}");
+        }
     }
 }

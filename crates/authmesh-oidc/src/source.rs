@@ -4,18 +4,15 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use authmesh::ports::{BoxFuture, Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError, UpstreamFault};
-use reqwest::{StatusCode, Url};
-use tokio::time::Instant;
+use authmesh::ports::{BoxFuture, Fetched, FetchedBody, KeyFetch, KeySource, UpstreamError};
+use reqwest::Url;
 
 use crate::client::HttpClient;
-use crate::discovery::{self, WellKnown};
+use crate::discovery::{Discovery, Member, configuration};
 use crate::endpoint::Endpoint;
 use crate::exchange::{self, Ask, Document};
 use crate::failure::Failure;
 use crate::headers;
-
-const DEFAULT_REDISCOVER_AFTER: Duration = Duration::from_secs(3_600);
 
 /// The key set of one issuer, fetched over HTTP.
 ///
@@ -46,18 +43,9 @@ enum Road {
 }
 
 struct Discovered {
-    issuer: String,
-    well_known: WellKnown,
-    rediscover_after: Duration,
-    memory: Mutex<Memory>,
-}
-
-#[derive(Default)]
-struct Memory {
-    /// Where discovery found the key set, and when.
-    found: Option<(Endpoint, Instant)>,
+    discovery: Discovery,
     /// The address that the last good answer came from: the caller's entity tag belongs to it.
-    answered: Option<Url>,
+    answered: Mutex<Option<Url>>,
 }
 
 impl HttpKeySource {
@@ -72,19 +60,28 @@ impl HttpKeySource {
     /// tokens, its slash at the end included.
     ///
     /// # Errors
-    /// [`UpstreamFault::Configuration`] when `issuer` is not a URL that the client may ask, or has a query.
+    /// [`UpstreamFault::Configuration`](authmesh::ports::UpstreamFault::Configuration) when `issuer` is not a URL that the client may ask, or has a query.
     pub fn discover(issuer: &str, http: &HttpClient) -> Result<Self, UpstreamError> {
-        let well_known = WellKnown::of(issuer, http.inner().allow_http)
-            .map_err(|refusal| configuration(format!("the issuer {refusal}")))?;
-        Ok(Self {
+        Ok(Self::discovered(Discovery::of(issuer, http)?, http))
+    }
+
+    /// As [`discover`](Self::discover), for an issuer that keeps its discovery document at another address than the standards
+    /// say. Only `metadata_url` is asked; its document must belong to `issuer` all the same.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Configuration`](authmesh::ports::UpstreamFault::Configuration) when `metadata_url` is not a URL that the client may ask.
+    pub fn discover_at(issuer: &str, metadata_url: &str, http: &HttpClient) -> Result<Self, UpstreamError> {
+        Ok(Self::discovered(Discovery::at(issuer, metadata_url, http)?, http))
+    }
+
+    fn discovered(discovery: Discovery, http: &HttpClient) -> Self {
+        Self {
             http: http.clone(),
             road: Road::Discovered(Box::new(Discovered {
-                issuer: issuer.to_owned(),
-                well_known,
-                rediscover_after: DEFAULT_REDISCOVER_AFTER,
-                memory: Mutex::new(Memory::default()),
+                discovery,
+                answered: Mutex::default(),
             })),
-        })
+        }
     }
 
     /// Takes the address of the key set as given, without discovery.
@@ -93,9 +90,9 @@ impl HttpKeySource {
     /// fetch.
     ///
     /// # Errors
-    /// [`UpstreamFault::Configuration`] when `url` is not a URL that the client may ask.
+    /// [`UpstreamFault::Configuration`](authmesh::ports::UpstreamFault::Configuration) when `url` is not a URL that the client may ask.
     pub fn jwks_url(url: &str, http: &HttpClient) -> Result<Self, UpstreamError> {
-        let endpoint = Endpoint::parse(url, http.inner().allow_http)
+        let endpoint = Endpoint::parse(url, http.inner().urls)
             .map_err(|refusal| configuration(format!("the address of the key set {refusal}")))?;
         Ok(Self {
             http: http.clone(),
@@ -104,13 +101,14 @@ impl HttpKeySource {
     }
 
     /// How long the address that discovery found is used before discovery runs again. Zero runs discovery before every fetch.
+    /// An issuer that does not answer then is still asked where its keys were, for at most 24 h after they were found there.
     /// Without effect on [`jwks_url`](Self::jwks_url).
     ///
     /// Default: 1 h.
     #[must_use]
     pub fn rediscover_after(mut self, age: Duration) -> Self {
         if let Road::Discovered(discovered) = &mut self.road {
-            discovered.rediscover_after = age;
+            discovered.discovery.set_rediscover_after(age);
         }
         self
     }
@@ -134,7 +132,7 @@ impl fmt::Debug for HttpKeySource {
         let mut out = f.debug_struct("HttpKeySource");
         match &self.road {
             Road::Direct(endpoint) => out.field("jwks_url", &format_args!("{endpoint}")),
-            Road::Discovered(discovered) => out.field("issuer", &discovered.issuer),
+            Road::Discovered(discovered) => out.field("issuer", &discovered.discovery.issuer()),
         };
         out.finish_non_exhaustive()
     }
@@ -142,83 +140,37 @@ impl fmt::Debug for HttpKeySource {
 
 impl Discovered {
     async fn fetch(&self, http: &HttpClient, request: KeyFetch) -> Result<Fetched, UpstreamError> {
-        let remembered = self.remembered(Instant::now());
-        let endpoint = match &remembered {
-            Some(endpoint) => endpoint.clone(),
-            None => self.discover(http, request.no_cache).await?,
-        };
-        let failure = match self.ask(http, &endpoint, &request).await {
+        let located = self.discovery.locate(http, Member::JwksUri, request.no_cache).await?;
+        let failure = match self.ask(http, &located.endpoint, &request).await {
             Ok(fetched) => return Ok(fetched),
             Err(failure) => failure,
         };
         if !failure.address_is_wrong() {
             return Err(failure.error);
         }
-        self.memory().found = None;
-        if remembered.is_none() {
-            // Discovery has only just named this address: asking again would bring the same answer.
+        let Some(moved) = self.discovery.moved(http, Member::JwksUri, &located).await? else {
             return Err(failure.error);
-        }
-        let moved_to = self.discover(http, true).await?;
-        if moved_to == endpoint {
-            return Err(failure.error);
-        }
-        tracing::info!(issuer = %self.issuer, from = %endpoint, to = %moved_to, "the key set has moved");
-        self.ask(http, &moved_to, &request)
+        };
+        self.ask(http, &moved.endpoint, &request)
             .await
             .map_err(|failure| failure.error)
     }
 
     /// Asks for the key set, without the entity tag when that is known to belong to another address.
     async fn ask(&self, http: &HttpClient, endpoint: &Endpoint, request: &KeyFetch) -> Result<Fetched, Failure> {
-        let elsewhere = matches!(&self.memory().answered, Some(url) if url != endpoint.url());
+        let elsewhere = matches!(&*self.answered(), Some(url) if url != endpoint.url());
         let request = KeyFetch {
             no_cache: request.no_cache,
             etag: request.etag.clone().filter(|_| !elsewhere),
         };
         let fetched = key_set(http, endpoint, &request).await?;
-        self.memory().answered = Some(endpoint.url().clone());
+        *self.answered() = Some(endpoint.url().clone());
         Ok(fetched)
     }
 
-    async fn discover(&self, http: &HttpClient, no_cache: bool) -> Result<Endpoint, UpstreamError> {
-        let ask = Ask {
-            no_cache,
-            if_none_match: None,
-        };
-        let mut at = &self.well_known.openid;
-        let mut answer = exchange::get(http.inner(), at, Document::Discovery, ask.clone()).await;
-        if matches!(&answer, Err(failure) if failure.status == Some(StatusCode::NOT_FOUND)) {
-            at = &self.well_known.oauth;
-            answer = exchange::get(http.inner(), at, Document::Discovery, ask).await;
-        }
-        let answer = answer.map_err(|failure| {
-            if failure.status == Some(StatusCode::NOT_FOUND) {
-                return UpstreamError::new(
-                    UpstreamFault::Answer,
-                    format!(
-                        "the issuer has no discovery document: {} and {} answered 404. Check the issuer, or give the address of its key set directly",
-                        self.well_known.openid, self.well_known.oauth
-                    ),
-                );
-            }
-            failure.error
-        })?;
-        let body = answer.body.unwrap_or_default();
-        let endpoint = discovery::jwks_uri(&body, &self.issuer, at, http.inner().allow_http)?;
-        self.memory().found = Some((endpoint.clone(), Instant::now()));
-        Ok(endpoint)
-    }
-
-    fn remembered(&self, now: Instant) -> Option<Endpoint> {
-        let memory = self.memory();
-        let (endpoint, since) = memory.found.as_ref()?;
-        (now.saturating_duration_since(*since) < self.rediscover_after).then(|| endpoint.clone())
-    }
-
-    /// Held for single assignments only, never across an await. A panic in between leaves nothing half written.
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Held for single assignments only, never across an await.
+    fn answered(&self) -> MutexGuard<'_, Option<Url>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -241,8 +193,4 @@ async fn key_set(http: &HttpClient, endpoint: &Endpoint, request: &KeyFetch) -> 
         max_age: headers::max_age(&answer.headers),
         date: headers::date(&answer.headers),
     })
-}
-
-fn configuration(what: String) -> UpstreamError {
-    UpstreamError::new(UpstreamFault::Configuration, what)
 }

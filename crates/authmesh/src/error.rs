@@ -51,7 +51,7 @@ pub enum VerifyError {
     /// `iss` is none of the policy's issuers.
     #[error("the token's issuer is not accepted here")]
     WrongIssuer,
-    /// `aud` names none of the policy's audiences.
+    /// `aud`, or the claim that stands for it, names none of the policy's audiences.
     #[error("the token is meant for another audience")]
     WrongAudience,
     /// `typ` is none of the policy's types, or the token is a logout token or another security event (`events`, RFC 8417).
@@ -63,6 +63,9 @@ pub enum VerifyError {
     /// A claim has the wrong JSON type or an impossible value.
     #[error("the claim {0} is not what RFC 7519 asks for")]
     InvalidClaim(&'static str),
+    /// A claim has another value than the policy demands ([`Rules::claim_equals`](crate::Rules::claim_equals)).
+    #[error("the claim {0} has a value that is not accepted here")]
+    WrongClaim(String),
     /// `exp` lies further ahead than `max_token_lifetime`: how long a revocation must be kept would be unknown.
     #[error("the token lives longer than the {limit:?} that are accepted")]
     LifetimeTooLong {
@@ -130,6 +133,7 @@ impl VerifyError {
             Self::WrongType => "wrong_type",
             Self::MissingClaim(_) => "missing_claim",
             Self::InvalidClaim(_) => "invalid_claim",
+            Self::WrongClaim(_) => "wrong_claim",
             Self::LifetimeTooLong { .. } => "lifetime_too_long",
             Self::Revoked(_) => "revoked",
             Self::Inactive => "inactive",

@@ -1,12 +1,15 @@
 //! Policies: what a verification demands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::error::BuildError;
 use crate::jose::AlgorithmSet;
+
+/// The claim that names the audiences, unless the rules name another.
+pub(crate) const AUDIENCE: &str = "aud";
 
 /// What a verification demands. Verdicts are cached under the policy's fingerprint: a verdict of one policy never answers
 /// for another.
@@ -53,6 +56,10 @@ pub struct Rules {
     pub required_claims: Vec<String>,
     /// Take opaque tokens. See [`Rules::opaque`].
     pub(crate) opaque: bool,
+    /// The claim that says whom a token is meant for. See [`Rules::audience_claim`].
+    pub(crate) audience_claim: String,
+    /// Claims that must have one of these values. See [`Rules::claim_one_of`].
+    pub(crate) exact_claims: BTreeMap<String, BTreeSet<String>>,
     /// Accept tokens without `iat`. See [`Rules::danger_without_issued_at`].
     pub(crate) without_issued_at: bool,
 }
@@ -79,8 +86,40 @@ impl Rules {
             max_token_lifetime: Duration::from_secs(86_400),
             required_claims: Vec::new(),
             opaque: false,
+            audience_claim: AUDIENCE.to_owned(),
+            exact_claims: BTreeMap::new(),
             without_issued_at: false,
         }
+    }
+
+    /// Demands that a claim is this string, byte by byte. A list that holds it is not accepted, nor is a number or a
+    /// boolean that prints like it. Replaces what was demanded of the claim before.
+    #[must_use]
+    pub fn claim_equals(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.claim_one_of(name, [value])
+    }
+
+    /// Demands that a claim is one of these strings, as [`Rules::claim_equals`] does of one.
+    #[must_use]
+    pub fn claim_one_of<S: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        values: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
+        self.exact_claims.insert(name.into(), values);
+        self
+    }
+
+    /// Reads the audiences of a token from another claim: `client_id` where an issuer sends no `aud`. It is judged as `aud` is:
+    /// a string or a list of strings that names one of [`Rules::for_audiences`]; and it is what
+    /// [`Verdict::audiences`](crate::Verdict::audiences) tells. `aud` itself is then not looked at.
+    ///
+    /// Default: `aud` (RFC 7519 section 4.1.3).
+    #[must_use]
+    pub fn audience_claim(mut self, name: impl Into<String>) -> Self {
+        self.audience_claim = name.into();
+        self
     }
 
     /// Accepts tokens without `iat`. Their age is unknown, and so is how long a revocation must be kept to cover them: one
@@ -195,6 +234,19 @@ fn check(policy: &Policy) -> Result<(), BuildError> {
         if rules.algorithms.is_empty() {
             return refuse("algorithms", "is empty: no token could be accepted. Name at least one");
         }
+        if rules.audience_claim.is_empty() {
+            return refuse("audience_claim", "is empty. Name a claim, or leave it at aud");
+        }
+        if let Some((name, _)) = rules
+            .exact_claims
+            .iter()
+            .find(|(name, values)| name.is_empty() || values.is_empty())
+        {
+            return refuse(
+                "claim_one_of",
+                &format!("{name:?} has no name or no value: no token could be accepted"),
+            );
+        }
         if rules.leeway > Duration::from_secs(300) {
             return refuse(
                 "leeway",
@@ -217,7 +269,7 @@ fn fingerprint(policy: &Policy) -> [u8; 32] {
         hasher.update((value.len() as u64).to_be_bytes());
         hasher.update(value);
     };
-    text("authmesh policy v1");
+    text("authmesh policy v2");
     text(&policy.max_token_bytes.to_string());
     for (issuer, rules) in &policy.issuers {
         text(issuer);
@@ -226,13 +278,20 @@ fn fingerprint(policy: &Policy) -> [u8; 32] {
             Some(&rules.types),
             Some(&rules.required_claims),
         ] {
-            let sorted: std::collections::BTreeSet<&String> = list.into_iter().flatten().collect();
+            let sorted: BTreeSet<&String> = list.into_iter().flatten().collect();
             text(if list.is_some() { "list" } else { "any" });
             text(&sorted.len().to_string());
             sorted.into_iter().for_each(|value| text(value));
         }
         for algorithm in rules.algorithms.iter() {
             text(algorithm.name());
+        }
+        text(&rules.audience_claim);
+        text(&rules.exact_claims.len().to_string());
+        for (name, values) in &rules.exact_claims {
+            text(name);
+            text(&values.len().to_string());
+            values.iter().for_each(|value| text(value));
         }
         text(&format!(
             "{} {} {} {}",
@@ -243,4 +302,51 @@ fn fingerprint(policy: &Policy) -> [u8; 32] {
         ));
     }
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    fn of(rules: Rules) -> Result<Compiled, BuildError> {
+        Compiled::new(Policy {
+            issuers: BTreeMap::from([("https://issuer.test".to_owned(), rules)]),
+            ..Policy::default()
+        })
+    }
+
+    /// Otherwise a verdict of lax rules would answer for strict ones.
+    #[test]
+    fn every_demand_on_claims_is_part_of_the_fingerprint() {
+        let plain = || Rules::for_audiences(["api"]);
+        let all = [
+            plain(),
+            plain().audience_claim("client_id"),
+            plain().audience_claim("azp"),
+            plain().claim_equals("a", "b"),
+            plain().claim_equals("a", "c"),
+            plain().claim_equals("b", "a"),
+            plain().claim_one_of("a", ["b", "c"]),
+            plain().claim_equals("a", "b").claim_equals("c", "d"),
+            plain().claim_one_of("a", ["b", "c", "d"]),
+        ];
+        let prints: BTreeSet<_> = all.iter().map(|rules| of(rules.clone()).unwrap().fingerprint).collect();
+        assert_eq!(prints.len(), all.len());
+        let order = of(plain().claim_one_of("a", ["c", "b"])).unwrap().fingerprint;
+        assert!(prints.contains(&order), "the order of values decides nothing");
+    }
+
+    #[test]
+    fn demands_that_no_token_meets_are_refused() {
+        let plain = || Rules::for_audiences(["api"]);
+        for rules in [
+            plain().audience_claim(""),
+            plain().claim_equals("", "x"),
+            plain().claim_one_of("a", [] as [&str; 0]),
+        ] {
+            of(rules).unwrap_err();
+        }
+    }
 }

@@ -26,7 +26,9 @@ pub enum Reply {
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
+    pub body: String,
     head: String,
 }
 
@@ -38,6 +40,36 @@ impl Request {
             key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
+}
+
+impl Request {
+    /// A field of the form that was sent, if it was sent once.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let mut found = self.body.split('&').filter_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            (key == name).then(|| decode(value))
+        });
+        let value = found.next()?;
+        assert_eq!(found.next(), None, "{name} stands twice");
+        Some(value)
+    }
+}
+
+/// Decodes a form value.
+fn decode(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut out = Vec::new();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let hex = [bytes.next().unwrap(), bytes.next().unwrap()];
+                u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap()
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(out).unwrap()
 }
 
 /// How a flood ended.
@@ -121,8 +153,19 @@ impl Drop for Provider {
 
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     while let Some(head) = read_head(&mut stream).await? {
-        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        let request = Request { path, head };
+        let word = |n| head.split(' ').nth(n).unwrap_or_default().to_owned();
+        let mut request = Request {
+            method: word(0),
+            path: word(1),
+            body: String::new(),
+            head,
+        };
+        let length = request
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        request.body = String::from_utf8_lossy(&body).into_owned();
         shared.requests.lock().unwrap().push(request.clone());
         match (shared.handler)(&request) {
             Reply::Whole(answer) => stream.write_all(finish(&answer, &shared.base).as_bytes()).await?,
@@ -198,4 +241,11 @@ pub fn json(body: &str) -> Reply {
 /// An answer without a body: a status line's end such as `404 Not Found`, and header lines, each ended by CRLF.
 pub fn status(line: &str, headers: &str) -> Reply {
     Reply::Whole(format!("HTTP/1.1 {line}\r\n{headers}Content-Length: 0\r\n\r\n"))
+}
+
+/// An answer of any status and type.
+pub fn answer(line: &str, content_type: &str, headers: &str, body: &str) -> Reply {
+    Reply::Whole(format!(
+        "HTTP/1.1 {line}\r\nContent-Type: {content_type}\r\n{headers}Content-Length: {{length}}\r\n\r\n{body}"
+    ))
 }

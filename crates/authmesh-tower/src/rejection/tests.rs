@@ -28,6 +28,7 @@ fn every_verify_error() -> Vec<VerifyError> {
         VerifyError::WrongType,
         VerifyError::MissingClaim("exp".into()),
         VerifyError::InvalidClaim("exp"),
+        VerifyError::WrongClaim("token_use".into()),
         VerifyError::LifetimeTooLong { limit: WAIT },
         VerifyError::Revoked(ScopeKind::Subject),
         VerifyError::CouldNotAsk {

@@ -79,7 +79,8 @@ pub enum UpstreamFault {
     Timeout,
     /// The upstream answered, but not with what the standard asks: status, redirect, content, size, another issuer.
     Answer,
-    /// The request could not even be made: a URL that policy forbids.
+    /// Something here must be changed: a URL that policy forbids, or credentials that the upstream refuses. Asking again
+    /// brings nothing.
     Configuration,
 }
 

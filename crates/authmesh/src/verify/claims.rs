@@ -6,7 +6,7 @@ use authmesh_proto::time::Unix;
 use serde_json::{Map, Value};
 
 use crate::error::VerifyError;
-use crate::policy::Rules;
+use crate::policy::{AUDIENCE, Rules};
 
 /// The `typ` of a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
 pub(crate) const LOGOUT_TYPE: &str = "logout+jwt";
@@ -100,11 +100,11 @@ pub(crate) fn check(
         }
     }
 
-    let audiences = strings(claims, "aud")?;
+    let audiences = audiences(rules, claims)?;
     if let Some(accepted) = &rules.audiences {
         let audiences = audiences
             .as_ref()
-            .ok_or_else(|| VerifyError::MissingClaim("aud".into()))?;
+            .ok_or_else(|| VerifyError::MissingClaim(rules.audience_claim.clone()))?;
         if !audiences
             .iter()
             .any(|audience| accepted.iter().any(|own| **own == **audience))
@@ -118,6 +118,13 @@ pub(crate) fn check(
         .find(|name| claims.get(name.as_str()).is_none_or(Value::is_null))
     {
         return Err(VerifyError::MissingClaim(missing.clone()));
+    }
+    for (name, accepted) in &rules.exact_claims {
+        match claims.get(name) {
+            Some(Value::String(value)) if accepted.contains(value) => {}
+            Some(_) => return Err(VerifyError::WrongClaim(name.clone())),
+            None => return Err(VerifyError::MissingClaim(name.clone())),
+        }
     }
     let client = match text(claims, "client_id")? {
         None => text(claims, "azp")?,
@@ -135,6 +142,14 @@ pub(crate) fn check(
         from: not_before.unwrap_or(0).saturating_sub(leeway),
         until,
     })
+}
+
+/// Whom the token is meant for, by the claim that the rules name.
+fn audiences(rules: &Rules, claims: &Map<String, Value>) -> Result<Option<Box<[Box<str>]>>, VerifyError> {
+    if rules.audience_claim == AUDIENCE {
+        return strings(claims, AUDIENCE);
+    }
+    listed(claims.get(&rules.audience_claim)).ok_or_else(|| VerifyError::WrongClaim(rules.audience_claim.clone()))
 }
 
 /// `typ` compares without case, and `application/` may be left out (RFC 7515 section 4.1.9).
@@ -169,16 +184,20 @@ pub(crate) fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Op
 
 /// A string, or a list of strings.
 pub(crate) fn strings(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<[Box<str>]>>, VerifyError> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(Value::String(one)) => Ok(Some(Box::new([one.as_str().into()]))),
+    listed(claims.get(name)).ok_or(VerifyError::InvalidClaim(name))
+}
+
+/// The strings of a string, or of a list of strings. `None` for anything else.
+fn listed(value: Option<&Value>) -> Option<Option<Box<[Box<str>]>>> {
+    match value {
+        None => Some(None),
+        Some(Value::String(one)) => Some(Some(Box::new([one.as_str().into()]))),
         Some(Value::Array(list)) => list
             .iter()
             .map(|item| item.as_str().map(Into::into))
             .collect::<Option<_>>()
-            .map(Some)
-            .ok_or(VerifyError::InvalidClaim(name)),
-        Some(_) => Err(VerifyError::InvalidClaim(name)),
+            .map(Some),
+        Some(_) => None,
     }
 }
 

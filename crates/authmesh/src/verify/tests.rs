@@ -291,3 +291,48 @@ fn a_claim_that_stands_twice_is_refused_at_any_depth() {
     }
     parse_object(br#"{"sub":"alice","act":{"sub":"alice"}}"#).unwrap();
 }
+
+/// Cognito says `token_use: access`; an id token says `id` and is signed by the same keys.
+#[test]
+fn a_claim_equals_the_string_that_the_rules_name_and_nothing_like_it() {
+    let rules = rules().claim_equals("token_use", "access");
+    let with = |more| check_with(&rules, None, good(more)).map(|_| ());
+    with(json!({"token_use": "access"})).unwrap();
+    assert_eq!(with(json!({})).unwrap_err(), missing("token_use"));
+    for value in [
+        json!("id"),
+        json!("Access"),
+        json!("access "),
+        json!(""),
+        json!(["access"]),
+        json!({"access": true}),
+        json!(true),
+    ] {
+        assert_eq!(
+            with(json!({"token_use": value})).unwrap_err(),
+            VerifyError::WrongClaim("token_use".into()),
+            "{value}"
+        );
+    }
+    let either = rules.claim_one_of("type", ["userToken", "tenantToken"]);
+    let with = |kind: &str| check_with(&either, None, good(json!({"token_use": "access", "type": kind}))).map(|_| ());
+    with("userToken").unwrap();
+    with("tenantToken").unwrap();
+    assert_eq!(with("other").unwrap_err(), VerifyError::WrongClaim("type".into()));
+}
+
+#[test]
+fn another_claim_may_stand_for_the_audience() {
+    let rules = rules().audience_claim("client_id");
+    let with = |more| check_with(&rules, None, good(more));
+    let claims = with(json!({"aud": null, "client_id": "api"})).unwrap();
+    assert_eq!(claims.audiences.iter().map(|a| &**a).collect::<Vec<_>>(), ["api"]);
+    // `aud` names us, and that is not enough.
+    assert_eq!(
+        with(json!({"client_id": "other"})).unwrap_err(),
+        VerifyError::WrongAudience
+    );
+    assert_eq!(with(json!({})).unwrap_err(), missing("client_id"));
+    let refused = check_with(&rules, None, good(json!({"client_id": 7}))).unwrap_err();
+    assert_eq!(refused, VerifyError::WrongClaim("client_id".into()));
+}

@@ -1,79 +1,34 @@
-//! The HTTP client: one pool, its timeouts and its limits, shared by all issuers.
+//! Settings of a client, and what they may be.
 
-use std::fmt;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::Certificate;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 
+use super::error::HttpClientError;
+use super::{HttpClient, Inner};
+use crate::address::PublicOnly;
+use crate::endpoint::UrlPolicy;
 use crate::failure::Limits;
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_KEY_SET_LIMIT: usize = 512 * 1024;
 const DEFAULT_DISCOVERY_LIMIT: usize = 256 * 1024;
+const DEFAULT_TOKEN_ANSWER_LIMIT: usize = 64 * 1024;
 const DEFAULT_USER_AGENT: &str = concat!("authmesh/", env!("CARGO_PKG_VERSION"));
 
 /// A longer wait would hold up every caller that waits for a key.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// Far above any real key set; it bounds what a wrong setting can cost.
-const MAX_BODY_LIMIT: usize = 16 * 1024 * 1024;
+pub(super) const MAX_BODY_LIMIT: usize = 16 * 1024 * 1024;
 
-/// Key fetches are rare and one at a time per issuer: two idle connections leave room for issuers that share a host.
-const IDLE_PER_HOST: usize = 2;
+/// Key fetches are rare, but questions about tokens come in bursts, each of which would cost a handshake.
+const IDLE_PER_HOST: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// An HTTP client for identity providers: pooled connections, timeouts, body limits and what may be asked at all.
-///
-/// Build one and share it between all issuers. Cloning is cheap and shares the pool.
-///
-/// No answer and no failure leads to a second request. A request for which the pool offered a connection that the other side had
-/// closed meanwhile was never sent; it goes out once, on a new connection.
-#[derive(Clone)]
-pub struct HttpClient {
-    inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) client: reqwest::Client,
-    pub(crate) limits: Limits,
-    pub(crate) key_set_limit: usize,
-    pub(crate) discovery_limit: usize,
-    pub(crate) allow_http: bool,
-}
-
-impl HttpClient {
-    /// A client with every default.
-    ///
-    /// # Errors
-    /// See [`HttpClientBuilder::build`].
-    pub fn new() -> Result<Self, HttpClientError> {
-        Self::builder().build()
-    }
-
-    /// Starts a client with every default.
-    pub fn builder() -> HttpClientBuilder {
-        HttpClientBuilder::default()
-    }
-
-    pub(crate) fn inner(&self) -> &Inner {
-        &self.inner
-    }
-}
-
-impl fmt::Debug for HttpClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient")
-            .field("connect_timeout", &self.inner.limits.connect)
-            .field("request_timeout", &self.inner.limits.request)
-            .field("key_set_limit", &self.inner.key_set_limit)
-            .field("discovery_limit", &self.inner.discovery_limit)
-            .field("danger_allow_http", &self.inner.allow_http)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Settings of an [`HttpClient`].
 #[derive(Debug, Clone)]
@@ -83,11 +38,14 @@ pub struct HttpClientBuilder {
     request_timeout: Duration,
     key_set_limit: usize,
     discovery_limit: usize,
+    token_answer_limit: usize,
     user_agent: String,
     extra_roots: Vec<Vec<u8>>,
     system_roots: bool,
     environment_proxy: bool,
     allow_http: bool,
+    public_only: bool,
+    pins: Vec<(String, SocketAddr)>,
 }
 
 impl Default for HttpClientBuilder {
@@ -97,11 +55,14 @@ impl Default for HttpClientBuilder {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             key_set_limit: DEFAULT_KEY_SET_LIMIT,
             discovery_limit: DEFAULT_DISCOVERY_LIMIT,
+            token_answer_limit: DEFAULT_TOKEN_ANSWER_LIMIT,
             user_agent: DEFAULT_USER_AGENT.to_owned(),
             extra_roots: Vec::new(),
             system_roots: true,
             environment_proxy: true,
             allow_http: false,
+            public_only: false,
+            pins: Vec::new(),
         }
     }
 }
@@ -141,6 +102,15 @@ impl HttpClientBuilder {
         self
     }
 
+    /// Largest answer about a token (introspection, userinfo), in bytes, enforced like [`key_set_limit`](Self::key_set_limit).
+    /// More than 0, at most 16 MiB.
+    ///
+    /// Default: 64 KiB.
+    pub fn token_answer_limit(mut self, bytes: usize) -> Self {
+        self.token_answer_limit = bytes;
+        self
+    }
+
     /// The `User-Agent` header.
     ///
     /// Default: `authmesh/` and the version.
@@ -175,6 +145,34 @@ impl HttpClientBuilder {
         self
     }
 
+    /// Asks addresses of the public internet only. Loopback, private (RFC 1918), shared (100.64.0.0/10), link-local, unique-local,
+    /// multicast, documentation and other reserved addresses are refused, those behind which clouds keep their metadata among
+    /// them: written in a URL, in whatever notation, or found by name. Names are judged at each connection, by the very
+    /// addresses that the connection then uses, so a name that changes its mind in between gains nothing.
+    ///
+    /// No proxy is used then, whatever [`environment_proxy`](Self::environment_proxy) says: it would look names up itself.
+    ///
+    /// Set it where others decide whom to ask. It is off by default because the issuers that an operator writes down are often
+    /// in a private network, and the operator's word is enough; issuers that only matched a template of a
+    /// [preset](crate::presets) are always asked through a client that has it set.
+    ///
+    /// Default: `false`.
+    pub fn public_addresses_only(mut self, only: bool) -> Self {
+        self.public_only = only;
+        self
+    }
+
+    /// Takes `address` for the host name `host`, without looking it up: for split DNS, and for tests. The port is used where a URL
+    /// names none, unless it is 0. TLS still asks for a certificate of `host`. May be called several times.
+    ///
+    /// A pin is the operator's own word: [`public_addresses_only`](Self::public_addresses_only) does not judge it.
+    ///
+    /// Default: none.
+    pub fn resolve(mut self, host: impl Into<String>, address: SocketAddr) -> Self {
+        self.pins.push((host.into(), address));
+        self
+    }
+
     /// Allows `http:` URLs. Whoever sits on the way can then replace the keys and mint tokens: for tests on one machine only.
     ///
     /// Default: `false`.
@@ -192,6 +190,7 @@ impl HttpClientBuilder {
         timeout_in_range("request_timeout", self.request_timeout)?;
         limit_in_range("key_set_limit", self.key_set_limit)?;
         limit_in_range("discovery_limit", self.discovery_limit)?;
+        limit_in_range("token_answer_limit", self.token_answer_limit)?;
         let user_agent = HeaderValue::from_str(&self.user_agent).map_err(|_| HttpClientError::UserAgent)?;
 
         let mut roots = Vec::new();
@@ -229,8 +228,14 @@ impl HttpClientBuilder {
         } else {
             builder.tls_certs_only(roots)
         };
-        if !self.environment_proxy {
+        if !self.environment_proxy || self.public_only {
             builder = builder.no_proxy();
+        }
+        if self.public_only {
+            builder = builder.dns_resolver(Arc::new(PublicOnly::system()));
+        }
+        for (host, address) in &self.pins {
+            builder = builder.resolve(host, *address);
         }
         let client = builder.build().map_err(|error| {
             let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -246,7 +251,13 @@ impl HttpClientBuilder {
                 },
                 key_set_limit: self.key_set_limit,
                 discovery_limit: self.discovery_limit,
-                allow_http: self.allow_http,
+                token_answer_limit: self.token_answer_limit,
+                urls: UrlPolicy {
+                    allow_http: self.allow_http,
+                    public_only: self.public_only,
+                },
+                settings: self,
+                strict: OnceLock::new(),
             }),
         })
     }
@@ -264,50 +275,6 @@ fn limit_in_range(setting: &'static str, given: usize) -> Result<(), HttpClientE
         return Err(HttpClientError::Limit { setting, given });
     }
     Ok(())
-}
-
-/// An [`HttpClient`] could not be built: a setting is wrong. Nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HttpClientError {
-    /// A timeout is zero or over 60 s.
-    #[error("{setting} is {given:?}: set more than 0 s and at most {MAX_TIMEOUT:?}")]
-    Timeout {
-        /// The builder's method.
-        setting: &'static str,
-        /// What was set.
-        given: Duration,
-    },
-    /// A body limit is zero or over 16 MiB.
-    #[error("{setting} is {given} bytes: set more than 0 and at most {MAX_BODY_LIMIT}")]
-    Limit {
-        /// The builder's method.
-        setting: &'static str,
-        /// What was set, in bytes.
-        given: usize,
-    },
-    /// The user agent holds characters that a header cannot carry.
-    #[error("user_agent holds characters that an HTTP header cannot carry: use visible ASCII")]
-    UserAgent,
-    /// A bundle of extra root certificates holds no certificate, or something that is none.
-    #[error("extra_roots_pem, bundle {bundle}: no readable certificate. It must hold BEGIN CERTIFICATE blocks in PEM")]
-    RootCertificates {
-        /// Which call of [`HttpClientBuilder::extra_roots_pem`], counted from 1.
-        bundle: usize,
-    },
-    /// System roots are off and no others were given: every connection would fail.
-    #[error(
-        "system_roots is false and no extra_roots_pem is given: nothing would be trusted. Add a bundle, or trust the system"
-    )]
-    NothingTrusted,
-    /// TLS could not be set up, most often because the machine has no root certificates.
-    #[error(
-        "TLS could not be set up: {reason}. Install the system's root certificates (package ca-certificates), or set system_roots to false and give extra_roots_pem"
-    )]
-    Tls {
-        /// What the TLS library says.
-        reason: String,
-    },
 }
 
 #[cfg(test)]
@@ -328,6 +295,7 @@ mod tests {
             (new().request_timeout(Duration::from_secs(61)), "request_timeout"),
             (new().key_set_limit(0), "key_set_limit"),
             (new().discovery_limit(MAX_BODY_LIMIT + 1), "discovery_limit"),
+            (new().token_answer_limit(0), "token_answer_limit"),
             (new().user_agent("a\nb"), "user_agent"),
             (new().system_roots(false), "system_roots"),
         ] {
@@ -352,5 +320,19 @@ mod tests {
             .build()
             .unwrap();
         assert!(format!("{client:?}").contains("danger_allow_http: true"));
+    }
+
+    #[test]
+    fn the_strict_twin_is_built_once_and_is_its_own_twin() {
+        let client = HttpClient::new().unwrap();
+        let strict = client.only_public_addresses().unwrap();
+        assert!(format!("{strict:?}").contains("public_addresses_only: true"));
+        assert!(format!("{client:?}").contains("public_addresses_only: false"));
+        let again = client.clone().only_public_addresses().unwrap();
+        assert!(Arc::ptr_eq(&strict.inner, &again.inner));
+        assert!(Arc::ptr_eq(
+            &strict.inner,
+            &strict.only_public_addresses().unwrap().inner
+        ));
     }
 }
