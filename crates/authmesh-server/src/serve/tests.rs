@@ -4,6 +4,7 @@
 mod marks;
 mod members;
 mod observations;
+mod warm;
 
 use std::sync::Arc;
 use std::time::Duration;

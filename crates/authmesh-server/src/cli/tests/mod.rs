@@ -13,6 +13,7 @@ mod status;
 mod stub;
 mod usage;
 mod verify;
+mod warm;
 
 use std::ffi::OsString;
 use std::io::{self, Read};
