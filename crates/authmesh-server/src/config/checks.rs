@@ -251,6 +251,13 @@ fn at_least(settings: &Resolved, problems: &mut Report, greater: &str, lesser: &
 }
 
 fn dangers(settings: &Resolved, warnings: &mut Report) {
+    if settings.flag("danger.without_issued_at") {
+        warnings.push(
+            settings.location("danger.without_issued_at"),
+            "danger.without_issued_at",
+            "is on: of issuers that are asked, tokens without iat are accepted, and such a token can outlive its revocation.",
+        );
+    }
     for index in 0..settings.count("issuers") {
         let audience = format!("issuers[{index}].audience");
         if settings.flag("danger.any_audience") && settings.words(&audience).is_empty() {
