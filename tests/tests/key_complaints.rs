@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use authmesh::{AuthMesh, KeyPolicy, KeyRing, Rules, VerifyError};
 use authmesh_oidc::{HttpClient, HttpKeySource};
 use authmesh_tests::forge;
-use authmesh_tests::idp_double::{AUDIENCE, Edge, IdpDouble, Manner};
+use authmesh_tests::idp_double::{AUDIENCE, Edge, IdpDouble, Manner, Page};
 use serde_json::json;
 
 /// No wait takes longer, however busy the machine.
@@ -167,6 +167,49 @@ async fn a_new_key_is_asked_for_past_an_edge_that_is_out_of_date() {
     idp.rotate(true);
     accepted(&mesh, &idp.token("alice"), |_| false).await;
     assert!(idp.asked().pop().unwrap().no_cache);
+}
+
+/// Two edges that take turns, one of them out of date: each second refresh came without the new key.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_flaps_takes_no_key_away() {
+    let idp = IdpDouble::start().await;
+    let policy = KeyPolicy {
+        soft_lifetime: Duration::from_secs(1),
+        lifetime_floor: Duration::from_secs(1),
+        min_interval: Duration::from_millis(100),
+        ..KeyPolicy::default()
+    };
+    let mesh = node(&[&idp], policy).await;
+    verify(&mesh, &idp.token("first")).await.unwrap();
+    idp.edge(Edge::Flapping);
+    idp.rotate(true);
+    accepted(&mesh, &idp.token("alice"), |_| false).await;
+    let begin = Instant::now();
+    let refreshed = || {
+        idp.asked()
+            .iter()
+            .filter(|asked| asked.page == Page::KeySet && !asked.no_cache)
+            .count()
+    };
+    let before = refreshed();
+    let mut checks = 0;
+    while refreshed() < before + 4 {
+        assert!(begin.elapsed() < DEADLINE, "it is refreshed every second");
+        checks += 1;
+        let answer = verify(&mesh, &idp.token(&format!("user-{checks}"))).await;
+        assert_eq!(answer, Ok(()), "after {:?}", begin.elapsed());
+        tokio::time::sleep(PAUSE).await;
+    }
+    // Two of four refreshes came from the edge that is out of date, and each was looked at a second time.
+    let second_looks = idp
+        .asked()
+        .iter()
+        .filter(|asked| asked.page == Page::KeySet && asked.no_cache)
+        .count();
+    assert!(
+        second_looks >= 2,
+        "{second_looks} second looks: the stale edge was never seen"
+    );
 }
 
 /// windmill#10954: during an outage the answer was "no such key", and was remembered.

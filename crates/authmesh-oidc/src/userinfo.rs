@@ -51,6 +51,17 @@ impl UserInfo {
         })
     }
 
+    /// As [`discover`](Self::discover), for an issuer that keeps its discovery document at another address than the standards say.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Configuration`] when `metadata_url` is not a URL that the client may ask.
+    pub fn discover_at(issuer: &str, metadata_url: &str, http: &HttpClient) -> Result<Self, UpstreamError> {
+        Ok(Self {
+            http: http.clone(),
+            road: Road::Discovered(Box::new(Discovery::at(issuer, metadata_url, http)?)),
+        })
+    }
+
     /// Takes the endpoint as given, without discovery.
     ///
     /// # Errors

@@ -105,7 +105,7 @@ fn document(shared: &Shared, asked: &Asked, content_type: &str) -> Reply {
         && match state.edge {
             Edge::None => false,
             Edge::Stale => true,
-            Edge::Flapping => state.key_sets % 2 == 0,
+            Edge::Flapping => state.key_sets.is_multiple_of(2),
         };
     let body = if stale {
         state.at_edge.clone()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use authmesh_tests::idp_double::{Edge, IdpDouble, Manner, Page};
+use authmesh_tests::idp_double::{IdpDouble, Manner, Page};
 
 use crate::world::{CALLERS, NO_MORE, Roads, World, everyone};
 
@@ -132,23 +132,6 @@ async fn a_key_that_was_taken_away_is_void_on_every_node_after_the_second_look()
     );
     world.everybody_calls(&everyone(), 1).await.all(200);
     assert_eq!(world.idp.key_sets(), before + 2, "nobody else had to ask");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_edge_that_flaps_takes_no_key_away() {
-    let world = World::start(Roads::Redis, NO_MORE).await;
-    // The edge keeps the set without the second key; the origin has both.
-    world.idp.edge(Edge::Flapping);
-    world.idp.rotate(true);
-    world.everybody_calls(&everyone(), 1).await.all(200);
-    let fresh = world.idp.token("alice");
-    world.nodes.all_are_shown(&everyone(), &fresh).await.all(200);
-    for _ in 0..4 {
-        world.nodes.refresh_keys(3).await;
-        world.nodes.all_are_shown(&everyone(), &fresh).await.all(200);
-        // The least time between two fetches.
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

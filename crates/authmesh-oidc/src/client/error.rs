@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::builder::{MAX_BODY_LIMIT, MAX_TIMEOUT};
 
-/// An [`HttpClient`] could not be built: a setting is wrong. Nothing was sent.
+/// An [`HttpClient`](crate::HttpClient) could not be built: a setting is wrong. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpClientError {
@@ -30,7 +30,7 @@ pub enum HttpClientError {
     /// A bundle of extra root certificates holds no certificate, or something that is none.
     #[error("extra_roots_pem, bundle {bundle}: no readable certificate. It must hold BEGIN CERTIFICATE blocks in PEM")]
     RootCertificates {
-        /// Which call of [`HttpClientBuilder::extra_roots_pem`], counted from 1.
+        /// Which call of [`HttpClientBuilder::extra_roots_pem`](crate::HttpClientBuilder::extra_roots_pem), counted from 1.
         bundle: usize,
     },
     /// System roots are off and no others were given: every connection would fail.

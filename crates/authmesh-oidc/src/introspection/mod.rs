@@ -64,11 +64,26 @@ enum Road {
 impl Introspection {
     /// Finds the endpoint by discovery, as [`HttpKeySource::discover`](crate::HttpKeySource::discover) finds the key set: asked
     /// for when it is first needed, remembered for an hour, and asked for again at once when the endpoint answers 404, 405 or 410.
+    /// Tokens and credentials go to whatever address the issuer's document names, on another host, too.
     ///
     /// # Errors
     /// [`UpstreamFault::Configuration`] when `issuer` is not a URL that the client may ask, or has a query.
     pub fn discover(issuer: &str, auth: ClientAuth, http: &HttpClient) -> Result<Self, UpstreamError> {
         let discovery = Discovery::of(issuer, http)?;
+        Ok(Self::new(Road::Discovered(Box::new(discovery)), auth, http))
+    }
+
+    /// As [`discover`](Self::discover), for an issuer that keeps its discovery document at another address than the standards say.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Configuration`] when `metadata_url` is not a URL that the client may ask.
+    pub fn discover_at(
+        issuer: &str,
+        metadata_url: &str,
+        auth: ClientAuth,
+        http: &HttpClient,
+    ) -> Result<Self, UpstreamError> {
+        let discovery = Discovery::at(issuer, metadata_url, http)?;
         Ok(Self::new(Road::Discovered(Box::new(discovery)), auth, http))
     }
 

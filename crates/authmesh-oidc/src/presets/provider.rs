@@ -5,8 +5,11 @@ use authmesh::ports::UpstreamError;
 
 use super::Preset;
 use crate::client::HttpClient;
+use crate::credentials::ClientAuth;
 use crate::discovery::configuration;
+use crate::introspection::Introspection;
 use crate::source::HttpKeySource;
+use crate::userinfo::UserInfo;
 
 /// A provider, ready for [`Builder::issuer`](authmesh::Builder::issuer).
 #[derive(Debug, Clone)]
@@ -47,20 +50,45 @@ impl Provider {
     /// # Errors
     /// [`UpstreamFault::Configuration`](authmesh::ports::UpstreamFault::Configuration) when the client may not ask there.
     pub fn key_source(&self, http: &HttpClient) -> Result<HttpKeySource, UpstreamError> {
-        let strict;
-        let http = if self.from_template {
-            strict = http
-                .only_public_addresses()
-                .map_err(|error| configuration(error.to_string()))?;
-            &strict
-        } else {
-            http
-        };
+        let http = &self.client(http)?;
         match &self.place {
             Place::Discovery => HttpKeySource::discover(&self.issuer, http),
             Place::Metadata(url) => HttpKeySource::discover_at(&self.issuer, url, http),
             Place::KeySet(url) => HttpKeySource::jwks_url(url, http),
         }
+    }
+
+    /// Its introspection endpoint, by discovery; asked as [`key_source`](Self::key_source) says.
+    ///
+    /// # Errors
+    /// As [`key_source`](Self::key_source).
+    pub fn introspection(&self, auth: ClientAuth, http: &HttpClient) -> Result<Introspection, UpstreamError> {
+        let http = &self.client(http)?;
+        match &self.place {
+            Place::Metadata(url) => Introspection::discover_at(&self.issuer, url, auth, http),
+            Place::Discovery | Place::KeySet(_) => Introspection::discover(&self.issuer, auth, http),
+        }
+    }
+
+    /// Its userinfo endpoint, by discovery; asked as [`key_source`](Self::key_source) says.
+    ///
+    /// # Errors
+    /// As [`key_source`](Self::key_source).
+    pub fn userinfo(&self, http: &HttpClient) -> Result<UserInfo, UpstreamError> {
+        let http = &self.client(http)?;
+        match &self.place {
+            Place::Metadata(url) => UserInfo::discover_at(&self.issuer, url, http),
+            Place::Discovery | Place::KeySet(_) => UserInfo::discover(&self.issuer, http),
+        }
+    }
+
+    /// The client that may ask it.
+    fn client(&self, http: &HttpClient) -> Result<HttpClient, UpstreamError> {
+        if !self.from_template {
+            return Ok(http.clone());
+        }
+        http.only_public_addresses()
+            .map_err(|error| configuration(error.to_string()))
     }
 
     /// Whether it came from an [`IssuerTemplate`], and so from a token.

@@ -154,6 +154,13 @@ fn an_issuer_of_a_template_is_asked_in_public_only() {
     provider.place = Place::KeySet("https://10.0.0.1/jwks".to_owned());
     let error = provider.key_source(&http).unwrap_err();
     assert!(error.what.contains("private"), "{}", error.what);
+    let auth = || crate::ClientAuth::client_secret_basic("orders", "hunter2").unwrap();
+    provider.place = Place::Metadata("https://10.0.0.1/.well-known/openid-configuration".to_owned());
+    provider.key_source(&http).unwrap_err();
+    provider.introspection(auth(), &http).unwrap_err();
+    provider.userinfo(&http).unwrap_err();
     provider.from_template = false;
     provider.key_source(&http).unwrap();
+    provider.introspection(auth(), &http).unwrap();
+    provider.userinfo(&http).unwrap();
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod gossip;
+mod keys;
 mod plain;
 mod reader;
 mod sealed;

@@ -82,6 +82,7 @@ fn kinds_are_numbers_that_never_change() {
         (ScopeKind::SigningKey, 5),
         (ScopeKind::Issuer, 6),
         (ScopeKind::Tag, 7),
+        (ScopeKind::KeySet, 8),
     ];
     for (n, (kind, number)) in scopes.into_iter().enumerate() {
         assert_eq!(wire::encode(&kind), [number], "{kind} in a mark");

@@ -2,8 +2,9 @@
 
 use authmesh_proto::crypto::{Context, Kind, Namer, ScopeKind, Sealer};
 use authmesh_proto::ident::{ChannelId, Incarnation};
+use authmesh_proto::keys::{KeySet, Ticket};
 use authmesh_proto::marks::element_digest;
-use authmesh_proto::record::{Content, Record};
+use authmesh_proto::record::{Content, Record, Stored};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
@@ -168,6 +169,63 @@ fn a_sealed_record() {
     assert_eq!(
         open(3, &fields, &envelope),
         authmesh_proto::wire::encode(&values::record())
+    );
+}
+
+const KEY_SET: &str = "
+    01056e86312a504fc647e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f793ce2044b02da57eb4714492ce02
+    ed584284fd6967b58ef4b8c01cfbf548b8f2367dd75e6eeb9f73e4bc9859a235a2e8e6fd12a6d5168ddbd3f46e2b8a7b
+";
+const TICKET: &str = "
+    01056e86312a504fc647f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff0001020304050607acac72f250b2c92b82b928b6a6ed
+    ffdd61c03b9baea6199ba12d63b57d5bfa26aaa1c3ff
+";
+
+/// The envelope of a record, which stands in the clear beside its place and its expiry.
+fn envelope(stored: &Stored) -> &[u8] {
+    match &stored.content {
+        Content::Record {
+            expires: 1_700_000_600,
+            sealed,
+        } => sealed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_sealed_key_set_and_its_ticket() {
+    let sealer = Sealer::new(&values::ring(), values::CLUSTER);
+    let (name, place, expires) = (values::name(), (Incarnation(seq(0x40)), 3), 1_700_000_600);
+    let fields = [
+        field(2, &seq::<32>(0x0e)),
+        field(3, &seq::<16>(0x40)),
+        field(4, &3_u64.to_be_bytes()),
+        field(5, &1_700_000_600_u64.to_be_bytes()),
+    ];
+
+    let stored = values::key_set().seal(&sealer, &name, place, expires, seq(0xe0));
+    assert_eq!((stored.incarnation, stored.generation), place);
+    assert_bytes(envelope(&stored), KEY_SET);
+    let bytes = hex(KEY_SET);
+    assert_eq!(
+        KeySet::open(&sealer, &name, place, expires, &bytes),
+        Ok(values::key_set())
+    );
+    assert_eq!(
+        open(5, &fields, &bytes),
+        authmesh_proto::wire::encode(&values::key_set())
+    );
+
+    let stored = values::ticket().seal(&sealer, &name, place, expires, seq(0xf0));
+    assert_bytes(envelope(&stored), TICKET);
+    let bytes = hex(TICKET);
+    assert_eq!(
+        Ticket::open(&sealer, &name, place, expires, &bytes),
+        Ok(values::ticket())
+    );
+    assert_eq!(
+        open(5, &fields, &bytes),
+        authmesh_proto::wire::encode(&values::ticket())
     );
 }
 

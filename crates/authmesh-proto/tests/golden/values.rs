@@ -4,6 +4,7 @@ use authmesh_proto::crypto::{KeyRing, ScopeKind};
 use authmesh_proto::ident::{
     ChannelId, Digest, EntryName, Incarnation, Nonce, Origin, Position, ScopeId, StatementName, StreamId,
 };
+use authmesh_proto::keys::{KeySet, Ticket};
 use authmesh_proto::log::{Head, LogEntry, Payload};
 use authmesh_proto::member::MemberRecord;
 use authmesh_proto::record::{Record, TagPosition};
@@ -57,6 +58,46 @@ pub fn drop_statement() -> Statement {
 
 pub fn mark_statement() -> Statement {
     named(5, 1 << 40, Body::Mark(mark()))
+}
+
+pub fn key_set_mark() -> Mark {
+    Mark {
+        key: MarkKey {
+            // Channel 6.
+            scope: ScopeId(seq(0x18)),
+            except: None,
+        },
+        kind: ScopeKind::KeySet,
+        // A generation, not a time.
+        not_before: 300,
+        expires: 472_223 * 3600,
+        note: Note {
+            at: 1_700_000_001,
+            ..Note::default()
+        },
+    }
+}
+
+pub fn key_set_statement() -> Statement {
+    named(6, 7, Body::Mark(key_set_mark()))
+}
+
+pub fn key_set() -> KeySet {
+    KeySet {
+        generation: 300,
+        asked: 1_700_000_002,
+        max_age: Some(600),
+        etag: Some("\"v7\"".into()),
+        by: Origin(seq(0x70)),
+        document: br#"{"keys":[]}"#.to_vec(),
+    }
+}
+
+pub fn ticket() -> Ticket {
+    Ticket {
+        lease: Nonce(seq(0x20)),
+        failed: Some(1_500),
+    }
 }
 
 pub fn position(n: u8) -> Position {

@@ -10,7 +10,6 @@ use authmesh_proto::keys::{Held, KeySet, LeaseEnd, Ticket, Told};
 use authmesh_proto::log::Head;
 use authmesh_proto::record::{Content, RecordError, Stored};
 use authmesh_proto::statement::{Body, Mark, MarkKey, Note, to_full_hour};
-use tokio::time::Instant;
 
 use super::{Issuer, Parsed};
 use crate::node::Node;
@@ -19,8 +18,6 @@ use crate::revoke::say_and_wait;
 
 /// How long one call of L2 may hold a trip up.
 const L2_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long the first statement of a channel is waited for.
-const BIRTH: Duration = Duration::from_millis(1_000);
 /// Namespaces of the names in L2.
 const SETS: &str = "authmesh/keys";
 const TICKETS: &str = "authmesh/keys/ticket";
@@ -93,9 +90,9 @@ impl Issuer {
         node: &Node,
         holds: &(dyn Fn(&crate::jose::KeySet) -> bool + Send + Sync),
     ) -> Found {
-        let ticket = self.born(node, self.names.ticket).await;
+        let ticket = bounded(node, node.ports.store.read(self.names.ticket)).await;
         let set = match ticket {
-            Some(_) => self.born(node, self.names.set).await,
+            Some(_) => bounded(node, node.ports.store.read(self.names.set)).await,
             None => None,
         };
         let ticket = ticket.map_or(Held::Unknown, |read| self.read_ticket(node, read));
@@ -114,19 +111,6 @@ impl Issuer {
         };
         let set = opened.and_then(|set| self.acceptable(node, set, false, holds));
         Found { set, ticket, stored }
-    }
-
-    /// Reads a name whose channel has a log. In a cluster that has only just begun it has none yet, and every node would ask
-    /// the issuer by itself.
-    async fn born(&self, node: &Node, name: EntryName) -> Option<StoreRead> {
-        let until = Instant::now() + BIRTH;
-        loop {
-            let read = bounded(node, node.ports.store.read(name)).await?;
-            if read.head.is_some() || Instant::now() >= until {
-                return Some(read);
-            }
-            tokio::time::sleep(BIRTH / 50).await;
-        }
     }
 
     /// A set of another node, if it may be trusted at all, with what the errand must know of it.

@@ -94,10 +94,27 @@ async fn who_waits_for_a_turn_blocks_no_other_node() {
     }
     pass(S).await;
     let waiting = tokio::spawn(async move { outcome(&crowded, "good").await });
-    pass(S).await;
+    // Within the life of a lease that nobody renews.
+    pass(S / 10).await;
     world.provider.takes(Duration::ZERO);
     let began = Instant::now();
     assert_eq!(outcome(&free, "good").await, "verified");
     assert!(began.elapsed() < S / 10, "{:?}", began.elapsed());
     waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_turn_counts_toward_the_ten_seconds() {
+    let world = World::new();
+    let mesh = world.node_with("a", with(|rules| rules.calls = 1)).await;
+    world.provider.takes(9 * S);
+    let first = mesh.clone();
+    tokio::spawn(async move { outcome(&first, "garbage").await });
+    world.provider.asked(1).await;
+    let began = Instant::now();
+    assert_eq!(outcome(&mesh, "good").await, "could_not_ask");
+    assert_eq!(began.elapsed(), 10 * S);
+    // The call goes on all the same.
+    pass(9 * S).await;
+    assert_eq!(outcome(&mesh, "good").await, "hit");
 }

@@ -150,6 +150,31 @@ async fn a_call_that_overlapped_a_drop_of_its_token_is_kept_nowhere() {
     }
 }
 
+/// Invariant 3: flights are joined at an equal fence only. The early call still hangs when the late caller has its answer.
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_a_drop_does_not_wait_for_the_call_from_before_it() {
+    let world = World::new();
+    let mesh = world.node("a").await;
+    world.provider.takes(5 * S);
+    let early = tokio::spawn({
+        let mesh = mesh.clone();
+        async move { outcome(&mesh, "good").await }
+    });
+    world.provider.asked(1).await;
+    mesh.verifier().invalidate("good").await.unwrap();
+    world.provider.takes(Duration::ZERO);
+    world
+        .provider
+        .says("good", Says::Active(active_with(json!({"sub": "bob"}))));
+    let began = tokio::time::Instant::now();
+    assert_eq!(mesh.verifier().verify("good").await.unwrap().subject(), Some("bob"));
+    assert!(began.elapsed() < S, "{:?}", began.elapsed());
+    assert_eq!(
+        (soon("the early caller", early).await.unwrap(), world.provider.calls()),
+        ("verified", 2)
+    );
+}
+
 /// Invariant 7: no verdict goes, no mark and no statement comes, and the calls are counted.
 #[tokio::test(start_paused = true)]
 async fn garbage_pushes_out_nothing_and_says_nothing() {

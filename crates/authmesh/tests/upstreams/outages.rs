@@ -280,3 +280,22 @@ async fn a_stale_answer_that_is_revoked_meanwhile_is_not_given() {
     pass(S).await;
     assert_eq!(outcome(&b, "good").await, "revoked");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_stale_answer_of_what_was_dropped() {
+    for whole in [false, true] {
+        let world = World::new();
+        let (a, b) = (world.node("a").await, world.node("b").await);
+        outcome(&a, "good").await;
+        pass(LIFETIME + S).await;
+        world.provider.goes_down();
+        assert_eq!(outcome(&a, "good").await, "stale");
+        if whole {
+            b.clear().await.unwrap();
+        } else {
+            b.verifier().invalidate("good").await.unwrap();
+        }
+        pass(S).await;
+        assert_eq!(outcome(&a, "good").await, "could_not_ask", "whole: {whole}");
+    }
+}

@@ -267,6 +267,18 @@ fn the_cluster_s_budget_is_drawn_on_under_the_lease_and_by_unknown_kids_alone() 
         [refused(secs(10), true), Action::Release],
         "timers find the way free"
     );
+
+    // Holder after holder: whoever finds no lease draws all the same.
+    let mut errand = self::errand(Why::UnknownKid);
+    for holder in 0..3 {
+        let held = Held::By(Nonce([10 + holder; 16]));
+        give(&mut errand, at(1), looked(None, held));
+        assert_eq!(give(&mut errand, at(1), Input::Gone), [Action::Look]);
+    }
+    let then = give(&mut errand, at(1), looked(None, Held::By(OTHER)));
+    assert_eq!(then, [Action::Draw]);
+    let then = give(&mut errand, at(1), Input::Drawn(Some(secs(10))));
+    assert_eq!(then, [refused(secs(10), true)]);
 }
 
 #[test]

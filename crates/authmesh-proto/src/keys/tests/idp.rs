@@ -93,10 +93,6 @@ impl Idp {
         self.confused = Some((kids.iter().map(|kid| (*kid).into()).collect(), answers));
     }
 
-    pub(super) fn has(&self, kid: &str) -> bool {
-        self.keys.contains(kid)
-    }
-
     pub(super) fn requests(&self) -> usize {
         self.seen.len()
     }

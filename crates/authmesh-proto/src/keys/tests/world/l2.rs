@@ -1,13 +1,11 @@
 //! L2: a set entry that is replaced over exactly what was seen, a ticket entry with a lease, and two counters.
 
-use core::time::Duration;
-use std::vec::Vec;
-
 use super::node::{Done, Job};
 use super::{Event, World};
 use crate::ident::Nonce;
 use crate::keys::{Held, KeySet, LeaseEnd, Ticket};
 use crate::time::Moment;
+use core::time::Duration;
 
 use super::super::ms;
 
@@ -45,7 +43,8 @@ pub(in crate::keys) struct L2 {
     pub set: Option<(KeySet, u64)>,
     pub values: u64,
     slot: Option<Slot>,
-    drawn: Vec<Moment>,
+    budget: (Moment, u32),
+    drip: (Moment, u32),
 }
 
 impl L2 {
@@ -58,7 +57,8 @@ impl L2 {
             set: None,
             values: 0,
             slot: None,
-            drawn: Vec::new(),
+            budget: (Moment::ORIGIN, 0),
+            drip: (Moment::ORIGIN, 0),
         }
     }
 
@@ -90,8 +90,10 @@ impl L2 {
         match self.slot(now) {
             None => Held::Nothing(None),
             Some(Slot::Lease(nonce, _)) => Held::By(nonce),
-            Some(Slot::Ticket(ticket, _)) => {
-                Held::Ticket(ticket.lease, ticket.failed.map(|millis| ms(u64::from(millis))))
+            Some(Slot::Ticket(ticket, until)) => {
+                // As the sealed record has it: full seconds of the writer's wall clock, rounded up.
+                let wall = |at: Moment| at.since(Moment::ORIGIN).as_secs();
+                Held::Ticket(ticket.lease, ticket.left(wall(until) + 1, wall(now)))
             }
         }
     }
@@ -118,7 +120,13 @@ impl World {
         let now = self.now;
         let lost = given_up(&op);
         let done = match op {
-            Op::Look => Done::Looked(self.l2.set.clone(), self.l2.held(now)),
+            Op::Look => {
+                let held = match self.rules.lease {
+                    true => self.l2.held(now),
+                    false => Held::Nothing(None),
+                };
+                Done::Looked(self.l2.set.clone(), held)
+            }
             Op::Lease(nonce, ttl) => Done::Leased(self.lease(now, nonce, ttl)),
             Op::Draw => Done::Drawn(self.draw(now)),
             Op::Gone(nonce) => {
@@ -180,17 +188,23 @@ impl World {
         ours || !self.rules.lease
     }
 
-    /// A burst per so many periods, and one in each period whatever the burst was spent on.
+    /// A burst in a window that begins with the first draw, and beyond it one attempt in each period.
     fn draw(&mut self, now: Moment) -> Option<Duration> {
         let period = self.policy.unknown_kid_period;
         let burst = self.policy.unknown_kid_burst;
-        let within = |window: Duration| self.l2.drawn.iter().filter(|at| now.since(**at) < window).count();
-        if within(period) > 0 && within(period * burst) >= burst as usize {
-            return Some(period);
-        }
-        self.l2.drawn.push(now);
-        None
+        let free =
+            count(&mut self.l2.budget, now, period * burst) <= burst || count(&mut self.l2.drip, now, period) == 1;
+        (!free).then_some(period)
     }
+}
+
+/// A counter of L2, which lives for so long from its first increment.
+fn count((until, counted): &mut (Moment, u32), now: Moment, lives: Duration) -> u32 {
+    if now >= *until {
+        (*until, *counted) = (now.plus(lives), 0);
+    }
+    *counted += 1;
+    *counted
 }
 
 /// What a node makes of a call that nobody answers; `None`: it waits for no answer.

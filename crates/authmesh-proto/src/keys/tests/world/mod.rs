@@ -1,6 +1,7 @@
 //! A virtual cluster: nodes that drive machine and errand as the SDK does, an L2, statements, members, an issuer; one queue of
 //! events, and a seed that decides every latency. The same seed gives the same run.
 
+mod callers;
 mod l2;
 mod node;
 
@@ -92,7 +93,7 @@ impl Outcome {
 }
 
 enum Event {
-    Timer(usize, u64),
+    Timer(usize, Moment),
     Call(usize, String),
     Operate(Job, Op),
     Back(Job, Done),
@@ -199,7 +200,9 @@ impl World {
 
     fn wake(&mut self, node: usize, wait: Duration) {
         let epoch = self.nodes[node].epoch;
-        self.after(wait, Event::Timer(node, epoch));
+        let at = self.now.plus(wait);
+        self.nodes[node].timer = Some(at);
+        self.at(at, Event::Timer(node, at));
         if self.stated > 0 {
             self.after(wait, Event::Heard(node, epoch, self.stated));
         }
@@ -229,6 +232,11 @@ impl World {
     pub(in crate::keys) fn publish(&mut self, kid: &str) {
         self.idp.publish(kid);
         self.published.insert(kid.into(), self.now);
+    }
+
+    /// Numbers that are not taken from the world's own: it goes on as it would have.
+    pub(in crate::keys) const fn rng_of_callers(&self) -> Rng {
+        Rng(self.seed ^ 0x00ca_11e5)
     }
 
     /// One caller, from now until it is told something.
@@ -297,7 +305,8 @@ impl World {
             }
         }
         match event {
-            Event::Timer(node, epoch) if self.nodes[node].epoch == epoch => {
+            // One that was set anew has another time.
+            Event::Timer(node, at) if self.nodes[node].timer == Some(at) => {
                 self.nodes[node].timer = None;
                 self.pump(node);
             }
@@ -356,6 +365,12 @@ impl World {
     pub(in crate::keys) fn holder(&self) -> Option<usize> {
         let nonce = self.l2.holder(self.now)?;
         self.nodes.iter().position(|node| node.has_lease(nonce))
+    }
+
+    /// The first node that is up in the order of the owners.
+    pub(in crate::keys) fn owner(&self) -> usize {
+        let mut order = self.order.iter().copied();
+        order.find(|node| self.nodes[*node].up).unwrap_or(0)
     }
 
     /// How many callers were told this.

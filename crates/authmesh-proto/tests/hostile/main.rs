@@ -1,6 +1,8 @@
 //! Bytes from anybody: every decoder reads what its encoder wrote, and survives everything else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod keys;
+
 use authmesh_proto::crypto::{Context, ENVELOPE_OVERHEAD, KeyRing, Kind, OpenError, ScopeKind, Sealer};
 use authmesh_proto::ident::{
     ChannelId, Digest, EntryName, Incarnation, Nonce, Origin, Position, ScopeId, StatementName, StreamId,
