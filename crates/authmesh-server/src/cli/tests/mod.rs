@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod config;
+mod doctor;
 mod explain;
 mod forge;
 mod keyring;
