@@ -10,7 +10,8 @@
 //!
 //! 1. *Start*: 64 callers at each node at once.
 //! 2. *Slow refresh*: a caller at each node every 100 ms, each with a token that was hardly seen before, while the provider
-//!    takes 2 s to answer, and asks with `max-age=30` to be asked again. A call that took 1 s or more *waited*.
+//!    takes 2 s to answer, and asks with `max-age=30` to be asked again; after a sixth of the time there is a new key, and each
+//!    node is shown it. Calls with the known key that took 1 s or more *waited*.
 //! 3. *Rotation* with overlap: from that moment each node is shown a token of the new key every 100 ms, until it accepts.
 //! 4. *Flood*: 640 calls a second with keys that nobody has, and 10 s later a real rotation.
 //!

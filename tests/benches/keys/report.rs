@@ -4,13 +4,13 @@ use authmesh_tests::bench::{Figure, quantile};
 
 use crate::Effort;
 use crate::load::Outcome;
-use crate::scenes::{NODES, Seen};
+use crate::scenes::{Calls, NODES, Seen};
 
 /// One table of all subjects, for people: Markdown.
 pub(crate) fn table(seen: &[Seen], effort: Effort) -> String {
     let columns = [
         "subject",
-        "calls of the start",
+        "calls of the start: key set + discovery",
         "refused at the start",
         "calls of one refresh",
         "waited during slow refreshes, of so many",
@@ -26,7 +26,7 @@ pub(crate) fn table(seen: &[Seen], effort: Effort) -> String {
     for one in seen {
         let cells = [
             one.subject.name().to_owned(),
-            one.start_calls.to_string(),
+            calls(one.start_calls),
             one.start.refused.to_string(),
             one.refresh_calls
                 .map_or("none was made".into(), |calls| format!("{calls:.1}")),
@@ -34,9 +34,9 @@ pub(crate) fn table(seen: &[Seen], effort: Effort) -> String {
             time(one.refresh.worst),
             format!("{}; {}", share(&one.rotation, 0.5), share(&one.rotation, 1.0)),
             format!("{} of {}", one.rotation.refused, one.rotation.calls),
-            one.rotation_calls.to_string(),
+            calls(one.rotation_calls),
             format!("{:.0}", one.calls_an_hour()),
-            one.flood_calls.to_string(),
+            calls(one.flood_calls),
             share(&one.flood_rotation, 1.0),
         ];
         text += &format!("| {} |\n", cells.join(" | "));
@@ -68,7 +68,7 @@ pub(crate) fn figures(seen: &[Seen]) -> Vec<Figure> {
     let mut figures = vec![
         Figure::new(
             "keys: calls of the IdP at the start of 64 nodes, discovery included",
-            ours.start_calls as f64,
+            ours.start_calls.all() as f64,
             "calls",
         )
         .at_most(2.0),
@@ -79,12 +79,16 @@ pub(crate) fn figures(seen: &[Seen]) -> Vec<Figure> {
         )
         .at_most(0.0),
         Figure::new(
-            "keys: calls of the IdP for one rotation, 64 nodes",
-            ours.rotation_calls as f64,
+            "keys: fetches of the key set for one rotation, 64 nodes",
+            ours.rotation_calls.key_sets as f64,
             "calls",
         )
         .at_most(1.0),
-        Figure::new("keys: calls of the IdP in the flood", ours.flood_calls as f64, "calls"),
+        Figure::new(
+            "keys: calls of the IdP in the flood",
+            ours.flood_calls.all() as f64,
+            "calls",
+        ),
     ];
     for one in seen {
         let name = format!(
@@ -104,6 +108,11 @@ pub(crate) fn figures(seen: &[Seen]) -> Vec<Figure> {
         }
     }
     figures
+}
+
+/// For the key set and for discovery, which each node that fetches needs once an hour.
+fn calls(calls: Calls) -> String {
+    format!("{} + {}", calls.key_sets, calls.discoveries)
 }
 
 fn scenes(one: &Seen) -> [(&'static str, &Outcome); 4] {

@@ -80,33 +80,61 @@ impl Subject {
     }
 }
 
+/// Requests that a provider has seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) key_sets: u64,
+    pub(crate) discoveries: u64,
+}
+
+impl Calls {
+    fn so_far(idp: &IdpDouble) -> Self {
+        Self {
+            key_sets: idp.key_sets(),
+            discoveries: idp.discoveries(),
+        }
+    }
+
+    fn since(idp: &IdpDouble, before: Self) -> Self {
+        let now = Self::so_far(idp);
+        Self {
+            key_sets: now.key_sets - before.key_sets,
+            discoveries: now.discoveries - before.discoveries,
+        }
+    }
+
+    pub(crate) fn all(self) -> u64 {
+        self.key_sets + self.discoveries
+    }
+}
+
 /// What was seen of a subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) subject: Subject,
     pub(crate) start: Outcome,
-    pub(crate) start_calls: u64,
+    pub(crate) start_calls: Calls,
     pub(crate) refresh: Outcome,
     /// Calls that one refresh costs, if there was one.
     pub(crate) refresh_calls: Option<f64>,
     pub(crate) rotation: Outcome,
     /// Calls that the rotation costs beyond those of refreshes.
-    pub(crate) rotation_calls: u64,
+    pub(crate) rotation_calls: Calls,
     pub(crate) flood: Outcome,
-    pub(crate) flood_calls: u64,
+    pub(crate) flood_calls: Calls,
     pub(crate) flood_rotation: Outcome,
 }
 
 impl Seen {
     /// Calls of an hour with one rotation, computed.
     pub(crate) fn calls_an_hour(&self) -> f64 {
-        self.subject.refreshes_an_hour() * self.refresh_calls.unwrap_or(0.0) + self.rotation_calls as f64
+        self.subject.refreshes_an_hour() * self.refresh_calls.unwrap_or(0.0) + self.rotation_calls.all() as f64
     }
 }
 
 enum Nodes {
     Own(Vec<Arc<Own>>),
-    Rival(Rival),
+    Rival(Box<Rival>),
 }
 
 impl Nodes {
@@ -124,7 +152,7 @@ pub(crate) async fn play(subject: Subject, effort: Effort) -> Seen {
     idp.max_age(Some(30));
     let nodes = match &subject {
         Subject::Own { redis } => Nodes::Own(own::start(NODES, &idp, redis.as_deref()).await),
-        Subject::Rival { program, which } => Nodes::Rival(Rival::start(program, which, NODES, &idp).await),
+        Subject::Rival { program, which } => Nodes::Rival(Box::new(Rival::start(program, which, NODES, &idp).await)),
     };
 
     let token = idp.token("start");
@@ -134,24 +162,35 @@ pub(crate) async fn play(subject: Subject, effort: Effort) -> Seen {
             token,
         })
         .await;
-    let start_calls = calls(&idp);
+    let start_calls = Calls::so_far(&idp);
 
     idp.behave(Manner::Late(SLOW));
     let began = Instant::now();
-    let refresh = nodes.carry_out(&load(tokens(&idp), effort.refresh)).await;
+    let known = load(tokens(&idp), effort.refresh);
+    // Some ask when the lifetime ends, some when they meet a key that they do not know: both happen here.
+    let (refresh, _) = tokio::join!(nodes.carry_out(&known), async {
+        tokio::time::sleep(effort.refresh / 6).await;
+        idp.rotate(true);
+        let new = first(idp.token("new"), SLOW * 2);
+        nodes.carry_out(&new).await
+    });
     let refresh_calls = calls_each(&idp, began);
     idp.behave(Manner::Prompt);
     // What is still on its way must not be counted for the next scene.
     tokio::time::sleep(SLOW).await;
 
-    let before = calls(&idp);
+    let before = Calls::so_far(&idp);
     idp.rotate(true);
     let work = first(idp.token("rotated"), effort.rotation);
     let rotation = nodes.carry_out(&work).await;
     let asks = subject.asks_for_unknown_keys();
-    let rotation_calls = if asks { calls(&idp) - before } else { 0 };
+    let rotation_calls = if asks {
+        Calls::since(&idp, before)
+    } else {
+        Calls::default()
+    };
 
-    let before = calls(&idp);
+    let before = Calls::so_far(&idp);
     let garbage = (0..TOKENS)
         .map(|n| idp.token_of_unknown_kid(&format!("nobody-{n}")))
         .collect();
@@ -162,7 +201,7 @@ pub(crate) async fn play(subject: Subject, effort: Effort) -> Seen {
         let work = first(idp.token("in the flood"), effort.flood * 2 / 3);
         nodes.carry_out(&work).await
     });
-    let flood_calls = calls(&idp) - before;
+    let flood_calls = Calls::since(&idp, before);
     Seen {
         subject,
         start,
@@ -202,10 +241,6 @@ fn tokens(idp: &IdpDouble) -> Vec<String> {
     (0..TOKENS)
         .map(|n| idp.token_with(json!({"sub": format!("user-{n}"), "jti": n.to_string()})))
         .collect()
-}
-
-fn calls(idp: &IdpDouble) -> u64 {
-    idp.key_sets() + idp.discoveries()
 }
 
 /// Calls since then, divided by the number of events that they belong to.

@@ -26,7 +26,7 @@ pub(super) fn run(address: SocketAddr, shared: &Arc<Shared>) {
 async fn turns(address: SocketAddr, shared: &Arc<Shared>) {
     let mut wanted = shared.wanted.subscribe();
     loop {
-        let power = *wanted.borrow_and_update();
+        let power = *wanted.borrow();
         match power {
             Power::Ended => return,
             Power::On => {
@@ -35,13 +35,14 @@ async fn turns(address: SocketAddr, shared: &Arc<Shared>) {
                 tokio::select! {
                     // Connections end with this future: the set in it aborts its tasks.
                     () = accept(listener, shared) => {}
-                    _ = wanted.changed() => {}
+                    // Whoever asks for what is already so must not make it listen anew: it would refuse for a moment.
+                    _ = wanted.wait_for(|power| *power != Power::On) => {}
                 }
             }
             Power::Off => {
                 shared.listening.send_replace(false);
                 // The sender lives as long as `shared`.
-                let _ = wanted.changed().await;
+                let _ = wanted.wait_for(|power| *power != Power::Off).await;
             }
         }
     }
