@@ -191,9 +191,14 @@ async fn tokens_are_warm_before_anybody_waits_and_status_and_doctor_tell_of_the_
     // What could not be judged is neither accepted nor refused.
     std::fs::write(&file, world.token().await).unwrap();
     world.idp.fail(Failure::Error).await;
-    let (code, said, _) = world.node.command(&["warm", "--no-keys", "--tokens", file.to_str().unwrap()]);
+    let (code, said, _) = world
+        .node
+        .command(&["warm", "--no-keys", "--tokens", file.to_str().unwrap()]);
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("tokens   0 of 1 token accepted") && said.contains("lacking  1 could_not_ask"), "{said}");
+    assert!(
+        said.contains("tokens   0 of 1 token accepted") && said.contains("lacking  1 could_not_ask"),
+        "{said}"
+    );
     assert!(!said.contains("refused"), "{said}");
     world.idp.fail(Failure::None).await;
 

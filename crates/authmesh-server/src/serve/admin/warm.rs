@@ -133,3 +133,22 @@ where
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_counted_apart_from_refusals() {
+        let mut became = Became::default();
+        became.add(Ok(()));
+        became.add(Err(VerifyError::Inactive));
+        became.add(Err(VerifyError::CouldNotAsk {
+            what: "it is away".into(),
+            retry_after: Duration::ZERO,
+        }));
+        assert_eq!(became.accepted, 1);
+        assert_eq!(became.refused, BTreeMap::from([(VerifyError::Inactive.code(), 1)]));
+        assert_eq!(became.unanswered, BTreeMap::from([("could_not_ask", 1)]));
+    }
+}
