@@ -6,6 +6,7 @@ use std::sync::Arc;
 use authmesh::jose::{Algorithm, AlgorithmSet};
 use authmesh::ports::TokenSource;
 use authmesh::{Rules, UpstreamRules};
+use authmesh_oidc::presets::Provider;
 use authmesh_oidc::{
     AssertionAudience, ClientAuth, HttpClient, HttpKeySource, Introspection, PrivateKeyJwt, SignedAnswers, UserInfo,
 };
@@ -20,12 +21,9 @@ pub(crate) fn key_source(issuer: &Issuer, allow_http: bool) -> Result<HttpKeySou
 }
 
 fn keys(issuer: &Issuer, http: &HttpClient) -> Result<HttpKeySource, ServeError> {
-    match (&issuer.jwks_url, &issuer.preset) {
+    match (&issuer.jwks_url, provider(issuer)?) {
         (Some(url), _) => HttpKeySource::jwks_url(url, http),
-        (None, Some(preset)) => preset
-            .provider(&issuer.audience)
-            .map_err(|error| refuse(issuer, &error))?
-            .key_source(http),
+        (None, Some(provider)) => provider.key_source(http),
         (None, None) => HttpKeySource::discover(&issuer.url, http),
     }
     .map_err(|error| refuse(issuer, &error))
@@ -39,16 +37,18 @@ pub(crate) fn token_source(
 ) -> Result<Arc<dyn TokenSource>, ServeError> {
     let http = client(issuer, allow_http)?;
     if upstream.userinfo {
-        let source = match &upstream.endpoint {
-            Some(url) => UserInfo::at(url, &http),
-            None => UserInfo::discover(&issuer.url, &http),
+        let source = match (&upstream.endpoint, provider(issuer)?) {
+            (Some(url), _) => UserInfo::at(url, &http),
+            (None, Some(provider)) => provider.userinfo(&http),
+            (None, None) => UserInfo::discover(&issuer.url, &http),
         };
         return Ok(Arc::new(source.map_err(|error| refuse(issuer, &error))?));
     }
     let auth = client_auth(issuer, upstream)?;
-    let source = match &upstream.endpoint {
-        Some(url) => Introspection::at(url, auth, &http),
-        None => Introspection::discover(&issuer.url, auth, &http),
+    let source = match (&upstream.endpoint, provider(issuer)?) {
+        (Some(url), _) => Introspection::at(url, auth, &http),
+        (None, Some(provider)) => provider.introspection(auth, &http),
+        (None, None) => Introspection::discover(&issuer.url, auth, &http),
     };
     let mut source = source
         .map_err(|error| refuse(issuer, &error))?
@@ -101,13 +101,8 @@ pub(super) fn upstream_rules(
 
 /// What is demanded of an issuer's tokens. What a preset demands beside its settings stays.
 pub(super) fn rules(issuer: &Issuer) -> Result<Rules, ServeError> {
-    let mut rules = match &issuer.preset {
-        Some(preset) => {
-            preset
-                .provider(&issuer.audience)
-                .map_err(|error| refuse(issuer, &error))?
-                .rules
-        }
+    let mut rules = match provider(issuer)? {
+        Some(provider) => provider.rules,
         None if issuer.audience.is_empty() => Rules::danger_any_audience(),
         None => Rules::for_audiences(&issuer.audience),
     };
@@ -117,6 +112,13 @@ pub(super) fn rules(issuer: &Issuer) -> Result<Rules, ServeError> {
     rules.max_token_lifetime = issuer.max_token_lifetime;
     rules.required_claims.clone_from(&issuer.required_claims);
     Ok(rules)
+}
+
+/// The provider that it is, if a preset names one.
+fn provider(issuer: &Issuer) -> Result<Option<Provider>, ServeError> {
+    let preset = issuer.preset.as_ref();
+    let provider = preset.map(|preset| preset.provider(&issuer.audience));
+    provider.transpose().map_err(|error| refuse(issuer, &error))
 }
 
 fn algorithms(issuer: &Issuer) -> Result<AlgorithmSet, ServeError> {

@@ -105,6 +105,14 @@ fn an_issuer_is_asked_where_and_as_whom_the_settings_say() {
     let audience = ("ISSUERS_0_UPSTREAM_ASSERTION_AUDIENCE", "https://login.example.com");
     assert!(identity(&[key, given[1], audience]).contains("at https://other.example.com/introspect"));
 
+    let preset = [
+        ("ISSUERS_0_URL", "https://acme.projects.oryapis.com"),
+        ("ISSUERS_0_PRESET_NAME", "hydra"),
+        ("ISSUERS_0_PRESET_ISSUER", "https://acme.projects.oryapis.com"),
+        secret,
+    ];
+    assert!(identity(&preset).starts_with("introspection of https://acme.projects.oryapis.com as"));
+
     let userinfo = [("ISSUERS_0_VALIDATE", "userinfo")];
     assert_eq!(identity(&userinfo), "userinfo of https://login.example.com");
 }
