@@ -93,7 +93,7 @@ pub(super) const NOT_FOUND: ProblemType = of(
     "The path is none of this service's.",
 );
 
-static ALL: [ProblemType; 23] = [
+static ALL: [ProblemType; 24] = [
     of(
         StatusCode::UNAUTHORIZED,
         "too-large",
@@ -165,6 +165,12 @@ static ALL: [ProblemType; 23] = [
         "invalid-claim",
         "A claim is malformed",
         "The detail names the claim. It is not of the JSON type that RFC 7519 asks for, or its value is impossible.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "wrong-claim",
+        "A claim has another value",
+        "The detail names the claim. The policy demands another value of it: this is not the kind of token that is wanted here.",
     ),
     of(
         StatusCode::UNAUTHORIZED,

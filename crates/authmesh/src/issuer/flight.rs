@@ -173,10 +173,14 @@ impl Flight {
                     Done::Answered(Box::new(answer))
                 })
             }
-            Action::Fetch { no_cache } => Box::pin(async move {
-                let fetched = issuer.fetch(&node, no_cache).await;
-                Done::Fetched(Box::new(fetched))
-            }),
+            Action::Fetch { no_cache } => {
+                // Something new is known to be there: an answer of "not modified" would not be believed.
+                let conditional = !self.trip.why.no_cache();
+                Box::pin(async move {
+                    let fetched = issuer.fetch(&node, no_cache, conditional).await;
+                    Done::Fetched(Box::new(fetched))
+                })
+            }
             Action::Renew => {
                 node.tasks.clone().spawn(async move {
                     issuer.renew(&node, nonce, lease).await;
@@ -365,14 +369,18 @@ impl Drop for Flight {
 
 impl Issuer {
     /// Asks the issuer, once.
-    async fn fetch(&self, node: &Node, no_cache: bool) -> Result<Brought, UpstreamError> {
+    async fn fetch(&self, node: &Node, no_cache: bool, conditional: bool) -> Result<Brought, UpstreamError> {
         let held = self.held();
         let stated = self.stated(node);
         let asked = node.now();
         let request = KeyFetch {
             no_cache,
-            etag: held.as_ref().and_then(|keys| keys.shared.etag.clone()),
+            etag: held
+                .as_ref()
+                .filter(|_| conditional)
+                .and_then(|keys| keys.shared.etag.clone()),
         };
+        let tagged = request.etag.is_some();
         let deadline = self.machine().policy().deadline;
         let fetched = tokio::time::timeout(deadline, self.source.fetch(request))
             .await
@@ -396,15 +404,18 @@ impl Issuer {
             (FetchedBody::Document(bytes), _) => self.parse(shared(bytes, fetched.etag)).map_err(|error| {
                 UpstreamError::new(UpstreamFault::Answer, format!("the key set is refused: {error}"))
             })?,
-            (FetchedBody::NotModified, Some(keys)) => Parsed {
+            (FetchedBody::NotModified, Some(keys)) if tagged => Parsed {
                 set: Arc::clone(&keys.set),
                 shared: Arc::new(shared(
                     keys.shared.document.clone(),
                     fetched.etag.or_else(|| keys.shared.etag.clone()),
                 )),
             },
-            (FetchedBody::NotModified, None) => {
-                return Err(UpstreamError::new(UpstreamFault::Answer, "304 without a set to keep"));
+            (FetchedBody::NotModified, _) => {
+                return Err(UpstreamError::new(
+                    UpstreamFault::Answer,
+                    "304 to a request that named no set",
+                ));
             }
         };
         Ok(Brought {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::ident::{Digest, Origin};
-use authmesh_proto::keys::{KeyAnswer, KeyMachine, KeyQuestion, Told, Why};
+use authmesh_proto::keys::{ErrandConfig, KeyAnswer, KeyQuestion, Told, Why};
 
 use super::{Issuer, Keys, Parsed};
 use crate::error::VerifyError;
@@ -16,8 +16,6 @@ use crate::jose::KeySet;
 use crate::node::{Node, port_peer};
 use crate::ports::{Asked, GossipPeer};
 
-/// How many owners are asked before the issuer itself.
-const OWNERS: usize = 2;
 /// How long an owner's answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -44,7 +42,7 @@ impl Issuer {
         before.sort_by_key(|(rank, _)| *rank);
         before
             .iter()
-            .take(OWNERS)
+            .take(ErrandConfig::of(self.machine().policy()).owners)
             .filter_map(|(_, peer)| port_peer(peer))
             .collect()
     }
@@ -106,16 +104,18 @@ impl Issuer {
         {
             return answer;
         }
-        let trusted = self.is_trusted(node.now().boot);
-        let want = |machine: &mut KeyMachine, now| match kid {
-            _ if !trusted => machine.want_set(now),
-            Some(kid) => self.want_kid(machine, now, kid),
-            None => machine.want_refresh(now),
+        // Whether the issuer was asked after the question came; a set that holds what is wanted needs no proof.
+        let landed = match kid {
+            _ if !self.is_trusted(node.now().boot) => self.any_keys_alone(node).await,
+            Some(kid) => match self.keys_with(node, kid, false, |set| set.names(kid)).await {
+                Ok(_) => Ok(false),
+                Err(VerifyError::UnknownKey) => Ok(true),
+                Err(error) => Err(error),
+            },
+            None => self.refreshed(node, false).await.map(|landed| landed.proof),
         };
-        let landed = self.next(node, 0, false, want).await;
         let answer = match landed {
-            Ok(landed) => held(landed.proof).map(|(_, answer)| answer),
-            Err(VerifyError::UnknownKey) => held(true).map(|(_, answer)| answer),
+            Ok(proof) => held(proof).map(|(_, answer)| answer),
             Err(VerifyError::CouldNotAsk { retry_after, .. }) => {
                 let millis = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
                 Some(match held(false) {
@@ -126,6 +126,12 @@ impl Issuer {
             Err(_) => None,
         };
         answer.unwrap_or(KeyAnswer::Nothing)
+    }
+
+    /// A first set, without asking other members. Returns whether the issuer was asked for it after this call.
+    async fn any_keys_alone(self: &Arc<Self>, node: &Arc<Node>) -> Result<bool, VerifyError> {
+        let landed = self.next(node, 0, false, |machine, now| machine.want_set(now)).await?;
+        Ok(landed.proof)
     }
 }
 

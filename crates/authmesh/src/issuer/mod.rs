@@ -217,6 +217,7 @@ impl Issuer {
         self: &Arc<Self>,
         node: &Arc<Node>,
         kid: &str,
+        ask_members: bool,
         holds: impl Fn(&KeySet) -> bool,
     ) -> Result<Arc<Keys>, VerifyError> {
         let found = || self.trusted(node.now().boot).filter(|keys| holds(&keys.set));
@@ -226,7 +227,7 @@ impl Issuer {
                 return Ok(keys);
             }
             let want = |machine: &mut KeyMachine, now| self.want_kid(machine, now, kid);
-            let landed = self.next(node, before, true, want).await;
+            let landed = self.next(node, before, ask_members, want).await;
             match (found(), landed) {
                 (Some(keys), _) => return Ok(keys),
                 (None, Err(error)) => return Err(error),
@@ -243,9 +244,17 @@ impl Issuer {
 
     /// Fetches now, for an operator.
     pub(crate) async fn refresh(self: &Arc<Self>, node: &Arc<Node>) -> Result<(), VerifyError> {
-        self.next(node, 0, true, |machine, now| machine.want_refresh(now))
-            .await
-            .map(|_| ())
+        self.refreshed(node, true).await.map(|_| ())
+    }
+
+    /// A trip that began after the caller came: one that was under way may have left before whatever it is about.
+    async fn refreshed(self: &Arc<Self>, node: &Arc<Node>, ask_members: bool) -> Result<Landed, VerifyError> {
+        let want = |machine: &mut KeyMachine, now| machine.want_refresh(now);
+        let landed = self.next(node, 0, ask_members, want).await?;
+        if landed.proof {
+            return Ok(landed);
+        }
+        self.next(node, landed.trip, ask_members, want).await
     }
 
     /// Starts or joins a trip, as the machine decides, and waits for its end. A trip after the one that is numbered `before`

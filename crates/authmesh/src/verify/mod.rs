@@ -452,7 +452,7 @@ impl Shared {
         }
         let kid = jws.header().kid().map_or("", |kid| kid);
         let holds = |set: &KeySet| !matches!(set.candidates(jws.header()), Err(JwsError::UnknownKey));
-        issuer.keys_with(node, kid, holds).await
+        issuer.keys_with(node, kid, true, holds).await
     }
 
     /// Fetches an issuer's keys now.

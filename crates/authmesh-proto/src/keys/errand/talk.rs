@@ -7,7 +7,7 @@ use crate::ident::Nonce;
 use crate::keys::machine::End;
 use crate::time::Moment;
 
-/// Times of an [`Errand`].
+/// Times of an [`Errand`](super::Errand).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrandConfig {
     /// How long a lease lives; renewed three times in that time while fetching. Default: 1 s.
@@ -162,7 +162,8 @@ pub enum Action {
     Wait(Nonce),
     /// Ask the n-th owner; answer with [`Input::Answered`].
     Ask(usize),
-    /// Ask the issuer, once; answer with [`Input::Fetched`]. Every attempt carries the entity tag of the own set. Given up
+    /// Ask the issuer, once; answer with [`Input::Fetched`]. Attempts carry the entity tag of the own set, but
+    /// for those of a trip that knows of something new ([`Why::no_cache`](crate::keys::Why::no_cache)). Given up
     /// when something else follows: the deadline is over.
     Fetch {
         /// Past intermediate caches.

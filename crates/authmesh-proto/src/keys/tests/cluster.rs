@@ -14,7 +14,7 @@ const CALLERS: usize = 64;
 /// How many seeds: a share of what is asked for.
 pub(super) fn seeds(share: u64) -> core::ops::Range<u64> {
     let asked = std::env::var("AUTHMESH_KEY_SEEDS").ok();
-    let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
+    let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(200);
     0..(seeds / share).max(1)
 }
 

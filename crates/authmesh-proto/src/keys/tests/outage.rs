@@ -231,3 +231,30 @@ fn an_edge_that_is_behind_proves_nothing_to_anybody() {
         world.assert_sound();
     }
 }
+
+#[test]
+fn a_refresh_through_an_edge_that_is_behind_proves_nothing_to_who_came_a_moment_before() {
+    let behind = |seed| {
+        let mut world = warm(seed);
+        world.idp.freeze_edge(crate::time::Moment::NEVER);
+        world.publish("k2");
+        world
+    };
+    for seed in seeds(4) {
+        // When the refresh is sent, in a run without callers; up to the first of them the other run is the same.
+        let mut world = behind(seed);
+        let until = world.now.plus(P.soft_lifetime);
+        assert!(world.run_while(until, |world| world.idp.requests() < 2), "seed {seed}");
+        let sent = world.now;
+        let refreshing = world.idp.seen[1].node;
+        let mut world = behind(seed);
+        let mut rng = world.rng_of_callers();
+        let node = (refreshing + 1 + rng.below(NODES - 1)) % NODES;
+        // It looks before the other has its lease, and asks for one after.
+        let wait = sent.since(world.now).saturating_sub(rng.between(ms(1), ms(5)));
+        world.call_in(wait, node, "k2");
+        world.run(P.soft_lifetime);
+        let wrong = world.outcomes.iter().find(|outcome| outcome.said != Said::Served);
+        assert!(wrong.is_none(), "seed {seed}: {wrong:?}");
+    }
+}

@@ -110,6 +110,27 @@ fn sparse_answers_are_explained_too() {
 }
 
 #[test]
+fn a_stale_answer_of_a_provider_says_what_is_wrong_with_it() {
+    let answer = json!({
+        "decision": "accepted", "code": null, "reason": "r", "outcome": "stale", "level": "l1", "age_seconds": 320,
+        "issuer": { "url": "https://login.example.com", "known": true, "keys_age_seconds": null, "generation": null },
+        "provider": { "asked_seconds_ago": 320, "failures": 7, "open": true, "trouble": "no answer within 10s" },
+    });
+    let stub = Stub::start(&[(PATH, 200, answer.to_string())]);
+    authmesh(&["token", "explain"])
+        .stdin("opaque")
+        .at(&stub.url)
+        .run()
+        .says(
+            Exit::Yes,
+            "accepted: stale\n\
+             \x20 how      from l1, verified 5 min ago\n\
+             \x20 issuer   https://login.example.com (known, its provider is asked)\n\
+             \x20 provider asked 5 min ago, 7 calls failed since the last good one: no answer within 10s\n",
+        );
+}
+
+#[test]
 fn an_answer_that_is_none_is_not_a_verdict() {
     let token = token(&claims());
     let problem =

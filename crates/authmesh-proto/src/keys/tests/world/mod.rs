@@ -234,6 +234,11 @@ impl World {
         self.published.insert(kid.into(), self.now);
     }
 
+    /// Numbers that are not taken from the world's own: it goes on as it would have.
+    pub(in crate::keys) const fn rng_of_callers(&self) -> Rng {
+        Rng(self.seed ^ 0x00ca_11e5)
+    }
+
     /// One caller, from now until it is told something.
     #[track_caller]
     pub(in crate::keys) fn ask(&mut self, node: usize, kid: &str) -> Outcome {
