@@ -39,6 +39,7 @@ pub mod fill;
 pub mod follower;
 pub mod freshness;
 pub mod gossip;
+pub mod hot;
 pub mod ident;
 pub mod keys;
 pub mod log;

@@ -8,14 +8,16 @@ use std::time::Duration;
 use authmesh_proto::crypto::{KeyRing, ScopeKind};
 use authmesh_proto::follower::FollowerConfig;
 use authmesh_proto::gossip::{self, GossipConfig, Peer, Speaks};
+use authmesh_proto::hot::MAX_HOT;
 use authmesh_proto::keys::KeyPolicy;
+use authmesh_proto::time::Moment;
 use authmesh_proto::{statement, wire};
 use opentelemetry::metrics::Meter;
 
 use crate::cache::{Declared, Flights};
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::error::BuildError;
-use crate::issuer::Issuer;
+use crate::issuer::{Factory, Issuer, IssuerTemplate, Template};
 use crate::l1::{Digester, Stores};
 use crate::logout::LogoutRules;
 use crate::memory;
@@ -23,7 +25,7 @@ use crate::mesh::{AuthMesh, Inner};
 use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, gossip_node};
 use crate::observer;
 use crate::policy::{Policy, Rules};
-use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store, TokenSource};
+use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store, TokenSource, UpstreamError};
 use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
@@ -36,11 +38,15 @@ const START_WAIT: Duration = Duration::from_secs(2);
 /// The least time between two rounds of the observer.
 const LEAST_OBSERVE_PERIOD: Duration = Duration::from_secs(1);
 
+/// So many issuers ask for their keys at the start all at once.
+const FETCHES_AT_ONCE: usize = 16;
+/// Of more, the first fetches that nobody waits for are spread over so much time for each, and over no more than the second.
+const SPREAD: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(10));
+
 /// One adapter per port of a cluster.
 type Adapters = (Arc<dyn Log>, Arc<dyn Bus>, Arc<dyn Store>, Arc<dyn Members>);
 
 /// Builds an [`AuthMesh`]. Every setter ends with its default.
-#[derive(Debug)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct Builder {
     name: String,
@@ -53,6 +59,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuers: Vec<(String, Arc<dyn KeySource>, KeyPolicy, Rules)>,
+    templates: Vec<(IssuerTemplate, Factory, KeyPolicy, Rules)>,
     upstreams: Vec<(String, Arc<dyn TokenSource>, UpstreamRules)>,
     logouts: BTreeMap<String, LogoutRules>,
     policy: Policy,
@@ -64,6 +71,18 @@ pub struct Builder {
     max_token_lifetime: Option<Duration>,
     meter: Option<Meter>,
     observe_every: Option<Duration>,
+    warm_from_peers: usize,
+}
+
+impl std::fmt::Debug for Builder {
+    // Factories and sources say nothing of themselves.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("cluster", &self.cluster)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -79,6 +98,7 @@ impl Builder {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             issuers: Vec::new(),
+            templates: Vec::new(),
             upstreams: Vec::new(),
             logouts: BTreeMap::new(),
             policy: Policy::default(),
@@ -90,6 +110,7 @@ impl Builder {
             max_token_lifetime: None,
             meter: None,
             observe_every: None,
+            warm_from_peers: 0,
         }
     }
 
@@ -173,6 +194,26 @@ impl Builder {
         self
     }
 
+    /// Adds issuers that are not known beforehand: those whose `iss` fits a pattern ([`IssuerTemplate`]), each with a key set of
+    /// its own. `factory` makes the key source of one: it is given the exact `iss`, and must neither block nor ask anybody.
+    ///
+    /// An issuer that fits is learned from the first token that names it, which the rules must not refuse already for what it
+    /// claims. Until it has verified a token it is on trial: see [`IssuerTemplate::first_fetches`]. What cannot be learned now is
+    /// [`VerifyError::CouldNotAsk`](crate::VerifyError::CouldNotAsk), never a verdict.
+    ///
+    /// Policies, and [`Builder::logout`], name a template by its pattern. An issuer that is configured as well is no
+    /// template's. Default: none. See `docs/many-issuers.md`.
+    pub fn issuer_template(
+        mut self,
+        template: impl Into<IssuerTemplate>,
+        factory: impl Fn(&str) -> Result<Arc<dyn KeySource>, UpstreamError> + Send + Sync + 'static,
+        keys: KeyPolicy,
+        rules: Rules,
+    ) -> Self {
+        self.templates.push((template.into(), Box::new(factory), keys, rules));
+        self
+    }
+
     /// Adds an issuer whose tokens its provider validates: by introspection, by any call of its own. `issuer` is its name: what
     /// `iss` says, if there is one. A JWS with that `iss` goes to the provider, and opaque tokens if the rules take them. A
     /// verifier handles them like all others. See `docs/upstreams.md`.
@@ -181,14 +222,14 @@ impl Builder {
         self
     }
 
-    /// Takes the logout tokens of an issuer, which is added with [`Builder::issuer`]. Default: those of none. See
+    /// Takes the logout tokens of an issuer, which is added with [`Builder::issuer`], or of those of a template, by its pattern. Default: those of none. See
     /// [`AuthMesh::back_channel_logout`].
     pub fn logout(mut self, issuer: impl Into<String>, rules: LogoutRules) -> Self {
         self.logouts.insert(issuer.into(), rules);
         self
     }
 
-    /// Settings of the default policy; its issuers are those added with [`Builder::issuer`] and [`Builder::upstream`]. Default: [`Policy::default`].
+    /// Settings of the default policy; its issuers are those added with [`Builder::issuer`], [`Builder::issuer_template`] and [`Builder::upstream`]. Default: [`Policy::default`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -261,6 +302,15 @@ impl Builder {
         self
     }
 
+    /// Asks a member, where there is gossip, for the names of its so many hottest entries of each namespace that this node
+    /// declares ([`AuthMesh::cache`]), and reads them from L2, once, in the background. At most 1,000. Default: 0, nobody is asked.
+    ///
+    /// Verdicts are not handed over: their names are made with a key that never leaves the process.
+    pub fn warm_from_peers(mut self, names: usize) -> Self {
+        self.warm_from_peers = names;
+        self
+    }
+
     /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks, and with gossip for the lease; a node
     /// that could not load them starts blind and goes on trying.
     ///
@@ -270,7 +320,7 @@ impl Builder {
         if self.cluster.is_empty() || self.cluster.len() > 64 {
             return Err(BuildError::new("cluster", "its name must have 1 to 64 bytes"));
         }
-        if self.issuers.is_empty() && self.upstreams.is_empty() {
+        if self.issuers.is_empty() && self.upstreams.is_empty() && self.templates.is_empty() {
             return Err(BuildError::new(
                 "issuers",
                 "there is none: no token could be accepted. Add one",
@@ -279,9 +329,16 @@ impl Builder {
         for (issuer, _, rules) in &self.upstreams {
             rules.check(issuer)?;
         }
+        if self.warm_from_peers > MAX_HOT {
+            return Err(BuildError::new(
+                "warm_from_peers",
+                "is more than 1,000: a member hands over no more",
+            ));
+        }
         for (issuer, rules) in &self.logouts {
             rules.check(issuer)?;
-            if !self.issuers.iter().any(|(known, ..)| known == issuer) {
+            let is_template = self.templates.iter().any(|(template, ..)| template.pattern() == issuer);
+            if !is_template && !self.issuers.iter().any(|(known, ..)| known == issuer) {
                 return Err(BuildError::new(
                     "logout",
                     format!("{issuer} is not one of the mesh's issuers; add it with `issuer` too"),
@@ -290,6 +347,7 @@ impl Builder {
         }
         let of_issuers = self.issuers.iter().map(|(.., rules)| rules);
         let longest = of_issuers
+            .chain(self.templates.iter().map(|(.., rules)| rules))
             .chain(self.upstreams.iter().map(|(.., rules)| &rules.tokens))
             .map(|rules| rules.max_token_lifetime)
             .max()
@@ -354,6 +412,7 @@ impl Builder {
             max_skew: Duration::from_secs(30),
             alone,
             has_log,
+            warm_from_peers: self.warm_from_peers,
         });
         let gossip = self.gossip.take();
         let config = GossipConfig {
@@ -372,6 +431,7 @@ impl Builder {
             }
             self.policy.issuers.insert(url, rules);
         }
+        let templates = build_templates(std::mem::take(&mut self.templates), &mut self.policy, now)?;
         let all_verdicts = node.codec.namer.scope(ScopeKind::Tag, VERDICTS, b"");
         let flights = Arc::new(Flights::default());
         let mut upstreams = BTreeMap::new();
@@ -387,6 +447,7 @@ impl Builder {
         let shared = Arc::new(Shared {
             node: Arc::clone(&node),
             issuers,
+            templates,
             upstreams,
             digester,
             all_verdicts,
@@ -404,15 +465,16 @@ impl Builder {
         node.tasks.spawn(Driver::new(Arc::clone(&node), said, road).run());
         node.tasks.spawn(Arc::clone(&node).announce());
         for issuer in shared.issuers.values() {
+            let delay = spread(shared.issuers.len(), u32::from_ne_bytes(node.random()));
             node.tasks
-                .spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node)));
+                .spawn(Issuer::keep_fresh(Arc::downgrade(issuer), Arc::clone(&node), delay));
         }
         if let Some(every) = self.observe_every {
             let every = every.max(LEAST_OBSERVE_PERIOD);
             node.tasks.spawn(observer::keep_observing(Arc::clone(&node), every));
         }
         if let Some(meter) = &self.meter {
-            telemetry::register(meter, &node, shared.issuers.values(), shared.upstreams.values());
+            telemetry::register(meter, &node, shared.upstreams.values());
         }
         let mesh = AuthMesh(Arc::new(Inner {
             shared,
@@ -434,6 +496,44 @@ impl Builder {
         self.entropy.fill(&mut sealing);
         KeyRing::new(naming, [sealing]).map_err(|error| BuildError::new("entropy", error.to_string()))
     }
+}
+
+/// When the first fetch of one of so many issuers begins, where nobody waits for it: one provider may stand behind all of
+/// them, and 300 handshakes at one instant serve nobody. `random` is a random number.
+fn spread(issuers: usize, random: u32) -> Duration {
+    if issuers <= FETCHES_AT_ONCE {
+        return Duration::ZERO;
+    }
+    let (each, most) = SPREAD;
+    let window = each
+        .saturating_mul(u32::try_from(issuers).unwrap_or(u32::MAX))
+        .min(most);
+    window.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// Takes the templates apart, and enters their rules into the default policy.
+fn build_templates(
+    all: Vec<(IssuerTemplate, Factory, KeyPolicy, Rules)>,
+    policy: &mut Policy,
+    now: Moment,
+) -> Result<Vec<Arc<Template>>, BuildError> {
+    let mut templates: Vec<Arc<Template>> = Vec::new();
+    for (template, factory, keys, rules) in all {
+        let template = Template::new(&template, factory, keys, now)?;
+        if let Some(other) = templates.iter().find(|other| other.meets(&template)) {
+            return Err(BuildError::new(
+                "issuer_template",
+                format!(
+                    "an issuer could be one of {} and one of {}: whose rules hold would be chance",
+                    other.name(),
+                    template.name()
+                ),
+            ));
+        }
+        policy.issuers.insert(template.name().to_owned(), rules);
+        templates.push(template);
+    }
+    Ok(templates)
 }
 
 /// Opens gossip, and gives the node its room.

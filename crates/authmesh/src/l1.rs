@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use authmesh_proto::freshness::Stamp;
 use authmesh_proto::ident::EntryName;
@@ -115,6 +115,16 @@ pub(crate) struct Entry {
     pub(crate) bytes: usize,
     /// For whoever compares it with others of its name.
     pub(crate) seen: Seen,
+    /// How often it was served from memory, about: it decides nothing but what a joiner is told of.
+    pub(crate) hits: AtomicU32,
+}
+
+impl Entry {
+    /// It was served. Two threads at once may count one: nobody pays for more.
+    pub(crate) fn is_hit(&self) {
+        let hits = self.hits.load(Ordering::Relaxed);
+        self.hits.store(hits.saturating_add(1), Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Entry {

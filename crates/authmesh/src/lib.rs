@@ -78,7 +78,7 @@ pub use builder::Builder;
 pub use cache::{Cache, Load, Namespace, WriteRules, Written};
 pub use ended::Ended;
 pub use error::{BatchError, BuildError, CacheError, Fault, RevokeError, VerifyError, WriteError};
-pub use issuer::IssuerStatus;
+pub use issuer::{IssuerStatus, IssuerTemplate};
 pub use logout::{LogoutError, LogoutRules};
 pub use marks::{BadMarkId, MarkId, MarkInfo, MarkPage, MarkQuery};
 pub use mesh::{AuthMesh, Health, Stats, Status};

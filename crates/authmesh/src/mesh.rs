@@ -198,7 +198,9 @@ impl AuthMesh {
                 "names that begin with authmesh/ are the SDK's own; take another",
             ));
         }
-        Cache::new(self.node(), &self.0.flights, &self.0.declared, namespace)
+        let cache = Cache::new(self.node(), &self.0.flights, &self.0.declared, namespace)?;
+        cache.warm_from_a_member();
+        Ok(cache)
     }
 
     /// Fetches an issuer's key set now. `None`: there is no such issuer.
@@ -227,8 +229,9 @@ impl AuthMesh {
         ))
     }
 
-    /// Waits until every issuer has a trusted key set, at most `at_most`. Returns whether every one has. A node answers
-    /// without it too; the first tokens of an issuer then wait for its keys.
+    /// Waits until every configured issuer has a trusted key set, at most `at_most`. Returns whether every one has. A node answers
+    /// without it too; the first tokens of an issuer then wait for its keys. Of more than 16 issuers the first fetches are spread
+    /// over 25 ms for each, at most 10 s.
     pub async fn wait_for_keys(&self, at_most: Duration) -> bool {
         let issuers = self.0.shared.issuers.values();
         let all = async {
@@ -266,16 +269,12 @@ impl AuthMesh {
     #[must_use]
     pub fn health(&self) -> Health {
         let now = self.0.shared.now();
-        let issuers: Vec<_> = self
-            .0
-            .shared
-            .issuers
-            .values()
-            .map(|issuer| issuer.status(now))
-            .collect();
+        let issuers: Vec<_> = self.0.shared.all_issuers().map(|issuer| issuer.status(now)).collect();
         let coherence = self.node().coherence();
         let upstreams: Vec<_> = self.0.shared.upstreams.values().map(|up| up.status()).collect();
-        let degraded = issuers.iter().any(|issuer| !issuer.trusted || issuer.failures > 0)
+        // Whoever can write a token puts an issuer on trial: that says nothing about this node.
+        let proven = issuers.iter().filter(|issuer| !issuer.on_trial);
+        let degraded = proven.into_iter().any(|issuer| !issuer.trusted || issuer.failures > 0)
             || upstreams.iter().any(|upstream| upstream.open);
         Health {
             status: match coherence {
@@ -336,7 +335,8 @@ impl AuthMesh {
         self.node().forget_member(incarnation).await
     }
 
-    /// The configured issuers: those with keys, then those whose providers are asked.
+    /// The configured issuers: those with keys, then those whose providers are asked. What templates have learned is in
+    /// [`AuthMesh::health`].
     pub fn issuers(&self) -> impl Iterator<Item = &str> {
         let shared = &self.0.shared;
         let all = shared.issuers.keys().chain(shared.upstreams.keys());
@@ -359,9 +359,9 @@ impl AuthMesh {
         &self.0.shared.node
     }
 
-    pub(crate) fn issuer(&self, url: &str) -> Option<&Arc<Issuer>> {
-        let issuers: &BTreeMap<_, _> = &self.0.shared.issuers;
-        issuers.get(url)
+    /// An issuer with keys that is configured, or was learned.
+    pub(crate) fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
+        self.0.shared.issuer(url)
     }
 
     pub(crate) fn upstream(&self, issuer: &str) -> Option<&Arc<Upstream>> {
@@ -371,9 +371,11 @@ impl AuthMesh {
 
     /// The time of one of the mesh's issuers, as late as it can be; its `Date` counts up to `latest`.
     pub(crate) fn issuer_time(&self, issuer: &str, now: Now, latest: Unix) -> Option<Unix> {
-        match self.issuer(issuer) {
-            Some(issuer) => Some(issuer.time(now, latest)),
-            None => self.upstream(issuer).map(|upstream| upstream.provider.time(now)),
+        match (self.issuer(issuer), self.upstream(issuer)) {
+            (Some(issuer), _) => Some(issuer.time(now, latest)),
+            (None, Some(upstream)) => Some(upstream.provider.time(now)),
+            // This node has not met it yet; another may have.
+            (None, None) => self.0.shared.known(issuer).map(|_| now.wall),
         }
     }
 

@@ -94,6 +94,14 @@ counters! {
     keys_removed: "authmesh.keys.changes", "change" = "removed";
     /// Keys of a set that were left out.
     keys_skipped: "authmesh.keys.skipped";
+    /// Issuers that were learned by a template.
+    issuers_learned: "authmesh.issuers", "event" = "learned";
+    /// Issuers of a template that were not learned: the budget is spent.
+    issuers_refused: "authmesh.issuers", "event" = "refused";
+    /// Issuers of a template whose first fetch failed.
+    issuers_failed: "authmesh.issuers", "event" = "failed";
+    /// Learned issuers that made room for others.
+    issuers_evicted: "authmesh.issuers", "event" = "evicted";
     /// Calls of a provider about a token that it called active.
     upstream_active: "authmesh.upstream.calls", "result" = "active";
     /// Calls of a provider about a token that it called inactive.
@@ -163,7 +171,11 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 18] = [
+const DESCRIPTIONS: [(&str, &str); 19] = [
+    (
+        "authmesh.issuers",
+        "Issuers that templates learned, or did not, by event",
+    ),
     ("authmesh.keys.changes", "Keys that a newer set added or no longer held"),
     (
         "authmesh.verify",
@@ -218,13 +230,8 @@ const DESCRIPTIONS: [(&str, &str); 18] = [
 ];
 
 /// Registers a node's metrics with a meter. They vanish from it when the node is gone.
-pub(crate) fn register<'a>(
-    meter: &Meter,
-    node: &Arc<Node>,
-    issuers: impl Iterator<Item = &'a Arc<Issuer>>,
-    upstreams: impl Iterator<Item = &'a Arc<Upstream>>,
-) {
-    register_issuers(meter, issuers.map(Arc::downgrade).collect());
+pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
+    register_issuers(meter, node);
     register_upstreams(meter, node, upstreams.map(Arc::downgrade).collect());
     register_gossip(meter, node);
     let weak = Arc::downgrade(node);
@@ -285,7 +292,9 @@ pub(crate) fn register<'a>(
 }
 
 /// The state of the key sets. Issuers are configured, so the label has few values.
-fn register_issuers(meter: &Meter, issuers: Arc<[Weak<Issuer>]>) {
+/// Of the issuers that are configured, and of those that were learned and have verified a token: whoever can write a token
+/// must not be able to make labels.
+fn register_issuers(meter: &Meter, node: &Arc<Node>) {
     type Gauge = (&'static str, &'static str, fn(&Issuer, &Node) -> Option<u64>);
     let gauges: [Gauge; 4] = [
         (
@@ -310,13 +319,13 @@ fn register_issuers(meter: &Meter, issuers: Arc<[Weak<Issuer>]>) {
         ),
     ];
     for (name, description, read) in gauges {
-        let issuers = Arc::clone(&issuers);
+        let node = Arc::downgrade(node);
         meter
             .u64_observable_gauge(name)
             .with_description(description)
             .with_callback(move |observer| {
-                for issuer in issuers.iter().filter_map(Weak::upgrade) {
-                    let Some(node) = issuer.home() else { continue };
+                let Some(node) = node.upgrade() else { return };
+                for issuer in node.issuers.all().into_iter().filter(|issuer| !issuer.on_trial()) {
                     if let Some(value) = read(&issuer, &node) {
                         let labels = [
                             KeyValue::new("node", node.name.clone()),

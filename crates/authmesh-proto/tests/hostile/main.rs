@@ -1,6 +1,7 @@
 //! Bytes from anybody: every decoder reads what its encoder wrote, and survives everything else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod hot;
 mod keys;
 
 use authmesh_proto::crypto::{Context, ENVELOPE_OVERHEAD, KeyRing, Kind, OpenError, ScopeKind, Sealer};

@@ -9,6 +9,7 @@ mod loader;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod warm;
 mod write;
 
 use std::any::{Any, TypeId};
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ pub(crate) use fill::Flights;
 use loader::Plain;
 pub(crate) use loader::{Demand, Loader};
 pub(crate) use seen::{Seen, seen_in_l2};
+pub(crate) use warm::{Warmth, answer as answer_warm};
 pub use write::{WriteRules, Written};
 
 /// The longest lifetime of an entry.
@@ -435,6 +438,7 @@ impl Shared {
             return None;
         }
         self.node.counters.cache_hits.add();
+        entry.is_hit();
         Some(Arc::clone(&entry.value))
     }
 
@@ -458,6 +462,7 @@ impl Shared {
             until: self.node.now().boot.plus(filled.lifetime),
             bytes: filled.encoded.len() + filled.tags.len() * 16,
             seen: self.seen(name, filled),
+            hits: AtomicU32::new(0),
         });
         (entry, whole)
     }

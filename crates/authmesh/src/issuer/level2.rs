@@ -297,8 +297,8 @@ impl Issuer {
         let alone = !node.has_log && node.gossip().is_none();
         let mark = self.generation_mark(node, generation);
         let body = Body::Mark(mark);
-        // Before the first there is none that could come back.
-        if alone || generation <= 1 || !node.may_send(body.kind()) {
+        // Before the first there is none that could come back; and what was not verified makes no mark (invariant 7).
+        if alone || self.on_trial() || generation <= 1 || !node.may_send(body.kind()) {
             return;
         }
         if let Err(error) = say_and_wait(node, body).await {

@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long an owner's answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// How many questions about one issuer are answered at once: one that hangs keeps nobody from being told about the others.
+pub(super) const ANSWERS_OF_ONE: usize = 64;
+
 /// Where a node stands in the order of an issuer.
 fn rank(node: &Node, issuer: &Issuer, origin: Origin) -> Digest {
     node.codec
@@ -170,6 +173,12 @@ pub(crate) fn answer(node: &Arc<Node>, asked: Asked) {
         return;
     };
     let issuer = node.issuers.find(question.issuer);
+    let turn_of_one = issuer
+        .as_ref()
+        .map(|issuer| Arc::clone(&issuer.answers).try_acquire_owned());
+    if let Some(Err(_)) = turn_of_one {
+        return;
+    }
     let node = Arc::clone(node);
     node.tasks.clone().spawn(async move {
         let answer = match issuer {
@@ -181,6 +190,6 @@ pub(crate) fn answer(node: &Arc<Node>, asked: Asked) {
             // The member may have given up.
             let _ = asked.answer.send(bytes);
         }
-        drop(turn);
+        drop((turn, turn_of_one));
     });
 }

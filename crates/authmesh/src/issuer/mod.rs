@@ -11,12 +11,16 @@
 //! | [`level2`] | the set and the ticket in L2 |
 //! | [`members`] | asking the owner among the members, and answering as the owner |
 //! | [`registry`] | the issuers of a node, for those who have only a keyed name |
+//! | [`template`] | issuers by a pattern: which strings fit |
+//! | [`templates`] | issuers that are learned from tokens: budget, places, trial |
 //! | [`time`] | what is known of the issuer's own clock |
 
 mod flight;
 mod level2;
 mod members;
 mod registry;
+mod template;
+mod templates;
 mod time;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,17 +33,20 @@ use authmesh_proto::ident::ScopeId;
 use authmesh_proto::keys::{self, End, KeyMachine, KeyPolicy, Need, Source, Trip};
 use authmesh_proto::marks::TokenScopes;
 use authmesh_proto::time::{Moment, Now, Unix};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::error::VerifyError;
 use crate::jose::{KeySet, KeySetError, KeySetLimits, VerificationKey};
 use crate::node::Node;
-use crate::ports::{KeySource, UpstreamError};
+use crate::ports::{KeySource, UpstreamError, UpstreamFault};
 
 use flight::Flight;
 use level2::Names;
 pub(crate) use members::answer as answer_member;
 pub(crate) use registry::Registry;
+pub use template::IssuerTemplate;
+use templates::Learned;
+pub(crate) use templates::{Factory, Template};
 use time::IssuerClock;
 
 /// Beside the deadline of a trip, what a caller waits at most: the lease of a node that died.
@@ -47,7 +54,7 @@ const LEASE_WAIT: Duration = Duration::from_millis(1_500);
 /// The longest sleep between two looks at the clock; the node's clock need not be the runtime's.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// One configured issuer.
+/// One issuer: configured, or learned by a template.
 #[derive(Debug)]
 pub(crate) struct Issuer {
     pub(crate) url: Arc<str>,
@@ -73,6 +80,12 @@ pub(crate) struct Issuer {
     provisional: AtomicBool,
     /// The node that it belongs to. A verdict finds its node by it.
     home: Weak<Node>,
+    /// How it was learned, if it is not configured.
+    learned: Option<Learned>,
+    /// It was forgotten: nothing that rests on its keys counts any more.
+    retired: AtomicBool,
+    /// Turns to answer members about it.
+    answers: Arc<Semaphore>,
 }
 
 /// A key set, and which of this node's sets of the issuer it is.
@@ -135,6 +148,12 @@ pub struct IssuerStatus {
     pub circuit_open: bool,
     /// The last failure.
     pub trouble: Option<String>,
+    /// The template by which it was learned; `None` of one that is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Whether it was learned, and has verified no token yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub on_trial: bool,
 }
 
 impl Issuer {
@@ -155,7 +174,27 @@ impl Issuer {
             names: Names::new(&node.codec.namer, url),
             provisional: AtomicBool::new(false),
             home: Arc::downgrade(node),
+            learned: None,
+            retired: AtomicBool::new(false),
+            answers: Arc::new(Semaphore::new(members::ANSWERS_OF_ONE)),
         }
+    }
+
+    fn learned_by(mut self, learned: Learned) -> Self {
+        self.learned = Some(learned);
+        self
+    }
+
+    /// It is forgotten. What rests on its keys is void: nobody would notice if one of them were taken away.
+    fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        self.trusted_until.store(0, Ordering::SeqCst);
+    }
+
+    /// Why the last trip failed.
+    fn last_trouble(&self) -> UpstreamError {
+        let trouble = self.lock_trouble().clone();
+        trouble.unwrap_or_else(|| UpstreamError::new(UpstreamFault::Answer, "the issuer gave no usable key set"))
     }
 
     /// The current set, if it is still trusted.
@@ -301,7 +340,18 @@ impl Issuer {
     }
 
     fn want_kid(&self, machine: &mut KeyMachine, now: Moment, kid: &str) -> Need {
+        let drawn = match self.draw_on_trial(now) {
+            Ok(drawn) => drawn,
+            Err(retry_after) => return Need::NotNow { retry_after },
+        };
         let need = machine.want_kid(now, kid);
+        if let Some(drawn) = drawn {
+            drawn.settle(match need {
+                Need::Fetch(trip) => Some(trip.number),
+                Need::Wait { trip, proves: true } => Some(trip),
+                _ => None,
+            });
+        }
         if matches!(need, Need::Fetch(_) | Need::Wait { proves: true, .. }) {
             *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(kid.into());
         }
@@ -420,7 +470,10 @@ impl Issuer {
             let mut machine = self.machine();
             machine.ended(node.now().boot, end, jitter);
             self.trusted_until
-                .store(machine.trusted_until().as_nanos(), Ordering::Release);
+                .store(machine.trusted_until().as_nanos(), Ordering::SeqCst);
+            if self.retired.load(Ordering::SeqCst) {
+                self.trusted_until.store(0, Ordering::SeqCst);
+            }
             machine.retry_at()
         };
         self.landed.send_replace(Landed {
@@ -457,12 +510,19 @@ impl Issuer {
         self.moved.notify_one();
     }
 
-    /// Keeps the set fresh until the node shuts down.
-    pub(crate) async fn keep_fresh(issuer: Weak<Self>, node: Arc<Node>) {
+    /// Keeps the set fresh until the node shuts down. Where nobody asks, the first fetch begins after `delay`.
+    pub(crate) async fn keep_fresh(issuer: Weak<Self>, node: Arc<Node>, delay: Duration) {
         let scopes = match issuer.upgrade() {
             Some(this) => TokenScopes::new(&node.codec.namer, &this.url, None, [(ScopeKind::KeySet, [].as_slice())]),
             None => return,
         };
+        if let Some(this) = issuer.upgrade().filter(|_| !delay.is_zero()) {
+            tokio::select! {
+                () = node.shutdown.cancelled() => return,
+                () = this.moved.notified() => {}
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
         loop {
             // Registered first, looked afterwards: what changes after the look wakes.
             let mut stated = node.wakes.listen(&scopes);
@@ -520,6 +580,8 @@ impl Issuer {
             failures: machine.failures(),
             circuit_open: machine.is_open(),
             trouble: self.lock_trouble().as_ref().map(|trouble| trouble.what.clone()),
+            template: self.learned.as_ref().map(|learned| learned.template_name().to_owned()),
+            on_trial: self.on_trial(),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::jose::{self, CompactJws, JwsError};
 use crate::mesh::AuthMesh;
 use crate::policy::Rules;
 use crate::revoke::{CommitState, FURTHEST_AHEAD, MAX_VALUE, Receipt, ReceiptOf, Wait};
-use crate::verify::{check_signature, claims};
+use crate::verify::{Known, check_signature, claims};
 
 pub use error::LogoutError;
 pub use rules::LogoutRules;
@@ -126,18 +126,25 @@ impl AuthMesh {
             .map_err(|_| VerifyError::Malformed("its payload is not a JSON object without duplicate members"))?;
         // Chosen by `iss` before anything is fetched: no other issuer is ever asked.
         let url = claims::issuer(&members)?;
-        let known = |url: &str| -> Option<(&LogoutRules, &Rules, &Arc<Issuer>)> {
-            Some((
-                self.0.logouts.get(url)?,
-                policy.issuers.get(url)?,
-                shared.issuers.get(url)?,
-            ))
+        let rules = |url: &str| -> Option<(&LogoutRules, &Rules, Known<'_>)> {
+            let known = shared.known(url)?;
+            let name = match &known {
+                Known::Issuer(_) => url,
+                Known::Template(template) => template.name(),
+            };
+            Some((self.0.logouts.get(name)?, policy.issuers.get(name)?, known))
         };
-        let (logout, rules, issuer) = known(url).ok_or(VerifyError::WrongIssuer)?;
+        let (logout, rules, known) = rules(url).ok_or(VerifyError::WrongIssuer)?;
         let algorithm = jws.header().algorithm();
         if !rules.algorithms.contains(algorithm) {
             return Err(VerifyError::from(JwsError::AlgorithmNotAllowed(algorithm)).into());
         }
+        let now: Unix = self.node().now().wall;
+        let issuer = &shared.issuer_for(&known, url, || {
+            // What the claims alone refuse costs no fetch.
+            token::check(logout, rules, jws.header().typ(), now, &members)?;
+            Ok::<_, LogoutError>(())
+        })?;
         let keys = shared.keys_for(issuer, &jws).await?;
         let key = check_signature(&keys, &jws, rules)?;
         key.identity(algorithm).ok_or(VerifyError::Unsupported(
@@ -145,6 +152,7 @@ impl AuthMesh {
         ))?;
         let now: Unix = self.node().now().wall;
         let logout = token::check(logout, rules, jws.header().typ(), now, &members)?;
+        issuer.has_verified(self.node());
         Ok(Order {
             issuer: Arc::clone(issuer),
             logout,

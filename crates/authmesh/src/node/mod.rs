@@ -86,6 +86,8 @@ pub(crate) struct Node {
     /// Whether it shares a log, and an L2, with others.
     pub(crate) has_log: bool,
     pub(crate) l1: crate::l1::Stores,
+    /// What members hand over of their hot entries.
+    pub(crate) warmth: crate::cache::Warmth,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) max_skew: Duration,
@@ -109,6 +111,8 @@ pub(crate) struct Parts {
     pub(crate) alone: bool,
     /// Whether it shares a log, and an L2, with others.
     pub(crate) has_log: bool,
+    /// How many names of hot entries a member is asked for.
+    pub(crate) warm_from_peers: usize,
 }
 
 /// Whether a node's answers count.
@@ -158,6 +162,7 @@ impl Node {
             counters: Counters::default(),
             seen: members::Seen::default(),
             l1: parts.l1,
+            warmth: crate::cache::Warmth::new(parts.warm_from_peers),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             max_skew: parts.max_skew,

@@ -33,6 +33,7 @@ use crate::node::Node;
 
 pub(crate) use answer::answer;
 pub use report::{Checked, Explained, Findings, Inconsistency, ObserveError, Report};
+pub(crate) use sample::reservoir;
 
 /// What a round looks at, and for how long. Every field ends with its default.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub(super) async fn take(node: &Arc<Node>, size: usize) -> Sample {
 }
 
 /// Vitter's algorithm R: every item has the same chance, however many there are.
-pub(super) fn reservoir<T>(size: usize, seed: u64, items: impl Iterator<Item = T>) -> Vec<T> {
+pub(crate) fn reservoir<T>(size: usize, seed: u64, items: impl Iterator<Item = T>) -> Vec<T> {
     let (mut taken, mut random) = (Vec::with_capacity(size.min(1024)), Random(seed));
     for (at, item) in items.enumerate() {
         if taken.len() < size {

@@ -118,7 +118,13 @@ impl SigningKey {
                     "a thumbprint has 43 characters of base64url: the SHA-256 of RFC 7638",
                 )),
             KeyName::Kid(kid) => {
-                let issuer = mesh.issuer(&self.issuer).ok_or(RevokeError::UnknownIssuer)?;
+                let issuer = mesh.issuer(&self.issuer);
+                if issuer.is_none() && mesh.0.shared.known(&self.issuer).is_some() {
+                    return Err(RevokeError::UnknownKey(
+                        "this node has not learned the issuer yet, so it has no key set of it; name the key by its thumbprint",
+                    ));
+                }
+                let issuer = issuer.ok_or(RevokeError::UnknownIssuer)?;
                 let keys = issuer.held();
                 let named = keys.iter().flat_map(|keys| keys.set.iter());
                 let mut named = named.filter(|key| key.kid().is_some_and(|own| **own == **kid));

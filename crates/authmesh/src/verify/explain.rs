@@ -246,17 +246,19 @@ impl Verifier {
             now: now.wall,
         });
         if let Ok(url) = claims::issuer(&payload)
-            && let Some(rules) = self.policy.policy.issuers.get(url)
-            && let Some(issuer) = self.shared.issuers.get(url)
+            && let Some(known) = self.shared.known(url)
+            && let Some(rules) = self.rules_for(url, &known)
         {
-            let status = issuer.status(now.boot);
+            // One that fits a template may not have been learned.
+            let issuer = self.shared.issuer(url);
+            let status = issuer.as_ref().map(|issuer| issuer.status(now.boot));
             explanation.issuer = Some(ExplainedIssuer {
                 url: url.to_owned(),
                 known: true,
-                keys_age_seconds: status.age_seconds,
-                generation: Some(status.generation),
+                keys_age_seconds: status.as_ref().and_then(|status| status.age_seconds),
+                generation: status.map(|status| status.generation),
             });
-            if let Some(keys) = issuer.trusted(now.boot) {
+            if let Some(keys) = issuer.and_then(|issuer| issuer.trusted(now.boot)) {
                 key.in_current_set = keys.set.candidates(jws.header()).is_ok();
                 if revoked
                     && let Ok(found) = check_signature(&keys, &jws, rules)

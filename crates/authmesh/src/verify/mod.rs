@@ -22,7 +22,7 @@ use authmesh_proto::marks::TokenScopes;
 use authmesh_proto::time::{Moment, Now};
 
 use crate::error::{BuildError, VerifyError};
-use crate::issuer::{Issuer, Keys};
+use crate::issuer::{Issuer, Keys, Template};
 use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
 use crate::l1::{Backing, Digester, TokenDigest, VerdictEntry};
 use crate::node::{Coherence, Node};
@@ -50,11 +50,21 @@ pub struct Verifier {
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
     pub(crate) issuers: BTreeMap<Arc<str>, Arc<Issuer>>,
+    /// Patterns of issuers that are learned. No string fits two of them.
+    pub(crate) templates: Vec<Arc<Template>>,
     /// Issuers whose tokens their providers validate.
     pub(crate) upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
     pub(crate) digester: Digester,
     /// The tag that every verdict carries: `clear` voids it.
     pub(crate) all_verdicts: ScopeId,
+}
+
+/// What stands for an issuer with keys in the mesh.
+pub(crate) enum Known<'a> {
+    /// It is configured.
+    Issuer(&'a Arc<Issuer>),
+    /// It fits a template.
+    Template(&'a Arc<Template>),
 }
 
 /// Namespace of the names of verdicts.
@@ -63,18 +73,20 @@ pub(crate) const VERDICTS: &str = "authmesh/verdict";
 impl Verifier {
     /// Whether tokens of an issuer may lack `iat` here.
     pub(crate) fn accepts_without_issued_at(&self, issuer: &str) -> bool {
-        let rules = self.policy.policy.issuers.get(issuer);
+        let known = self.shared.known(issuer).map(|known| self.rules_for(issuer, &known));
+        let rules = known.unwrap_or_else(|| self.policy.policy.issuers.get(issuer));
         rules.is_some_and(|rules| rules.without_issued_at)
     }
 
     pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Result<Self, BuildError> {
-        if let Some(unknown) = policy.issuers.keys().find(|issuer| !shared.knows(issuer)) {
+        let names = |issuer: &str| shared.is_configured(issuer) || shared.template_named(issuer).is_some();
+        if let Some(unknown) = policy.issuers.keys().find(|issuer| !names(issuer)) {
             return Err(BuildError::new(
                 "issuers",
                 format!("{unknown} is not one of the mesh's issuers; add it to the builder first"),
             ));
         }
-        let with_keys = |issuer: &&String| shared.issuers.contains_key(issuer.as_str());
+        let with_keys = |issuer: &&String| !shared.upstreams.contains_key(issuer.as_str());
         let opaque = policy.issuers.iter().filter(|(_, rules)| rules.opaque);
         if let Some(issuer) = opaque.map(|(issuer, _)| issuer).find(with_keys) {
             return Err(BuildError::new(
@@ -302,17 +314,18 @@ impl Verifier {
             .map_err(|_| VerifyError::Malformed("its payload is not a JSON object without duplicate members"))?;
         // Chosen by `iss` before anything is fetched: no other issuer is ever asked.
         let issuer_url = claims::issuer(&claims)?;
-        let (Some(rules), Some(issuer)) = (
-            self.policy.policy.issuers.get(issuer_url),
-            self.shared.issuers.get(issuer_url),
-        ) else {
-            return Err(VerifyError::WrongIssuer);
-        };
+        let known = self.shared.known(issuer_url).ok_or(VerifyError::WrongIssuer)?;
+        let rules = self.rules_for(issuer_url, &known).ok_or(VerifyError::WrongIssuer)?;
         if !rules.algorithms.contains(jws.header().algorithm()) {
             return Err(JwsError::AlgorithmNotAllowed(jws.header().algorithm()).into());
         }
 
         let node = &self.shared.node;
+        let issuer = &self.shared.issuer_for(&known, issuer_url, || {
+            // What the claims alone refuse costs no fetch.
+            claims::check(rules, jws.header().typ(), node.now().wall, &claims)?;
+            Ok::<_, VerifyError>(())
+        })?;
         let keys = self.shared.keys_for(issuer, &jws).await?;
         // Captured before the sources of this answer are read: the marks, and the clock.
         let name = node.codec.namer.entry(VERDICTS, token);
@@ -332,6 +345,7 @@ impl Verifier {
         if let Some(iat) = checked.issued_at {
             issuer.saw_issued_at(iat);
         }
+        issuer.has_verified(node);
         let verdict = Arc::new(Verdict {
             subject: checked.subject,
             audiences: checked.audiences,
@@ -432,10 +446,78 @@ fn scopes_of(
     TokenScopes::new(&node.codec.namer, issuer, checked.issued_at, values)
 }
 
+impl Verifier {
+    /// What the policy demands of the tokens of an issuer. A policy names a template by its pattern.
+    pub(crate) fn rules_for(&self, issuer: &str, known: &Known<'_>) -> Option<&Rules> {
+        let name = match known {
+            Known::Issuer(_) => issuer,
+            Known::Template(template) => template.name(),
+        };
+        self.policy.policy.issuers.get(name)
+    }
+}
+
 impl Shared {
-    /// Whether an issuer is one of the mesh's.
-    pub(crate) fn knows(&self, issuer: &str) -> bool {
+    /// Whether an issuer is configured.
+    pub(crate) fn is_configured(&self, issuer: &str) -> bool {
         self.issuers.contains_key(issuer) || self.upstreams.contains_key(issuer)
+    }
+
+    /// Whether tokens of an issuer can be the mesh's.
+    pub(crate) fn knows(&self, issuer: &str) -> bool {
+        self.is_configured(issuer) || self.known(issuer).is_some()
+    }
+
+    /// What stands for an issuer with keys. One that is configured is no template's, whether it has keys or a provider.
+    pub(crate) fn known(&self, issuer: &str) -> Option<Known<'_>> {
+        if let Some(issuer) = self.issuers.get(issuer) {
+            return Some(Known::Issuer(issuer));
+        }
+        if self.upstreams.contains_key(issuer) {
+            return None;
+        }
+        self.templates
+            .iter()
+            .find(|template| template.fits(issuer))
+            .map(Known::Template)
+    }
+
+    /// An issuer with keys that is configured, or was learned.
+    pub(crate) fn issuer(&self, issuer: &str) -> Option<Arc<Issuer>> {
+        match self.known(issuer)? {
+            Known::Issuer(issuer) => Some(Arc::clone(issuer)),
+            Known::Template(template) => template.known(issuer),
+        }
+    }
+
+    /// The issuer itself; one that fits a template and is not known yet is learned, if `may_learn` says so.
+    pub(crate) fn issuer_for<E: From<VerifyError>>(
+        &self,
+        known: &Known<'_>,
+        issuer: &str,
+        may_learn: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Arc<Issuer>, E> {
+        match known {
+            Known::Issuer(issuer) => Ok(Arc::clone(issuer)),
+            Known::Template(template) => match template.known(issuer) {
+                Some(issuer) => Ok(issuer),
+                None => {
+                    may_learn()?;
+                    Ok(template.learn(&self.node, issuer)?)
+                }
+            },
+        }
+    }
+
+    /// The template that policies call so.
+    pub(crate) fn template_named(&self, name: &str) -> Option<&Arc<Template>> {
+        self.templates.iter().find(|template| template.name() == name)
+    }
+
+    /// Every issuer with keys: those that are configured, then those that were learned.
+    pub(crate) fn all_issuers(&self) -> impl Iterator<Item = Arc<Issuer>> + '_ {
+        let learned = self.templates.iter().flat_map(|template| template.all());
+        self.issuers.values().cloned().chain(learned)
     }
 
     /// The issuer's keys, such that the token's key is among them if the issuer has it.
@@ -457,7 +539,7 @@ impl Shared {
 
     /// Fetches an issuer's keys now.
     pub(crate) async fn refresh(&self, issuer: &str) -> Option<Result<(), VerifyError>> {
-        let issuer = self.issuers.get(issuer)?;
+        let issuer = self.issuer(issuer)?;
         Some(issuer.refresh(&self.node).await)
     }
 

@@ -40,9 +40,14 @@ impl TestIssuer {
         Self::with("https://issuer.test", clock, false)
     }
 
+    /// The same, by another name.
+    pub(crate) fn named(url: &str, clock: Arc<dyn Clock>) -> Self {
+        Self::with(url, clock, false)
+    }
+
     /// Another issuer by the same clock.
     pub(crate) fn other(&self) -> Self {
-        Self::with("https://other.test", self.clock(), false)
+        Self::named("https://other.test", self.clock())
     }
 
     /// An issuer with one P-256 key.

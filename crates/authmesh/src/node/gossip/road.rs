@@ -7,6 +7,7 @@ use std::time::Duration;
 use authmesh_proto::commit;
 use authmesh_proto::follower::{self, Follower};
 use authmesh_proto::gossip::{Action, Event, Input, VoidId};
+use authmesh_proto::hot::HotQuestion;
 use authmesh_proto::ident::ChannelId;
 use authmesh_proto::keys::KeyQuestion;
 use authmesh_proto::marks::{BUCKETS, Buckets, bucket_of};
@@ -18,6 +19,7 @@ use tokio_stream::StreamExt as _;
 
 use super::strangers::Strangers;
 use super::{Room, Sealing, Told, ToldReceiver, commit_wait, free, peer_of, port_peer};
+use crate::cache;
 use crate::issuer;
 use crate::node::Node;
 use crate::node::driver::Driver;
@@ -160,6 +162,10 @@ impl Driver {
             Some(GossipEvent::Item(item)) => Input::Item(item),
             Some(GossipEvent::Asked(asked)) if KeyQuestion::is_one(&asked.request) => {
                 issuer::answer_member(&self.node, asked);
+                return;
+            }
+            Some(GossipEvent::Asked(asked)) if HotQuestion::is_one(&asked.request) => {
+                cache::answer_warm(&self.node, asked);
                 return;
             }
             Some(GossipEvent::Asked(asked)) if Question::is_one(&asked.request) => {
