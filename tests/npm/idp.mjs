@@ -7,8 +7,10 @@
 //
 // Tokens: POST /token, grant_type=client_credentials, one of CLIENTS, and a resource:
 //
-//   urn:orders-api[:alg=RS256|ES256|EdDSA][:ttl=SECONDS]     audience "orders-api"
+//   urn:orders-api[:alg=RS256|ES256|EdDSA][:ttl=SECONDS][:format=jwt|opaque]     audience "orders-api"
 //   urn:billing-api[...]                                     audience "billing-api"
+//
+// Opaque ones are answered about at /token/introspection, and ended at /token/revocation, for any of CLIENTS.
 //
 // Logout: POST /logout of the control port has the provider mint a logout token for a client and post it to `uri`, as it does
 // when a session ends (OpenID Connect Back-Channel Logout 1.0). With `sid` the client demands sessions, without it has none.
@@ -37,7 +39,7 @@ for (const name of ['keys', 'port', 'control']) {
 const issuer = `http://127.0.0.1:${options.port}`;
 
 const state = JSON.parse(readFileSync(options.keys, 'utf8'));
-const counters = { jwks: 0, discovery: 0, token: 0, other: 0 };
+const counters = { jwks: 0, discovery: 0, token: 0, introspection: 0, other: 0 };
 let failure = 'none';
 let made;
 // What the provider posts, and what it was told: its own guard refuses private addresses, and this is a loopback test.
@@ -69,6 +71,8 @@ function provider() {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       backchannelLogout: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         useGrantedResource: () => true,
@@ -88,9 +92,9 @@ function resourceServer(indicator) {
   return {
     scope: SCOPE,
     audience,
-    accessTokenFormat: 'jwt',
+    accessTokenFormat: chosen.format ?? 'jwt',
     accessTokenTTL: Number(chosen.ttl ?? 600),
-    jwt: { sign: { alg: chosen.alg ?? 'RS256' } },
+    ...(chosen.format !== 'opaque' && { jwt: { sign: { alg: chosen.alg ?? 'RS256' } } }),
   };
 }
 
@@ -125,6 +129,7 @@ function count(path) {
   if (path === '/jwks') counters.jwks += 1;
   else if (path.startsWith('/.well-known/')) counters.discovery += 1;
   else if (path === '/token') counters.token += 1;
+  else if (path === '/token/introspection') counters.introspection += 1;
   else counters.other += 1;
 }
 

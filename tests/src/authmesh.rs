@@ -121,6 +121,8 @@ pub struct Shared<'a> {
     pub redis: &'a [String],
     /// The key ring file to share. Empty: none.
     pub key_ring: &'a str,
+    /// More settings of the issuer.
+    pub issuer: &'a str,
     /// More sections of the configuration.
     pub more: &'a str,
     /// Start although the node cannot become ready yet: wait for its listener alone.
@@ -154,7 +156,9 @@ impl Authmesh {
         let binary = tools::authmesh_binary();
         started(async || {
             let seat = Seat::on_loopback(0);
-            let config = seat.basics(issuer, "trace") + &shared.config();
+            let basics = seat.basics(issuer, "trace");
+            let last = "leeway = \"0s\"\n";
+            let config = basics.replace(last, &format!("{last}{}", shared.issuer)) + &shared.config();
             let mut node = Self::launch(seat, "authmesh", &config, command(&binary));
             let sign_of_life = if shared.unready { "/livez" } else { "/readyz" };
             node.answering(sign_of_life, READY_WITHIN).await?;

@@ -49,6 +49,8 @@ pub struct Counters {
     pub jwks: u64,
     /// Fetches of the discovery document.
     pub discovery: u64,
+    /// Questions about opaque tokens.
+    pub introspection: u64,
 }
 
 /// What the identity provider posted at a logout, and what it was told.
@@ -171,6 +173,32 @@ impl Idp {
     ///
     /// When the provider refuses.
     pub async fn token(&self, order: Order<'_>) -> String {
+        self.token_as(order, "jwt").await
+    }
+
+    /// The same, but one that says nothing: its provider has to be asked ([`Idp::revoke`] ends it there).
+    ///
+    /// # Panics
+    ///
+    /// When the provider refuses.
+    pub async fn opaque_token(&self, order: Order<'_>) -> String {
+        let token = self.token_as(order, "opaque").await;
+        assert!(!token.contains('.'), "an opaque token has no parts: {token}");
+        token
+    }
+
+    /// Ends an opaque token at the provider (RFC 7009). Nobody is told.
+    pub async fn revoke(&self, client: &str, token: &str) {
+        client::send(self.http.post(self.port.url("/token/revocation")).form(&[
+            ("token", token),
+            ("client_id", client),
+            ("client_secret", &format!("{client}-test-secret")),
+        ]))
+        .await
+        .expect(200, "the revocation of a token at its provider");
+    }
+
+    async fn token_as(&self, order: Order<'_>, format: &str) -> String {
         let Order {
             client,
             audience,
@@ -182,7 +210,10 @@ impl Idp {
             ("grant_type", "client_credentials"),
             ("client_id", client),
             ("client_secret", &format!("{client}-test-secret")),
-            ("resource", &format!("urn:{audience}:alg={alg}:ttl={ttl}")),
+            (
+                "resource",
+                &format!("urn:{audience}:alg={alg}:ttl={ttl}:format={format}"),
+            ),
             ("scope", scope),
         ]))
         .await;

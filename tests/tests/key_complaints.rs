@@ -97,7 +97,10 @@ async fn a_refresh_that_hangs_holds_up_nobody() {
 async fn a_flood_of_unknown_keys_starves_no_rotation_and_costs_the_budget_alone() {
     let idp = IdpDouble::start().await;
     let policy = KeyPolicy {
+        unknown_kid_burst: 5,
         unknown_kid_period: Duration::from_secs(3),
+        // Short, so that it is the budget that holds the flood back.
+        min_interval: Duration::from_millis(50),
         ..KeyPolicy::default()
     };
     let mesh = Arc::new(node(&[&idp], policy).await);

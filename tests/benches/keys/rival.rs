@@ -18,7 +18,15 @@ pub(crate) fn build() -> Option<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals/Cargo.toml");
     let target = tools::target_dir().join("rivals");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = std::process::Command::new(cargo)
+    let mut build = std::process::Command::new(cargo);
+    // What cargo tells a benchmark about its own package is no concern of the other one, whose build scripts would run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(name);
+        }
+    }
+    let built = build
         .args(["build", "--release", "--locked", "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")

@@ -57,6 +57,7 @@ impl World {
             node: ["a", "b", "c"][at],
             redis: &redis,
             key_ring: ring.to_str().unwrap(),
+            issuer: "",
             more: &format!("\n[gossip]\nbind = \"{bind}\"\n{seeds}{expect}{REFUND}"),
             unready: true,
         };

@@ -31,6 +31,7 @@ async fn node(idp: &Idp, redis: &RedisServer, ring: &Path, name: &str, logout: &
         node: name,
         redis: &[redis.url()],
         key_ring: ring.to_str().unwrap(),
+        issuer: "",
         more: &more,
         unready: false,
     };

@@ -8,6 +8,7 @@ mod abuse;
 mod dev_mode;
 mod forward_auth;
 mod gossip;
+mod introspection;
 mod logout;
 mod offline;
 mod outages;

@@ -61,6 +61,7 @@ async fn marks_survive_when_every_node_is_killed_and_redis_is_emptied() {
             node: name,
             redis: &redis,
             key_ring: ring.to_str().unwrap(),
+            issuer: "",
             more: &more,
             unready: false,
         };
@@ -97,6 +98,7 @@ pub(crate) async fn node(idp: &Idp, redis: &[String], ring: &Path, name: &str, u
         node: name,
         redis,
         key_ring: ring.to_str().unwrap(),
+        issuer: "",
         more: REFUND,
         unready,
     };

@@ -71,6 +71,18 @@ impl Admin {
                 ))
             })?,
         };
+        Self::at(url, credential, io)
+    }
+
+    /// The admin API that a configuration turns on, if it does. Sends nothing.
+    pub(super) fn of(config: &Config, io: &mut Io<'_>) -> Result<Option<Self>, Failure> {
+        match of_config(config)? {
+            Some((url, credential)) => Self::at(url, credential, io).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn at(url: Url, credential: String, io: &mut Io<'_>) -> Result<Self, Failure> {
         let bearer = bearer(&credential)?;
         if url.scheme() == "http" && !is_loopback(&url) {
             io.note(&format!(
@@ -251,12 +263,19 @@ impl Answer {
 fn from_config(path: &Path, io: &Io<'_>) -> Result<(Url, Option<String>), Failure> {
     let loaded =
         Config::load(Some(path), io.env.iter().cloned()).map_err(|problems| Failure::said(problems.to_string()))?;
-    let admin = loaded.config.admin;
-    let (Some(listen), Some(token)) = (admin.listen, admin.token) else {
+    let Some((url, credential)) = of_config(&loaded.config)? else {
         return Err(Failure::said(format!(
             "{}: the admin API is off, since it has no credential: set admin.token_file or {TOKEN_VARIABLE}",
             path_name(path)
         )));
+    };
+    Ok((url, Some(credential)))
+}
+
+/// `None` where the admin API is off.
+fn of_config(config: &Config) -> Result<Option<(Url, String)>, Failure> {
+    let (Some(listen), Some(token)) = (config.admin.listen, &config.admin.token) else {
+        return Ok(None);
     };
     let ip = match listen.ip() {
         // The node listens on all addresses; here, on its own machine, the loopback one is nearest.
@@ -265,7 +284,7 @@ fn from_config(path: &Path, io: &Io<'_>) -> Result<(Url, Option<String>), Failur
         ip => ip,
     };
     let url = base(&format!("http://{}", SocketAddr::new(ip, listen.port())))?;
-    Ok((url, Some(token.expose().to_owned())))
+    Ok(Some((url, token.expose().to_owned())))
 }
 
 const BAD_URL: &str = "the URL of the admin API is none: write http://HOST:PORT or https://HOST:PORT, with a path where a \

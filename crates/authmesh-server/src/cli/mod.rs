@@ -13,6 +13,8 @@
 //! | `observe` | nothing contradicts anything | an inconsistency was found, or the node is blind | the node could not be asked |
 //! | `config` | fine | problems | no such file |
 //! | `doctor` | nothing failed | something did | something could not be checked |
+//! | `warm` | done | keys could not be fetched, or a token not be judged | the node could not be asked |
+//! | `presets` | listed | no such preset | - |
 //! | `keyring` | done; every key in Redis is in the file | one is not | not done, or Redis could not be asked |
 //!
 //! Wrong usage is 2 everywhere. Rules of the whole module:
@@ -31,6 +33,7 @@ mod keyring;
 mod marks;
 mod members;
 mod observe;
+mod presets;
 mod revoke;
 mod rules;
 mod status;
@@ -38,6 +41,7 @@ mod target;
 mod text;
 mod token;
 mod usage;
+mod warm;
 
 #[cfg(test)]
 mod tests;
@@ -95,6 +99,8 @@ enum Tool {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Doctor(doctor::DoctorArgs),
+    Warm(warm::WarmArgs),
+    Presets(presets::PresetsArgs),
     /// Make and change the key ring file that the nodes of a cluster share.
     #[command(subcommand)]
     Keyring(keyring::KeyringCommand),
@@ -123,6 +129,8 @@ fn run(tool: Tool, io: &mut Io<'_>) -> Exit {
         Tool::Observe(args) => observe::run(&args, io),
         Tool::Config(command) => config::run(&command, io),
         Tool::Doctor(args) => doctor::run(&args, io),
+        Tool::Warm(args) => warm::run(&args, io),
+        Tool::Presets(args) => presets::run(&args, io),
         Tool::Keyring(command) => keyring::run(&command, io),
     };
     io.finish(ended)

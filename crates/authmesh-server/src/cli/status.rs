@@ -123,14 +123,16 @@ struct Counts {
 
 /// The answer of `GET /v1/health`.
 #[derive(Deserialize)]
-struct Health {
+pub(super) struct Health {
     status: String,
     coherent: bool,
     blind_for_seconds: Option<u64>,
     #[serde(default)]
     ready: bool,
     #[serde(default)]
-    issuers: Vec<IssuerHealth>,
+    pub(super) issuers: Vec<IssuerHealth>,
+    #[serde(default)]
+    pub(super) upstreams: Vec<UpstreamHealth>,
     gossip: Option<GossipHealth>,
 }
 
@@ -148,20 +150,39 @@ struct GossipHealth {
     redis_proof_age_seconds: Option<u64>,
 }
 
+/// The keys of an issuer.
 #[derive(Deserialize)]
-struct IssuerHealth {
-    issuer: String,
+pub(super) struct IssuerHealth {
+    pub(super) issuer: String,
     #[serde(default)]
     keys: u64,
     #[serde(default)]
     skipped: Vec<Value>,
     generation: Option<u64>,
     age_seconds: Option<u64>,
+    /// Where the node has the set from: issuer, l2, member.
+    source: Option<String>,
     #[serde(default)]
-    trusted: bool,
+    pub(super) trusted: bool,
+    /// For how long more, if the issuer cannot be asked.
+    pub(super) trusted_seconds: Option<u64>,
     #[serde(default)]
-    failures: u64,
-    trouble: Option<String>,
+    pub(super) failures: u64,
+    #[serde(default)]
+    pub(super) circuit_open: bool,
+    pub(super) trouble: Option<String>,
+}
+
+/// An issuer that is asked about tokens.
+#[derive(Deserialize)]
+pub(super) struct UpstreamHealth {
+    pub(super) issuer: String,
+    #[serde(default)]
+    pub(super) failures: u64,
+    /// Whether it is left alone.
+    #[serde(default)]
+    pub(super) open: bool,
+    pub(super) trouble: Option<String>,
 }
 
 /// `members`: what is known of them, or why nothing is.
@@ -179,13 +200,15 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: Result<&M
         },
     );
     let trusted = health.issuers.iter().filter(|issuer| issuer.trusted).count();
+    let asked = health.upstreams.iter().filter(|upstream| !upstream.open).count();
     writeln!(
         out,
-        "node {}   {}, {coherence}, {}   {known}   issuers {trusted} of {} ok",
+        "node {}   {}, {coherence}, {}   {known}   issuers {} of {} ok",
         plain(&stats.node),
         plain(&health.status),
         if health.ready { "ready" } else { "not ready" },
-        health.issuers.len(),
+        trusted + asked,
+        health.issuers.len() + health.upstreams.len(),
     )?;
     let counts = &stats.counts;
     let answers = format!(
@@ -233,13 +256,18 @@ fn print(out: &mut dyn Write, stats: &Stats, health: &Health, members: Result<&M
         writeln!(out)?;
         issuers_table(&health.issuers).print(out)?;
     }
-    for issuer in &health.issuers {
-        if let Some(trouble) = &issuer.trouble {
-            row(
-                out,
-                "trouble",
-                &format!("{}: {}", plain(&issuer.issuer), plain(trouble)),
-            )?;
+    if !health.upstreams.is_empty() {
+        writeln!(out)?;
+        upstreams_table(&health.upstreams).print(out)?;
+    }
+    let of_issuers = health.issuers.iter().map(|issuer| (&issuer.issuer, &issuer.trouble));
+    let of_upstreams = health
+        .upstreams
+        .iter()
+        .map(|upstream| (&upstream.issuer, &upstream.trouble));
+    for (issuer, trouble) in of_issuers.chain(of_upstreams) {
+        if let Some(trouble) = trouble {
+            row(out, "trouble", &format!("{}: {}", plain(issuer), plain(trouble)))?;
         }
     }
     Ok(())
@@ -297,28 +325,50 @@ fn members_table(members: &[Member]) -> Table<5> {
     table
 }
 
-fn issuers_table(issuers: &[IssuerHealth]) -> Table<7> {
+fn issuers_table(issuers: &[IssuerHealth]) -> Table<10> {
     let mut table = Table::new([
         "issuer",
         "trusted",
+        "for",
         "keys",
         "left out",
         "keys age",
+        "from",
         "generation",
+        "circuit",
         "failures",
     ]);
     for issuer in issuers {
         table.row([
             issuer.issuer.clone(),
             yes_or_no(issuer.trusted),
+            or_dash(issuer.trusted_seconds.filter(|_| issuer.trusted).map(span).as_ref()),
             thousands(issuer.keys),
             thousands(issuer.skipped.len() as u64),
             or_dash(issuer.age_seconds.map(span).as_ref()),
+            or_dash(issuer.source.as_ref()),
             or_dash(issuer.generation.map(|number| number.to_string()).as_ref()),
+            circuit(issuer.circuit_open),
             thousands(issuer.failures),
         ]);
     }
     table
+}
+
+fn upstreams_table(upstreams: &[UpstreamHealth]) -> Table<3> {
+    let mut table = Table::new(["asked about tokens", "circuit", "failures"]);
+    for upstream in upstreams {
+        table.row([
+            upstream.issuer.clone(),
+            circuit(upstream.open),
+            thousands(upstream.failures),
+        ]);
+    }
+    table
+}
+
+fn circuit(open: bool) -> String {
+    if open { "open" } else { "closed" }.to_owned()
 }
 
 fn percent(rate: Option<f64>) -> String {

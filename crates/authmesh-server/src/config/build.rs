@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use super::asked::{self, Section};
+use super::preset::{self, IssuerPreset};
 use super::problem::Problem;
 use super::resolve::Resolved;
 use super::secret::Secret;
 use super::typed::{
-    Admin, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout, Log, Logout,
-    Marks, Redis, Route, Server,
+    Admin, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerLogout, IssuerUpstream, Log,
+    Logout, Marks, Redis, Route, Server, Validate,
 };
 use super::value::{FromValue, Value};
 
 /// Builds the configuration. Every setting is used exactly once, or the build of authmesh is defective.
 pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<Config, Problem> {
-    let issuers = resolved.count("issuers");
+    let presets: Vec<_> = (0..resolved.count("issuers"))
+        .map(|index| preset::of(index, &resolved))
+        .collect();
     let routes = resolved.count("routes");
     let mut values = Values(resolved.into_values());
     // Both are in `admin_token`.
@@ -66,8 +71,10 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
             max_token_bytes: values.take("cache.max_token_bytes")?,
             max_verdict_age: values.take("cache.max_verdict_age")?,
         },
-        issuers: (0..issuers)
-            .map(|index| issuer(&mut values, index))
+        issuers: presets
+            .into_iter()
+            .enumerate()
+            .map(|(index, preset)| issuer(&mut values, index, preset))
             .collect::<Result<_, _>>()?,
         routes: (0..routes)
             .map(|index| route(&mut values, index))
@@ -78,6 +85,7 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
         },
         danger: Danger {
             any_audience: values.take("danger.any_audience")?,
+            without_issued_at: values.take("danger.without_issued_at")?,
             allow_http: values.take("danger.allow_http")?,
             any_eviction_policy: values.take("danger.any_eviction_policy")?,
         },
@@ -128,10 +136,17 @@ fn gossip(values: &mut Values) -> Result<Option<Gossip>, Problem> {
     }))
 }
 
-fn issuer(values: &mut Values, index: usize) -> Result<Issuer, Problem> {
+fn issuer(values: &mut Values, index: usize, preset: Option<IssuerPreset>) -> Result<Issuer, Problem> {
     let path = |key: &str| format!("issuers[{index}].{key}");
+    // They are in `preset`.
+    values.0.remove(&path("preset.name"));
+    for parameter in preset::parameters() {
+        values.0.remove(&path(&format!("preset.{parameter}")));
+    }
+    let validate = values.take(&path("validate"))?;
     Ok(Issuer {
         url: values.take(&path("url"))?,
+        preset,
         audience: values.take(&path("audience"))?,
         jwks_url: values.take(&path("jwks_url"))?,
         algorithms: values.take(&path("algorithms"))?,
@@ -139,10 +154,8 @@ fn issuer(values: &mut Values, index: usize) -> Result<Issuer, Problem> {
         leeway: values.take(&path("leeway"))?,
         max_token_lifetime: values.take(&path("max_token_lifetime"))?,
         required_claims: values.take(&path("required_claims"))?,
-        keys: IssuerKeys {
-            soft_lifetime: values.take(&path("keys.soft_lifetime"))?,
-            max_trust_age: values.take(&path("keys.max_trust_age"))?,
-        },
+        keys: asked::key_policy(&mut values.section(path("keys")))?,
+        upstream: upstream(&mut values.section(path("upstream")), validate)?,
         http: IssuerHttp {
             connect_timeout: values.take(&path("http.connect_timeout"))?,
             total_timeout: values.take(&path("http.total_timeout"))?,
@@ -154,6 +167,39 @@ fn issuer(values: &mut Values, index: usize) -> Result<Issuer, Problem> {
             require_exp: values.take(&path("logout.require_exp"))?,
         },
     })
+}
+
+/// `None` where the issuer is not asked: whatever is set then was warned of.
+fn upstream(section: &mut Taking<'_>, validate: Validate) -> Result<Option<IssuerUpstream>, Problem> {
+    let file: Option<PathBuf> = section.value("client_secret_file")?;
+    let secret: Option<Secret> = section.value("client_secret")?;
+    let upstream = IssuerUpstream {
+        userinfo: validate == Validate::Userinfo,
+        endpoint: section.value("endpoint")?,
+        client_id: section.value("client_id")?,
+        client_secret: None,
+        auth_method: section.value("auth_method")?,
+        private_key_file: section.value("private_key_file")?,
+        assertion_audience: section.value("assertion_audience")?,
+        signed: section.value("signed")?,
+        honour_no_store: section.value("honour_no_store")?,
+        opaque: section.value("opaque")?,
+        rules: asked::upstream_rules(section)?,
+    };
+    if validate == Validate::Signature {
+        return Ok(None);
+    }
+    // `checks` has read it before, unless nobody is asked with it.
+    let read = |file: PathBuf| asked::read_secret(&file).map_err(|_| Problem::defect("client_secret_file"));
+    let client_secret = match (secret, file) {
+        (Some(secret), _) => Some(secret),
+        (None, Some(file)) if validate == Validate::Introspection => Some(read(file)?),
+        _ => None,
+    };
+    Ok(Some(IssuerUpstream {
+        client_secret,
+        ..upstream
+    }))
 }
 
 fn route(values: &mut Values, index: usize) -> Result<Route, Problem> {
@@ -174,7 +220,23 @@ fn route(values: &mut Values, index: usize) -> Result<Route, Problem> {
 
 struct Values(BTreeMap<String, Option<Value>>);
 
+/// One section of the values.
+struct Taking<'a> {
+    values: &'a mut Values,
+    section: String,
+}
+
+impl Section for Taking<'_> {
+    fn value<T: FromValue>(&mut self, key: &str) -> Result<T, Problem> {
+        self.values.take(&format!("{}.{key}", self.section))
+    }
+}
+
 impl Values {
+    fn section(&mut self, section: String) -> Taking<'_> {
+        Taking { values: self, section }
+    }
+
     fn take<T: FromValue>(&mut self, path: &str) -> Result<T, Problem> {
         self.0
             .remove(path)

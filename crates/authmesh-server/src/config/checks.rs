@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::asked;
 use super::gossip;
+use super::preset;
 use super::problem::Report;
 use super::redis;
 use super::resolve::Resolved;
@@ -22,7 +24,7 @@ pub(super) fn run(settings: &Resolved, problems: &mut Report, warnings: &mut Rep
     logout(settings, token.is_some(), problems, warnings);
     headers(settings, problems);
     marks(settings, problems);
-    issuers(settings, problems);
+    issuers(settings, problems, warnings);
     redis::check(settings, problems, warnings);
     gossip::check(settings, problems, warnings);
     routes::check(settings, problems, warnings);
@@ -177,12 +179,12 @@ fn headers(settings: &Resolved, problems: &mut Report) {
     }
 }
 
-fn issuers(settings: &Resolved, problems: &mut Report) {
+fn issuers(settings: &Resolved, problems: &mut Report, warnings: &mut Report) {
     let allow_http = settings.flag("danger.allow_http") || settings.is_refused("danger.allow_http");
     let mut urls: BTreeMap<&str, usize> = BTreeMap::new();
     for index in 0..settings.count("issuers") {
         let path = |key: &str| format!("issuers[{index}].{key}");
-        for key in ["url", "jwks_url"].map(path) {
+        for key in ["url", "jwks_url", "upstream.endpoint"].map(path) {
             if !allow_http && settings.text(&key).is_some_and(|url| url.starts_with("http://")) {
                 problems.push(
                     settings.location(&key),
@@ -200,29 +202,34 @@ fn issuers(settings: &Resolved, problems: &mut Report) {
                 urls.insert(url, index);
             }
         }
-        at_least(
-            settings,
-            problems,
-            &path("keys.max_trust_age"),
-            &path("keys.soft_lifetime"),
-            true,
-        );
+        preset::check(index, settings, problems);
+        asked::check(index, settings, problems, warnings);
         at_least(
             settings,
             problems,
             &path("http.total_timeout"),
             &path("http.connect_timeout"),
-            false,
         );
+        let client_ids = path("logout.client_ids");
+        let asked = settings.text(&path("validate")).is_some_and(|how| how != "signature");
+        if asked && !settings.words(&client_ids).is_empty() {
+            problems.push(
+                settings.location(&client_ids),
+                client_ids.as_str(),
+                "is set, but the issuer's keys are not fetched where it is asked about tokens: its logout tokens cannot be checked. \
+                 Remove it, or validate by signature.",
+            );
+        }
     }
+    asked::check_opaque(settings, problems);
 }
 
-/// Demands that a duration is not below another, or, where `strict`, above it.
-fn at_least(settings: &Resolved, problems: &mut Report, greater: &str, lesser: &str, strict: bool) {
+/// Demands that a duration is not below another.
+fn at_least(settings: &Resolved, problems: &mut Report, greater: &str, lesser: &str) {
     let (Some(a), Some(b)) = (settings.duration(greater), settings.duration(lesser)) else {
         return;
     };
-    if a > b || (a == b && !strict) {
+    if a >= b {
         return;
     }
     // Point at the one that somebody wrote; where both were written, at the greater.
@@ -236,12 +243,21 @@ fn at_least(settings: &Resolved, problems: &mut Report, greater: &str, lesser: &
     } else {
         ("less", greater, a)
     };
-    let equal = if strict { "" } else { " or the same" };
-    let message = format!("must be {word} than {other}{equal}, which is {}.", show_duration(value));
+    let message = format!(
+        "must be {word} than {other} or the same, which is {}.",
+        show_duration(value)
+    );
     problems.push(settings.location(at), at, message);
 }
 
 fn dangers(settings: &Resolved, warnings: &mut Report) {
+    if settings.flag("danger.without_issued_at") {
+        warnings.push(
+            settings.location("danger.without_issued_at"),
+            "danger.without_issued_at",
+            "is on: of issuers that are asked, tokens without iat are accepted, and such a token can outlive its revocation.",
+        );
+    }
     for index in 0..settings.count("issuers") {
         let audience = format!("issuers[{index}].audience");
         if settings.flag("danger.any_audience") && settings.words(&audience).is_empty() {
@@ -251,7 +267,7 @@ fn dangers(settings: &Resolved, warnings: &mut Report) {
                 "is empty, and danger.any_audience is on: tokens made for any service are accepted.",
             );
         }
-        for key in ["url", "jwks_url"].map(|key| format!("issuers[{index}].{key}")) {
+        for key in ["url", "jwks_url", "upstream.endpoint"].map(|key| format!("issuers[{index}].{key}")) {
             if settings.flag("danger.allow_http") && settings.text(&key).is_some_and(|url| url.starts_with("http://")) {
                 warnings.push(
                     settings.location(&key),

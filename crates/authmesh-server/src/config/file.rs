@@ -57,11 +57,11 @@ impl Walk<'_> {
             let plain = !name.contains(['.', '[', ']']);
 
             if plain && let Some(setting) = schema::setting(&child) {
-                if matches!(setting.kind, Kind::Secret) {
+                if matches!(setting.kind, Kind::Secret { .. }) {
                     let message = format!(
                         "must not stand in the file, where backups and repositories would carry it. Name a file in \
                          {numbered_child}_file, or set {}.",
-                        setting.variable(0)
+                        setting.variable(self.index(numbered))
                     );
                     self.report.push(at, numbered_child, message);
                 } else {
@@ -82,6 +82,12 @@ impl Walk<'_> {
                 self.report.push(at, numbered_child, unknown_key(name, path));
             }
         }
+    }
+
+    /// The number of the section of a group that a path is in, 0 outside of all.
+    fn index(&self, numbered: &str) -> usize {
+        let number = numbered.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+        number.and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
     }
 
     fn group(&mut self, value: &Spanned<DeValue<'_>>, at: Location, group: &'static schema::Group) {

@@ -49,8 +49,10 @@ pub(super) enum Kind {
         rule: fn(&str) -> Verdict,
     },
     WhenBlind,
-    /// From the environment only.
-    Secret,
+    /// From the environment only. At least so many bytes.
+    Secret {
+        least: usize,
+    },
 }
 
 /// What a file or a variable gave, not yet checked. No `Debug`: it may hold a secret.
@@ -167,7 +169,7 @@ impl Kind {
             (Self::Word { rule, .. }, Raw::Text(text)) => rule(text).map(|()| Value::Text(text.clone())),
             (Self::OneOf(words), Raw::Text(text)) => one_of(words, text),
             (Self::WhenBlind, Raw::Text(text)) => when_blind(text).map(Value::WhenBlind),
-            (Self::Secret, Raw::Text(text)) => Secret::new(text).map(Value::Secret),
+            (Self::Secret { least }, Raw::Text(text)) => Secret::of_length(text, least).map(Value::Secret),
             (kind, raw) => Err(kind.mismatch(raw)),
         }
     }
@@ -212,7 +214,8 @@ impl Kind {
                 format!("a list of {what} ({least}{max})")
             }
             Self::WhenBlind => "\"deny\" or \"serve \" and a duration from 1s to 1h".to_owned(),
-            Self::Secret => format!("a credential of at least {} bytes", Secret::MIN_BYTES),
+            Self::Secret { least: 0 | 1 } => "a secret".to_owned(),
+            Self::Secret { least } => format!("a credential of at least {least} bytes"),
         }
     }
 }

@@ -11,12 +11,14 @@
 //! - The environment wins over the file, the file over the default.
 //! - No message repeats a value: it might be a secret that was put in the wrong place. The location names the place.
 
+mod asked;
 mod build;
 mod checks;
 mod env;
 mod file;
 mod gossip;
 mod kind;
+mod preset;
 mod print;
 mod problem;
 mod redis;
@@ -36,14 +38,16 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use asked::read_key;
 pub use env::process_environment;
+pub use preset::IssuerPreset;
 pub use print::default_file;
 pub use problem::{Location, Problem, Problems};
 pub use resolve::{Effective, Source};
 pub use secret::Secret;
 pub use typed::{
-    Access, Admin, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerKeys, IssuerLogout,
-    Level, Log, LogFormat, Logout, Redis, Route, Server, WhenBlind,
+    Access, Admin, AuthMethod, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerLogout,
+    IssuerUpstream, Level, Log, LogFormat, Logout, Redis, Route, Server, Validate, WhenBlind,
 };
 
 use std::path::Path;

@@ -103,7 +103,7 @@ pub fn default_file() -> String {
 fn describe(out: &mut String, setting: &Setting, optional: bool) {
     comment(out, setting.doc);
     let variable = setting.variable(0);
-    if matches!(setting.kind, Kind::Secret) {
+    if matches!(setting.kind, Kind::Secret { .. }) {
         comment(
             out,
             &format!("Only as a variable: {variable}, {}.", setting.kind.wanted()),
@@ -111,7 +111,7 @@ fn describe(out: &mut String, setting: &Setting, optional: bool) {
         return;
     }
     let default = match &setting.fallback {
-        Fallback::Is(_) => String::new(),
+        Fallback::Is(_) | Fallback::Sdk(_) => String::new(),
         Fallback::Computed { words, .. } => format!(" Default: {words}."),
         Fallback::Unset { .. } => " Default: not set.".to_owned(),
         Fallback::Required { .. } => " Must be given.".to_owned(),
@@ -120,16 +120,17 @@ fn describe(out: &mut String, setting: &Setting, optional: bool) {
     comment(out, &format!("Variable: {variable}"));
 
     let (text, live) = match &setting.fallback {
-        Fallback::Is(text) => (*text, false),
-        Fallback::Computed { example, .. } | Fallback::Unset { example } => (*example, false),
-        Fallback::Required { example, .. } if optional => (*example, false),
-        Fallback::Required { .. } => ("", true),
+        Fallback::Is(text) => ((*text).to_owned(), false),
+        Fallback::Sdk(default) => (default(), false),
+        Fallback::Computed { example, .. } | Fallback::Unset { example } => ((*example).to_owned(), false),
+        Fallback::Required { example, .. } if optional => ((*example).to_owned(), false),
+        Fallback::Required { .. } => (String::new(), true),
     };
     let hash = if live { "" } else { "#" };
     out.push_str(&format!(
         "{hash}{} = {}\n",
         setting.key(),
-        example(setting.kind, text, live)
+        example(setting.kind, &text, live)
     ));
 }
 

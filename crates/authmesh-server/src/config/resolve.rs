@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::env::Environment;
 use super::kind::{Given, Kind};
+use super::preset::Preset;
 use super::problem::{Location, Report};
 use super::schema::{self, Fallback, Setting, Surroundings};
 use super::sections::GROUPS;
@@ -39,6 +40,8 @@ pub enum Source {
     },
     /// An environment variable, by its name.
     Env(String),
+    /// A preset, by its name.
+    Preset(String),
 }
 
 impl fmt::Display for Source {
@@ -47,6 +50,7 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "from {path}:{line}"),
             Self::Env(var) => write!(f, "from {var}"),
+            Self::Preset(name) => write!(f, "preset {name}"),
         }
     }
 }
@@ -75,6 +79,8 @@ pub(super) struct Entry {
     /// Where it was given; for a default, where its section begins.
     location: Location,
     given: bool,
+    /// The preset that it is from.
+    preset: Option<&'static str>,
 }
 
 /// All settings, checked one by one.
@@ -104,7 +110,7 @@ pub(super) fn resolve(
     };
     // Settings outside of groups come first: `danger` decides what groups demand.
     for setting in schema::settings_of(None) {
-        resolver.setting(setting, 0, &Location::Missing);
+        resolver.setting(setting, 0, &Location::Missing, None);
     }
     for group in GROUPS {
         let items = given.items.get(group.name).map_or(&[][..], Vec::as_slice);
@@ -118,8 +124,12 @@ pub(super) fn resolve(
         }
         resolver.resolved.counts.insert(group.name, items.len());
         for (index, anchor) in items.iter().enumerate() {
+            let preset = match group.name {
+                "issuers" => Preset::of(index, given, resolver.report),
+                _ => None,
+            };
             for setting in schema::settings_of(Some(group.name)) {
-                resolver.setting(setting, index, anchor);
+                resolver.setting(setting, index, anchor, preset.as_ref());
             }
         }
     }
@@ -135,12 +145,16 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn setting(&mut self, setting: &'static Setting, index: usize, anchor: &Location) {
+    fn setting(&mut self, setting: &'static Setting, index: usize, anchor: &Location, preset: Option<&Preset>) {
         let path = setting.numbered(index);
+        let from_preset = preset.and_then(|preset| preset.says(setting));
+        // Where something is wrong with the preset, that has been said.
+        let fills = preset.is_some() && setting.path == "issuers[].url";
         let given = self.given.values.get(&path);
         let location = given.map_or(anchor, |given| &given.location).clone();
 
         let lacking = match &setting.fallback {
+            Fallback::Required { .. } if given.is_none() && fills => None,
             Fallback::Required { why, unless, .. } if given.is_none_or(Given::is_empty) => {
                 // A switch that was refused itself would only make a second problem of one.
                 let lifted = unless.is_some_and(|path| self.resolved.flag(path) || self.resolved.is_refused(path));
@@ -156,6 +170,11 @@ impl Resolver<'_> {
         } else if let Some(given) = given {
             let value = setting.kind.check(&path, given, self.report);
             value.and_then(|value| self.file(&path, value, &location))
+        } else if let Some(text) = &from_preset {
+            let given = setting.kind.read(text, location.clone());
+            setting.kind.check(&path, &given, self.report)
+        } else if fills {
+            None
         } else {
             self.fallback(setting, index, &path)
         };
@@ -167,6 +186,10 @@ impl Resolver<'_> {
             refused,
             location,
             given: given.is_some(),
+            preset: match (given, from_preset) {
+                (None, Some(_)) => preset.map(|preset| preset.name),
+                _ => None,
+            },
         };
         self.resolved.entries.insert(path, entry);
     }
@@ -174,6 +197,7 @@ impl Resolver<'_> {
     fn fallback(&mut self, setting: &'static Setting, index: usize, path: &str) -> Option<Value> {
         let text = match &setting.fallback {
             Fallback::Is(text) => (*text).to_owned(),
+            Fallback::Sdk(default) => default(),
             Fallback::Computed { value, .. } => {
                 let sensitive = setting
                     .group()
@@ -300,7 +324,7 @@ impl Resolved {
     fn effective_one(&self, setting: &'static Setting, index: usize) -> Option<Effective> {
         let path = setting.numbered(index);
         let entry = self.entries.get(&path)?;
-        let secret = matches!(entry.setting.kind, Kind::Secret);
+        let secret = matches!(entry.setting.kind, Kind::Secret { .. });
         let source = match &entry.location {
             Location::File {
                 path, line: Some(line), ..
@@ -309,7 +333,10 @@ impl Resolved {
                 line: *line,
             },
             Location::Env { var } if entry.given => Source::Env(var.clone()),
-            _ => Source::Default,
+            _ => match entry.preset {
+                Some(name) => Source::Preset(name.to_owned()),
+                None => Source::Default,
+            },
         };
         let value = entry.value.as_ref().map(|value| match value.to_toml() {
             Some(toml) => toml,

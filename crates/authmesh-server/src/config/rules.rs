@@ -189,6 +189,11 @@ pub(super) fn typ(text: &str) -> Verdict {
     Err("is not a media type: write it as in \"at+jwt\" (RFC 7515 section 4.1.9)".into())
 }
 
+/// A name or a parameter of a preset. What it has to look like, the preset says.
+pub(super) fn preset_value(text: &str) -> Verdict {
+    length(text, MAX_URL_BYTES)
+}
+
 pub(super) fn claim_name(text: &str) -> Verdict {
     length(text, 256)?;
     printable(text)

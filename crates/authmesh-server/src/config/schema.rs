@@ -5,7 +5,7 @@ use super::sections::GROUPS;
 use super::table::SETTINGS;
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     /// Path with dots; `[]` after the name of a repeated section: `issuers[].keys.soft_lifetime`.
     pub(super) path: &'static str,
@@ -16,10 +16,12 @@ pub(super) struct Setting {
 }
 
 /// What counts where a setting is not given. Texts have the form of an environment variable.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Fallback {
     /// A fixed default.
     Is(&'static str),
+    /// The default that the SDK has: written down there, and nowhere else.
+    Sdk(fn() -> String),
     /// A default that depends on the machine or on another setting; `words` says on what.
     Computed {
         words: &'static str,

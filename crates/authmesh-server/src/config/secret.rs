@@ -7,7 +7,7 @@ use super::rules;
 /// A secret from a file or the environment. Its `Debug` output is redacted, and it has no `Display`.
 ///
 /// Only visible ASCII characters without spaces, so that it can stand in an `Authorization: Bearer` header (RFC 6750
-/// section 2.1). At least 16 bytes, at most 4,096.
+/// section 2.1). At most 4,096 bytes; the admin credential has at least 16.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -19,13 +19,20 @@ impl Secret {
 
     /// Checks a secret. The error never repeats any of it.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
+        Self::of_length(text, Self::MIN_BYTES)
+    }
+
+    /// The same for one that somebody else has chosen, and may have chosen shorter.
+    pub(crate) fn of_length(text: &str, least: usize) -> Result<Self, String> {
+        if text.is_empty() && least <= 1 {
+            return Err("is empty".into());
+        }
         if text.is_empty() {
             return Err("is empty: give a random credential, such as the output of `openssl rand -hex 32`".into());
         }
-        if text.len() < Self::MIN_BYTES {
+        if text.len() < least {
             return Err(format!(
-                "is shorter than {} bytes and could be guessed: use `openssl rand -hex 32`",
-                Self::MIN_BYTES
+                "is shorter than {least} bytes and could be guessed: use `openssl rand -hex 32`"
             ));
         }
         if text.len() > Self::MAX_BYTES {

@@ -68,8 +68,9 @@ pub(super) static SECTIONS: &[Section] = &[
         doc: "Whose tokens are accepted: one section for each issuer. In variables, issuers are numbered from 0.",
     },
     Section {
-        path: "issuers[].keys",
-        doc: "How long the issuer's keys are trusted.",
+        path: "issuers[].preset",
+        doc: "A provider that is known: its name, and what is particular to you. `authmesh presets` lists the names and their \
+              parameters.",
     },
     Section {
         path: "issuers[].http",
@@ -78,6 +79,14 @@ pub(super) static SECTIONS: &[Section] = &[
     Section {
         path: "issuers[].logout",
         doc: "The issuer's logout tokens. They are taken where client_ids is set.",
+    },
+    Section {
+        path: "issuers[].keys",
+        doc: "When the issuer's keys are fetched, and how long they are trusted.",
+    },
+    Section {
+        path: "issuers[].upstream",
+        doc: "How the issuer is asked about tokens, where validate is not \"signature\". Secrets stand in files or variables only.",
     },
     Section {
         path: "routes[]",

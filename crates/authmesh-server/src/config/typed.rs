@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use authmesh::{KeyPolicy, UpstreamRules};
+
+use super::preset::IssuerPreset;
 use super::secret::Secret;
 use super::value::{FromValue, Value};
 
@@ -182,6 +185,8 @@ pub struct Issuer {
     /// The issuer identifier, byte for byte as in `iss` (OpenID Connect Discovery 1.0 section 3). `https`, or `http`
     /// under [`Danger::allow_http`]; no query, no fragment, no user name.
     pub url: String,
+    /// The provider that it is, if that was named. It made `url`, and what else was not set.
+    pub preset: Option<IssuerPreset>,
     /// Accepted audiences; one of them must be in `aud`. Empty only under [`Danger::any_audience`].
     pub audience: Vec<String>,
     /// Where the key set is. Default: found by discovery.
@@ -197,21 +202,41 @@ pub struct Issuer {
     pub max_token_lifetime: Duration,
     /// Claims that every token must carry. Default: none beyond the standard ones.
     pub required_claims: Vec<String>,
-    /// How long keys are trusted.
-    pub keys: IssuerKeys,
+    /// When keys are fetched, and how long they are trusted. Default: [`KeyPolicy::DEFAULT`].
+    pub keys: KeyPolicy,
+    /// How it is asked about each token. Default: not at all; signatures are checked.
+    pub upstream: Option<IssuerUpstream>,
     /// How the issuer is asked.
     pub http: IssuerHttp,
     /// Its logout tokens.
     pub logout: IssuerLogout,
 }
 
-/// How long the keys of an issuer are trusted.
+/// How an issuer is asked about its tokens.
 #[derive(Debug, Clone)]
-pub struct IssuerKeys {
-    /// Age at which the key set is fetched again, 30 s to 24 h. Default: 10 min.
-    pub soft_lifetime: Duration,
-    /// Age beyond which keys are not trusted, even in an outage: more than `soft_lifetime`, at most 168 h. Default: 24 h.
-    pub max_trust_age: Duration,
+pub struct IssuerUpstream {
+    /// Whether its userinfo endpoint is asked, with the token itself; else introspection (RFC 7662).
+    pub userinfo: bool,
+    /// The endpoint. Default: found by discovery.
+    pub endpoint: Option<String>,
+    /// As whom it is asked. Set for introspection.
+    pub client_id: Option<String>,
+    /// The client secret, from the environment or from its file.
+    pub client_secret: Option<Secret>,
+    /// How the secret is sent. Default: [`AuthMethod::Basic`].
+    pub auth_method: AuthMethod,
+    /// The private key that proves who asks, instead of a secret. Default: none.
+    pub private_key_file: Option<PathBuf>,
+    /// Whom that proof is meant for. Default: the issuer.
+    pub assertion_audience: Option<String>,
+    /// Whether only signed answers are taken (RFC 9701). Default: false.
+    pub signed: bool,
+    /// Whether `no-store` in an answer keeps it from being used again. Default: false.
+    pub honour_no_store: bool,
+    /// Whether opaque tokens are this issuer's. Default: true; at most one issuer has them.
+    pub opaque: bool,
+    /// How answers are kept and asked for, with the SDK's defaults. What it demands of tokens accepts none, until it is set.
+    pub rules: UpstreamRules,
 }
 
 /// How an issuer is asked.
@@ -276,6 +301,8 @@ pub struct Log {
 pub struct Danger {
     /// An issuer may go without an audience. Default: false.
     pub any_audience: bool,
+    /// Tokens without `iat` are accepted of issuers that are asked about them. Default: false.
+    pub without_issued_at: bool,
     /// Issuers and key sets may be asked over plain HTTP. Default: false.
     pub allow_http: bool,
     /// Redis may evict revocations. Default: false.
@@ -325,6 +352,28 @@ choice! {
         Authenticated = "authenticated",
         /// Everybody may pass; no token is looked at.
         Public = "public",
+    }
+}
+
+choice! {
+    /// How an issuer's tokens are checked.
+    Validate {
+        /// By their signature, here.
+        Signature = "signature",
+        /// By asking the issuer about each (RFC 7662).
+        Introspection = "introspection",
+        /// By asking its userinfo endpoint, with the token itself.
+        Userinfo = "userinfo",
+    }
+}
+
+choice! {
+    /// How a client secret is sent (RFC 6749 section 2.3.1).
+    AuthMethod {
+        /// In the header `Authorization`.
+        Basic = "client_secret_basic",
+        /// In the body.
+        Post = "client_secret_post",
     }
 }
 

@@ -91,6 +91,7 @@ macro_rules! from_value {
 from_value! {
     bool: Value::Bool(value) => Some(value);
     u64: Value::Count(value) | Value::Size(value) => Some(value);
+    u8: Value::Count(value) => u8::try_from(value).ok();
     u32: Value::Count(value) => u32::try_from(value).ok();
     usize: Value::Count(value) | Value::Size(value) => usize::try_from(value).ok();
     Duration: Value::Duration(value) => Some(value);
@@ -146,6 +147,16 @@ impl FromValue for Option<PathBuf> {
         match value {
             None => Some(None),
             Some(Value::File(value)) => Some(Some(value)),
+            Some(_) => None,
+        }
+    }
+}
+
+impl FromValue for Option<Secret> {
+    fn from_value(value: Option<Value>) -> Option<Self> {
+        match value {
+            None => Some(None),
+            Some(Value::Secret(value)) => Some(Some(value)),
             Some(_) => None,
         }
     }

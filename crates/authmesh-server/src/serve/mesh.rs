@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authmesh::jose::{Algorithm, AlgorithmSet};
 use authmesh::proto::gossip::GossipConfig;
-use authmesh::{AuthMesh, KeyPolicy, KeyRing, LogoutRules, Policy, Rules};
-use authmesh_oidc::{HttpClient, HttpKeySource};
+use authmesh::{AuthMesh, KeyRing, LogoutRules, Policy};
 use authmesh_redis::RedisAdapter;
 
-use super::{Metrics, ServeError};
-use crate::config::{Config, Issuer};
+use super::{Metrics, ServeError, issuer};
+use crate::config::Config;
 use crate::keyring::{self, RingFile};
 use crate::{gossip, redis};
 
@@ -69,13 +67,14 @@ pub(super) async fn start(
         });
     }
     for issuer in &config.issuers {
-        let source = key_source(issuer, config.danger.allow_http)?;
-        let keys = KeyPolicy {
-            soft_lifetime: issuer.keys.soft_lifetime,
-            max_trust_age: issuer.keys.max_trust_age,
-            ..KeyPolicy::default()
-        };
-        builder = builder.issuer_with(&issuer.url, Arc::new(source), keys, rules(issuer)?);
+        if let Some(upstream) = &issuer.upstream {
+            let source = issuer::token_source(issuer, upstream, config.danger.allow_http)?;
+            let rules = issuer::upstream_rules(issuer, upstream, &config.danger)?;
+            builder = builder.upstream(&issuer.url, source, rules);
+            continue;
+        }
+        let source = issuer::key_source(issuer, config.danger.allow_http)?;
+        builder = builder.issuer_with(&issuer.url, Arc::new(source), issuer.keys, issuer::rules(issuer)?);
         let logout = &issuer.logout;
         if !logout.client_ids.is_empty() {
             let mut rules = LogoutRules::for_clients(logout.client_ids.iter().cloned());
@@ -88,39 +87,4 @@ pub(super) async fn start(
         tracing::warn!("not every issuer's keys could be fetched yet; tokens of those get 503 until they are");
     }
     Ok(mesh)
-}
-
-/// Where an issuer's keys come from.
-pub(crate) fn key_source(issuer: &Issuer, allow_http: bool) -> Result<HttpKeySource, ServeError> {
-    let refuse = |error: &dyn std::fmt::Display| ServeError::new(format!("issuer {}: {error}", issuer.url));
-    let mut http = HttpClient::builder()
-        .connect_timeout(issuer.http.connect_timeout)
-        .request_timeout(issuer.http.total_timeout)
-        .danger_allow_http(allow_http);
-    if let Some(path) = &issuer.http.ca_file {
-        let pem = std::fs::read(path).map_err(|error| refuse(&format!("{}: {error}", path.display())))?;
-        http = http.extra_roots_pem(pem);
-    }
-    let http = http.build().map_err(|error| refuse(&error))?;
-    match &issuer.jwks_url {
-        Some(url) => HttpKeySource::jwks_url(url, &http),
-        None => HttpKeySource::discover(&issuer.url, &http),
-    }
-    .map_err(|error| refuse(&error))
-}
-
-fn rules(issuer: &Issuer) -> Result<Rules, ServeError> {
-    let algorithms: Result<Vec<Algorithm>, _> = issuer.algorithms.iter().map(|name| name.parse()).collect();
-    let base = if issuer.audience.is_empty() {
-        Rules::danger_any_audience()
-    } else {
-        Rules::for_audiences(&issuer.audience)
-    };
-    let mut rules = base;
-    rules.algorithms = AlgorithmSet::of(&algorithms.map_err(|_| ServeError::new("an algorithm is not supported"))?);
-    rules.types = issuer.typ.clone();
-    rules.leeway = issuer.leeway;
-    rules.max_token_lifetime = issuer.max_token_lifetime;
-    rules.required_claims = issuer.required_claims.clone();
-    Ok(rules)
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod forward;
+mod issuer;
 mod listener;
 mod logout;
 mod mesh;
@@ -27,8 +28,8 @@ use crate::config::{self, Config, Secret};
 use crate::dev;
 
 pub use forward::Settings as ForwardSettings;
+pub(crate) use issuer::{key_source, token_source};
 pub use logout::Budget as LogoutBudget;
-pub(crate) use mesh::key_source;
 pub use telemetry::Metrics;
 
 /// Runs a node: forward auth, admin API, metrics.

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! The listeners' apps, asked without a socket.
 
+mod issuers;
 mod marks;
 mod members;
 mod observations;
+mod warm;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,12 +10,20 @@ use std::time::Duration;
 use authmesh_proto::ident::{Digest, Origin};
 use authmesh_proto::keys::{ErrandConfig, KeyAnswer, KeyQuestion, Told, Why};
 
+use tokio::time::Instant;
+
 use super::{Issuer, Keys, Parsed};
 use crate::error::VerifyError;
 use crate::jose::KeySet;
 use crate::node::{Node, port_peer};
-use crate::ports::{Asked, GossipPeer};
+use crate::ports::{Asked, Gossip, GossipPeer, PortError};
 
+/// How often an owner that hangs up is asked.
+const TRIES: usize = 6;
+/// An owner that answered nothing within this time has hung up; later, it has been thinking.
+const HUNG_UP: Duration = Duration::from_millis(500);
+/// The least pause between two tries, and a quarter of the longest one.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long an owner's answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -73,8 +81,9 @@ impl Issuer {
             kid: wanted.as_deref().map(Into::into),
             afresh: why == Why::Asked,
         };
-        let answer = tokio::time::timeout(PATIENCE, room.port.pull(owner, question.encode())).await;
-        let answer = answer.ok().and_then(Result::ok).ok_or(None)?;
+        let asking = pull(node, &*room.port, owner, question.encode());
+        let answer = tokio::time::timeout(PATIENCE, asking).await;
+        let answer = answer.ok().flatten().ok_or(None)?;
         match KeyAnswer::decode(&answer) {
             Ok(KeyAnswer::Set { set, proof }) => {
                 let holds = |set: &KeySet| wanted.as_ref().is_some_and(|kid| set.names(kid));
@@ -136,6 +145,22 @@ impl Issuer {
         let landed = self.next(node, 0, false, |machine, now| machine.want_set(now)).await?;
         Ok(landed.proof)
     }
+}
+
+/// Asks a member, again if it hung up: it takes few streams at once from one address, and all nodes come at the same moment.
+async fn pull(node: &Node, port: &dyn Gossip, owner: &GossipPeer, question: Vec<u8>) -> Option<Vec<u8>> {
+    for _ in 1..TRIES {
+        let asked = Instant::now();
+        match port.pull(owner, question.clone()).await {
+            Ok(answer) => return Some(answer),
+            Err(PortError::Unknown(_)) if asked.elapsed() < HUNG_UP => {}
+            // Nobody is there.
+            Err(_) => return None,
+        }
+        let [jitter] = node.random();
+        tokio::time::sleep(PAUSE + PAUSE * u32::from(jitter) / 64).await;
+    }
+    port.pull(owner, question).await.ok()
 }
 
 /// Answers a member's question, in a task of its own: the driver has other work. Beyond the most questions at once, one is as if

@@ -84,7 +84,11 @@ impl UpstreamRules {
         self
     }
 
-    pub(crate) fn check(&self, issuer: &str) -> Result<(), BuildError> {
+    /// Refuses settings that contradict each other; `issuer` is its name, for the words. A node checks them when it is built.
+    ///
+    /// # Errors
+    /// [`BuildError`] names the first setting that cannot stand, and why.
+    pub fn check(&self, issuer: &str) -> Result<(), BuildError> {
         let refuse = |setting, problem: &str| Err(BuildError::new(setting, format!("{issuer}: {problem}")));
         let day = Duration::from_secs(86_400);
         let most_stale = if self.long_stale {

@@ -3,13 +3,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use authmesh::jose::{KeySet, KeySetLimits};
-use authmesh::ports::{FetchedBody, KeyFetch, KeySource as _};
+use authmesh::ports::{FetchedBody, KeyFetch, KeySource as _, TokenState, UpstreamFault};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::task::JoinSet;
 
 use super::report::Report;
 use crate::cli::text::count;
-use crate::config::{Config, Issuer};
-use crate::serve::key_source;
+use crate::config::{Config, Issuer, IssuerUpstream};
+use crate::serve::{key_source, token_source};
 
 const TOPIC: &str = "issuers";
 /// Issuers asked at the same time.
@@ -17,19 +19,69 @@ const AT_ONCE: usize = 16;
 /// A `Date` header counts whole seconds.
 const DATE_UNCERTAINTY_MILLIS: u64 = 1_000;
 
-/// Asks every issuer for its keys, as a node does.
+/// Asks every issuer for its keys, or about a token, as a node does.
 pub(super) async fn check(config: &Config, report: &mut Report) {
     for some in config.issuers.chunks(AT_ONCE) {
         let mut asked = JoinSet::new();
         for (index, issuer) in some.iter().enumerate() {
             let (issuer, allow_http) = (issuer.clone(), config.danger.allow_http);
-            asked.spawn(async move { (index, ask(&issuer, allow_http).await) });
+            asked.spawn(async move {
+                let mut report = Report::default();
+                match &issuer.upstream {
+                    Some(upstream) => about_tokens(&issuer, upstream, allow_http, &mut report).await,
+                    None => say(&issuer, ask(&issuer, allow_http).await, &mut report),
+                }
+                (index, report)
+            });
         }
         let mut reports = asked.join_all().await;
         reports.sort_by_key(|(index, _)| *index);
-        for ((_, asked), issuer) in reports.into_iter().zip(some) {
-            say(issuer, asked, report);
+        for (_, of_one) in reports {
+            report.append(of_one);
         }
+    }
+}
+
+/// Asks about a token that nobody can have: an issuer that knows us calls it inactive.
+async fn about_tokens(issuer: &Issuer, upstream: &IssuerUpstream, allow_http: bool, report: &mut Report) {
+    let url = &issuer.url;
+    let source = match token_source(issuer, upstream, allow_http) {
+        Ok(source) => source,
+        Err(error) => {
+            report.fail(TOPIC, error.to_string(), "");
+            return;
+        }
+    };
+    let mut random = [0; 32];
+    if getrandom::fill(&mut random).is_err() {
+        report.unknown(TOPIC, format!("issuer {url}: the system gives no random numbers"), "");
+        return;
+    }
+    let token = URL_SAFE_NO_PAD.encode(random);
+    let how = if upstream.userinfo { "userinfo" } else { "introspection" };
+    let asked = tokio::time::timeout(upstream.rules.hard_timeout, source.ask(&token)).await;
+    match asked {
+        Ok(Ok(TokenState::Inactive)) => report.ok(TOPIC, format!("issuer {url}: {how} answers")),
+        Ok(Ok(TokenState::Active(_))) => report.fail(
+            TOPIC,
+            format!("issuer {url}: {how} calls a random text an active token"),
+            "Everybody would be let in. Check upstream.endpoint.",
+        ),
+        Ok(Err(error)) if error.fault == UpstreamFault::Configuration => report.fail(
+            TOPIC,
+            format!("issuer {url}: {error}"),
+            "It is not asked with success before that is mended: check upstream.client_id and its secret or key.",
+        ),
+        Ok(Err(error)) => report.fail(
+            TOPIC,
+            format!("issuer {url}: {error}"),
+            "Until it answers, its unknown tokens get 503.",
+        ),
+        Err(_) => report.fail(
+            TOPIC,
+            format!("issuer {url}: {how} gave no answer within upstream.hard_timeout"),
+            "Until it answers, its unknown tokens get 503.",
+        ),
     }
 }
 

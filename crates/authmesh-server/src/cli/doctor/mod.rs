@@ -3,6 +3,7 @@
 mod gossip;
 mod issuers;
 mod keyring;
+mod node;
 mod redis;
 mod report;
 
@@ -61,6 +62,7 @@ pub(super) fn run(args: &DoctorArgs, io: &mut Io<'_>) -> Result<Exit, Failure> {
         gossip::check(&loaded.config, &mut report).await;
         issuers::check(&loaded.config, &mut report).await;
     });
+    node::check(&loaded.config, io, &mut report)?;
     if args.json {
         writeln!(io.stdout, "{}", report.json())?;
     } else {

@@ -74,6 +74,11 @@ impl Report {
         });
     }
 
+    /// Takes over what was found elsewhere.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.findings.append(&mut other.findings);
+    }
+
     /// Takes over what was found of several servers: once where it holds for every one of them, else with their names.
     pub(super) fn add_parts(&mut self, parts: Vec<(String, Self)>) {
         let everywhere = |finding: &Finding| parts.iter().all(|(_, part)| part.findings.contains(finding));

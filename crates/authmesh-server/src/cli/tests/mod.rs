@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod config;
+mod doctor;
 mod explain;
 mod forge;
 mod keyring;
@@ -13,6 +14,7 @@ mod status;
 mod stub;
 mod usage;
 mod verify;
+mod warm;
 
 use std::ffi::OsString;
 use std::io::{self, Read};

@@ -20,8 +20,10 @@ fn health() -> Value {
         "status": "ok", "coherent": true, "blind_for_seconds": null, "ready": true,
         "issuers": [
             { "issuer": "https://login.example.com", "keys": 3, "skipped": ["keys[3]: use is not sig"], "generation": 17,
-              "age_seconds": 245, "trusted": true, "failures": 0, "trouble": null },
+              "age_seconds": 245, "source": "l2", "trusted": true, "trusted_seconds": 86_155, "failures": 0, "circuit_open": false,
+              "trouble": null },
         ],
+        "upstreams": [{ "issuer": "https://partner.example.com", "failures": 0, "open": false, "trouble": null }],
     })
 }
 
@@ -67,7 +69,7 @@ fn a_node_in_good_order() {
     let stub = node((200, &stats()), (200, &health()), (200, &members()));
     authmesh(&["status"]).at(&stub.url).run().says(
         Exit::Yes,
-        "node orders-5d   ok, coherent, ready   1 of 2 nodes live   issuers 1 of 1 ok\n\
+        "node orders-5d   ok, coherent, ready   1 of 2 nodes live   issuers 2 of 2 ok\n\
          \x20 up       2 h, version 0.4.1\n\
          \x20 hit rate 98.7 %\n\
          \x20 answers  98,700 hits, 1,204 verified, 12 refused, 1 revoked, 3 while blind, 0 without an answer of the issuer\n\
@@ -77,8 +79,11 @@ fn a_node_in_good_order() {
          orders-5d   yes    this node   0.4.1     -\n\
          orders-7?   no     12 s ago    0.4.1     10.0.0.7:7946\n\
          \n\
-         issuer                      trusted   keys   left out   keys age   generation   failures\n\
-         https://login.example.com   yes       3      1          4 min      17           0\n",
+         issuer                      trusted   for    keys   left out   keys age   from   generation   circuit   failures\n\
+         https://login.example.com   yes       23 h   3      1          4 min      l2     17           closed    0\n\
+         \n\
+         asked about tokens            circuit   failures\n\
+         https://partner.example.com   closed    0\n",
     );
     let seen = stub.seen();
     let targets: Vec<_> = seen
@@ -101,6 +106,9 @@ fn a_node_in_trouble_is_1() {
     ill["blind_for_seconds"] = 90.into();
     ill["issuers"][0]["trusted"] = false.into();
     ill["issuers"][0]["trouble"] = "connection refused".into();
+    ill["issuers"][0]["circuit_open"] = true.into();
+    ill["upstreams"][0] =
+        json!({ "issuer": "https://partner.example.com", "failures": 7, "open": true, "trouble": "HTTP 500" });
     let mut late = stats();
     late["outbox"] = 2.into();
     late["hit_rate"] = Value::Null;
@@ -110,7 +118,10 @@ fn a_node_in_trouble_is_1() {
         assert_eq!(ran.exit, Exit::No, "{ran:?}");
         for says in [
             "blind, blind for 1 min, not ready",
-            "issuers 0 of 1 ok",
+            "issuers 0 of 2 ok",
+            "  no        -     3 ",
+            "https://partner.example.com   open      7\n",
+            "  trouble  https://partner.example.com: HTTP 500\n",
             "  hit rate -\n",
             "  outbox   2 statements wait for its commit\n",
             "  trouble  https://login.example.com: connection refused\n",

@@ -26,6 +26,8 @@ fn help_and_version_are_answers() {
         &["marks", "list"],
         &["marks", "explain"],
         &["status"],
+        &["warm"],
+        &["presets"],
         &["config", "check"],
         &["config", "print"],
         &["config", "default"],
@@ -101,6 +103,8 @@ fn a_token_in_an_argument_is_refused_and_not_repeated() {
         &["marks", "explain", "--token", &token],
         &["revoke", &token],
         &["status", &token],
+        &["warm", &token],
+        &["warm", "--tokens", &token],
         &["config", "check", "a", &token],
         &[&token],
     ] {

@@ -13,14 +13,15 @@ use super::*;
 #[test]
 fn every_default_and_every_example_of_the_table_passes_its_own_check() {
     for setting in SETTINGS {
-        let texts: Vec<&str> = match &setting.fallback {
-            Fallback::Is(text) => vec![text],
-            Fallback::Computed { example, .. } | Fallback::Unset { example } => vec![example],
-            Fallback::Required { example, .. } => vec![example],
+        let text = match &setting.fallback {
+            Fallback::Is(text) => (*text).to_owned(),
+            Fallback::Sdk(default) => default(),
+            Fallback::Computed { example, .. } | Fallback::Unset { example } => (*example).to_owned(),
+            Fallback::Required { example, .. } => (*example).to_owned(),
         };
-        for text in texts.into_iter().filter(|_| !matches!(setting.kind, Kind::Secret)) {
+        if !matches!(setting.kind, Kind::Secret { .. }) {
             let mut report = Report::default();
-            let given = setting.kind.read(text, Location::Missing);
+            let given = setting.kind.read(&text, Location::Missing);
             let value = setting.kind.check(setting.path, &given, &mut report);
             assert!(value.is_some(), "{}: {:?}", setting.path, report.into_list());
         }
@@ -111,8 +112,8 @@ fn the_defaults_are_those_of_the_documentation() {
     assert!(issuer.typ.is_empty() && issuer.required_claims.is_empty() && issuer.jwks_url.is_none());
     assert_eq!(issuer.leeway, Duration::from_secs(30));
     assert_eq!(issuer.max_token_lifetime, Duration::from_secs(24 * 3600));
-    assert_eq!(issuer.keys.soft_lifetime, Duration::from_secs(600));
-    assert_eq!(issuer.keys.max_trust_age, Duration::from_secs(24 * 3600));
+    assert_eq!(issuer.keys, authmesh::KeyPolicy::DEFAULT);
+    assert!(issuer.preset.is_none() && issuer.upstream.is_none());
     assert_eq!(issuer.http.connect_timeout, Duration::from_secs(2));
     assert_eq!(issuer.http.total_timeout, Duration::from_secs(5));
     assert_eq!(issuer.http.ca_file, None);
@@ -161,14 +162,24 @@ fn the_default_file_with_an_issuer_is_the_default() {
 
 #[test]
 fn every_line_of_the_default_file_may_be_uncommented() {
-    let text: String = filled()
+    // A preset stands in place of a URL, and has the parameters of one provider.
+    let (head, rest) = filled()
+        .split_once("[issuers.preset]\n")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let (presets, rest) = rest.split_once("\n# How the issuer is asked.\n").unwrap();
+    assert!(presets.contains("\n#frontend_api = "), "{presets}");
+    let text: String = format!("{head}\n{rest}")
         .lines()
         .map(|line| match line.strip_prefix('#') {
             Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => format!("{rest}\n"),
             _ => format!("{line}\n"),
         })
         .collect();
-    for setting in SETTINGS.iter().filter(|setting| !matches!(setting.kind, Kind::Secret)) {
+    let shown = SETTINGS
+        .iter()
+        .filter(|setting| !matches!(setting.kind, Kind::Secret { .. }));
+    for setting in shown.filter(|setting| setting.section() != "issuers[].preset") {
         let line = format!("\n{} = ", setting.key());
         assert!(text.contains(&line), "{} is missing", setting.path);
     }

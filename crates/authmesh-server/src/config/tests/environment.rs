@@ -3,14 +3,25 @@
 use super::super::kind::Kind;
 use super::super::schema::{Fallback, Setting};
 use super::super::table::SETTINGS;
-use super::super::units::{show_duration, show_size};
+use super::super::units::{parse_duration, show_duration, show_size};
 use super::super::{Source, WhenBlind};
 use super::*;
 
 /// A value for a setting that differs from its default, in the form of a variable, with its form in TOML.
 fn another(setting: &Setting, file: &str) -> (String, String) {
     let quoted = |text: &str| (text.to_owned(), format!("\"{text}\""));
+    // Twice the default contradicts nothing.
+    let default = match setting.fallback {
+        Fallback::Sdk(default) => default(),
+        _ => String::new(),
+    };
     match setting.kind {
+        Kind::Bool if default == "true" => ("false".into(), "false".into()),
+        Kind::Count { .. } if !default.is_empty() => {
+            let twice = (default.parse::<u64>().unwrap() * 2).to_string();
+            (twice.clone(), twice)
+        }
+        Kind::Duration { .. } if !default.is_empty() => quoted(&show_duration(parse_duration(&default).unwrap() * 2)),
         Kind::Bool if matches!(setting.fallback, Fallback::Is("true")) => ("false".into(), "false".into()),
         Kind::Bool => ("true".into(), "true".into()),
         Kind::Count { max, .. } => (max.to_string(), max.to_string()),
@@ -20,8 +31,10 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
         Kind::File => quoted(file),
         Kind::OneOf(words) => quoted(words[words.len() - 1]),
         Kind::WhenBlind => quoted("serve 30m"),
-        Kind::Secret => ("a-long-admin-credential".into(), "\"(redacted)\"".into()),
-        Kind::Word { .. } if setting.path.ends_with("url") => quoted("https://other.example.com"),
+        Kind::Secret { .. } => ("a-long-admin-credential".into(), "\"(redacted)\"".into()),
+        Kind::Word { .. } if setting.path.ends_with("url") || setting.path.ends_with("endpoint") => {
+            quoted("https://other.example.com")
+        }
         Kind::Word { .. } if setting.path == "routes[].path" => quoted("/other"),
         Kind::Word { .. } if setting.path == "marks.snapshot" => quoted("/other"),
         Kind::Word { .. } => quoted("other"),
@@ -35,7 +48,9 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
 
 #[test]
 fn the_variable_of_each_setting_works_and_wins_over_the_file() {
-    for setting in SETTINGS {
+    // Presets, and the file of a secret, have tests of their own: they make no sense alone, and what is in it is not shown.
+    let own = |path: &str| path.starts_with("issuers[].preset.") || path == "issuers[].upstream.client_secret_file";
+    for setting in SETTINGS.iter().filter(|setting| !own(setting.path)) {
         // What concerns Redis or gossip makes sense only where there is one, and what is sealed only with a key ring.
         let road = match setting.section() {
             "redis" => "[cluster]\nkey_ring_file = \"content\"\n[redis]\nurl = \"rediss://a\"\n",
@@ -51,11 +66,21 @@ fn the_variable_of_each_setting_works_and_wins_over_the_file() {
         let file = setup.folder.path().join("content").display().to_string();
         let (text, toml) = another(setting, &file);
         let name = setting.variable(0);
-        let mut env = vec![(name.as_str(), text.as_str())];
+        // What concerns asking about tokens is of use only where somebody is asked.
+        let base: &[(&str, &str)] = match (setting.section(), setting.key()) {
+            ("issuers[].upstream", "client_secret" | "private_key_file") => {
+                &[("AUTHMESH_ISSUERS_0_VALIDATE", "userinfo")]
+            }
+            ("issuers[].upstream", _) => &[
+                ("AUTHMESH_ISSUERS_0_VALIDATE", "introspection"),
+                ("AUTHMESH_ISSUERS_0_UPSTREAM_CLIENT_ID", "orders"),
+                ("AUTHMESH_ISSUERS_0_UPSTREAM_CLIENT_SECRET", "s3cr3t"),
+            ],
+            _ => &[],
+        };
+        let mut env = base.to_vec();
+        env.push((name.as_str(), text.as_str()));
         // Neither makes sense alone: access = "public" must have no demand, and a floor must stay below its ceiling.
-        if setting.path.ends_with("soft_lifetime") {
-            env.push(("AUTHMESH_ISSUERS_0_KEYS_MAX_TRUST_AGE", "168h"));
-        }
         match setting.path {
             "redis.client_cert_file" => env.push(("AUTHMESH_REDIS_CLIENT_KEY_FILE", &file)),
             "redis.client_key_file" => env.push(("AUTHMESH_REDIS_CLIENT_CERT_FILE", &file)),
@@ -77,7 +102,7 @@ fn the_variable_of_each_setting_works_and_wins_over_the_file() {
         let effective = loaded.effective.iter().find(|e| e.setting == path).unwrap();
         assert_eq!(effective.source, Source::Env(name.clone()), "{path}");
         assert_eq!(effective.value.as_deref(), Some(toml.as_str()), "{path}");
-        let plain = setup.load(&[]).unwrap();
+        let plain = setup.load(base).unwrap();
         assert_ne!(
             format!("{:?}", loaded.config),
             format!("{:?}", plain.config),

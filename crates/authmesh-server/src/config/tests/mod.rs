@@ -6,6 +6,7 @@ mod defaults;
 mod environment;
 mod files;
 mod gossip;
+mod issuers;
 mod logout;
 mod problems;
 mod redis;

@@ -4,11 +4,12 @@ mod members;
 mod observations;
 pub(super) mod problem;
 mod requests;
+mod warm;
 
 use std::sync::Arc;
 
 use authmesh::proto::crypto::ScopeKind;
-use authmesh::{AuthMesh, MarkPage, MarkQuery, RevokeError};
+use authmesh::{AuthMesh, MarkPage, MarkQuery};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use self::problem::Problem;
-use self::requests::{Explain, ExplainMarks, Invalidate, ListMarks, MAX_DEADLINE, Refresh, Revoke, Wait};
+use self::requests::{Explain, ExplainMarks, Invalidate, ListMarks, MAX_DEADLINE, Revoke, Wait};
 use super::Limits;
 use crate::config::Secret;
 
@@ -55,7 +56,8 @@ pub(super) fn router(mesh: AuthMesh, credential: Arc<Secret>, limits: Limits) ->
         .route("/v1/marks/explain", post(explain_marks))
         .route("/v1/invalidations", post(invalidate))
         .route("/v1/clear", post(clear))
-        .route("/v1/keys/refresh", post(refresh))
+        .route("/v1/keys/refresh", post(warm::refresh))
+        .route("/v1/warm", post(warm::warm))
         .route("/v1/explain", post(explain))
         .route("/v1/observations", post(observations::make))
         .route("/openapi.json", get(openapi))
@@ -75,6 +77,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         let limit = match request.uri().path() {
             "/v1/revocations" => app.limits.request + MAX_DEADLINE,
             "/v1/observations" => app.limits.request + observations::LONGEST,
+            "/v1/keys/refresh" | "/v1/warm" => app.limits.request + warm::LONGEST,
             _ => app.limits.request,
         };
         match tokio::time::timeout(limit, next.run(request)).await {
@@ -222,28 +225,6 @@ async fn clear(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
     tracing::info!(target: "authmesh::audit", "all cached verdicts are cleared");
     let committed = app.mesh.clear().await?;
     Ok(Json(json!({ "state": state(committed) })))
-}
-
-async fn refresh(State(app): State<App>, request: Body) -> Result<impl IntoResponse, Problem> {
-    let order: Refresh = body(request).await?;
-    let named = order.issuer.is_some();
-    let issuers: Vec<String> = match order.issuer {
-        Some(issuer) => vec![issuer],
-        None => app.mesh.issuers().map(str::to_owned).collect(),
-    };
-    let mut results = Vec::with_capacity(issuers.len());
-    for issuer in issuers {
-        match app.mesh.refresh_keys(&issuer).await {
-            None if named => return Err(Problem::from(RevokeError::UnknownIssuer)),
-            // Its provider is asked about each token: it has no keys here.
-            None => {}
-            Some(Ok(())) => results.push(json!({ "issuer": issuer, "refreshed": true })),
-            Some(Err(error)) => {
-                results.push(json!({ "issuer": issuer, "refreshed": false, "problem": error.to_string() }));
-            }
-        }
-    }
-    Ok(Json(json!({ "issuers": results })))
 }
 
 async fn explain(State(app): State<App>, request: Body) -> Result<impl IntoResponse, Problem> {

@@ -88,13 +88,6 @@ pub(super) struct Invalidate {
     pub(super) token: String,
 }
 
-/// `POST /v1/keys/refresh`: one issuer, or all.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Refresh {
-    pub(super) issuer: Option<String>,
-}
-
 /// `POST /v1/explain`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
