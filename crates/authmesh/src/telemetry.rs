@@ -92,6 +92,8 @@ counters! {
     keys_added: "authmesh.keys.changes", "change" = "added";
     /// Keys that a newer set no longer held, or held as another key.
     keys_removed: "authmesh.keys.changes", "change" = "removed";
+    /// Keys that stood under the name of another one, and were refused.
+    keys_refused: "authmesh.keys.changes", "change" = "refused";
     /// Keys of a set that were left out.
     keys_skipped: "authmesh.keys.skipped";
     /// Issuers that were learned by a template.
@@ -176,7 +178,7 @@ const DESCRIPTIONS: [(&str, &str); 19] = [
         "authmesh.issuers",
         "Issuers that templates learned, or did not, by event",
     ),
-    ("authmesh.keys.changes", "Keys that a newer set added or no longer held"),
+    ("authmesh.keys.changes", "Keys that a newer set added, no longer held, or held under the name of another one"),
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",

@@ -47,6 +47,9 @@ pub struct KeyPolicy {
     /// After so many failed trips in a row the circuit is open: a trip is a single attempt, the probe of a half-open breaker, and
     /// between them everybody is answered at once. One that succeeds closes it. Default: 5.
     pub open_after: u32,
+    /// Whether a key that appears under the name (`kid`) of another one is refused as long as the node remembers that one, instead
+    /// of taking its place. Either is an audit event. A node that starts afresh knows no other. Default: false.
+    pub refuse_changed_keys: bool,
 }
 
 impl KeyPolicy {
@@ -69,6 +72,7 @@ impl KeyPolicy {
         backoff_floor: Duration::from_millis(500),
         backoff_ceiling: Duration::from_secs(30),
         open_after: 5,
+        refuse_changed_keys: false,
     };
 
     /// The longest trust age that can be set: what the cluster states of generations is kept for about as long.

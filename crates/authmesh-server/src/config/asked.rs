@@ -48,6 +48,7 @@ pub(super) fn key_policy(keys: &mut impl Section) -> Result<KeyPolicy, Problem> 
         backoff_floor: keys.value("backoff_floor")?,
         backoff_ceiling: keys.value("backoff_ceiling")?,
         open_after: keys.value("open_after")?,
+        refuse_changed_keys: keys.value("refuse_changed_keys")?,
     })
 }
 

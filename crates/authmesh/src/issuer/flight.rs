@@ -306,6 +306,7 @@ impl Flight {
         self.from_issuer = Some(Parsed {
             set: Arc::clone(&brought.parsed.set),
             shared: Arc::new(shared),
+            refused: Arc::clone(&brought.parsed.refused),
         });
         new
     }
@@ -410,6 +411,7 @@ impl Issuer {
                     keys.shared.document.clone(),
                     fetched.etag.or_else(|| keys.shared.etag.clone()),
                 )),
+                refused: Arc::default(),
             },
             (FetchedBody::NotModified, _) => {
                 return Err(UpstreamError::new(

@@ -112,6 +112,8 @@ impl Keys {
 struct Parsed {
     set: Arc<KeySet>,
     shared: Arc<keys::KeySet>,
+    /// Names under which another key stood before, which was kept.
+    refused: Arc<[Arc<str>]>,
 }
 
 /// A trip that ended.
@@ -392,9 +394,16 @@ impl Issuer {
 
     /// Reads a set that travels.
     fn parse(&self, shared: keys::KeySet) -> Result<Parsed, KeySetError> {
+        let set = KeySet::parse(&shared.document, &self.limits)?;
+        let held = self.held().filter(|_| self.machine().policy().refuse_changed_keys);
+        let (set, refused) = match held {
+            Some(keys) => set.keeping(&keys.set),
+            None => (set, Vec::new()),
+        };
         Ok(Parsed {
-            set: Arc::new(KeySet::parse(&shared.document, &self.limits)?),
+            set: Arc::new(set),
             shared: Arc::new(shared),
+            refused: refused.into(),
         })
     }
 
@@ -402,6 +411,12 @@ impl Issuer {
     fn take(&self, node: &Node, parsed: &Parsed, source: Source) -> bool {
         let held = self.current.load_full();
         let same = held.as_ref().is_some_and(|keys| *keys.set == *parsed.set);
+        let known = held.as_ref().is_some_and(|keys| keys.shared.document == parsed.shared.document);
+        for kid in parsed.refused.iter().filter(|_| !known) {
+            node.counters.keys_refused.add();
+            tracing::error!(target: "authmesh::audit", issuer = %self.url, %kid,
+                "another key appeared under the name of a known one; it is refused, and the known one stays");
+        }
         if !same {
             self.tell_changes(node, held.as_deref(), parsed);
         }

@@ -166,6 +166,27 @@ impl KeySet {
             .filter(|key| !other.keys.iter().any(|known| known == *key))
     }
 
+    /// This set, but for keys that have the name of another key of `known`: those stay what they were. Also their names.
+    #[must_use]
+    pub(crate) fn keeping(self, known: &Self) -> (Self, Vec<Arc<str>>) {
+        let mut refused = Vec::new();
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for same_kid in self.keys.chunk_by(|a, b| a.kid.is_some() && a.kid == b.kid) {
+            let kid = same_kid.first().and_then(|key| key.kid.as_ref());
+            let old = kid.map_or([].as_slice(), |kid| known.named(kid));
+            let is_known = |key: &Arc<VerificationKey>| old.iter().any(|known| known.thumbprint == key.thumbprint);
+            match kid {
+                Some(kid) if !old.is_empty() && !same_kid.iter().all(is_known) => {
+                    refused.push(Arc::clone(kid));
+                    keys.extend_from_slice(old);
+                }
+                _ => keys.extend_from_slice(same_kid),
+            }
+        }
+        let skipped = self.skipped;
+        (Self { keys, skipped }, refused)
+    }
+
     /// How many keys are usable. At least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a set without a usable key cannot be made")]

@@ -275,3 +275,28 @@ async fn settings_that_contradict_each_other_are_refused_with_the_reason() {
         "{text}"
     );
 }
+
+/// Some issuers reuse the name of a key. Whether that is a change or an attack, only their owner knows.
+#[tokio::test(start_paused = true)]
+async fn another_key_under_a_known_name_is_taken_or_refused_as_the_policy_says() {
+    for refuse in [false, true] {
+        let place = Place::new();
+        let keys = KeyPolicy {
+            refuse_changed_keys: refuse,
+            ..eager_keys()
+        };
+        let mesh = start_with(&place, "n", keys).await;
+        let old = place.issuer.token(json!({}));
+        mesh.verifier().verify(&old).await.unwrap();
+        pass(Duration::from_secs(5)).await;
+        // The same URL and the same name, `k1`: another key.
+        let other = TestIssuer::at(place.issuer.clock());
+        place.issuer.source().set(other.document());
+        mesh.refresh_keys(place.issuer.url()).await.unwrap().unwrap();
+        let new = other.token(json!({}));
+        assert_eq!(mesh.verifier().verify(&old).await.is_ok(), refuse);
+        assert_eq!(mesh.verifier().verify(&new).await.is_ok(), !refuse);
+        let counts = mesh.stats().counts;
+        assert_eq!((counts.keys_refused, counts.keys_removed), (u64::from(refuse), u64::from(!refuse)));
+    }
+}

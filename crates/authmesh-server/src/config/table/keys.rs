@@ -124,4 +124,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         fallback: Sdk(|| DEFAULT.open_after.to_string()),
         doc: "After so many failed fetches in a row the issuer is only probed, one attempt at a time.",
     },
+    Setting {
+        path: "issuers[].keys.refuse_changed_keys",
+        kind: ON_OFF,
+        fallback: Sdk(|| DEFAULT.refuse_changed_keys.to_string()),
+        doc: "Refuse a key that appears under the name (kid) of another one, as long as the node remembers that one.",
+    },
 ];
