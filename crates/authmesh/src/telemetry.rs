@@ -178,7 +178,10 @@ const DESCRIPTIONS: [(&str, &str); 19] = [
         "authmesh.issuers",
         "Issuers that templates learned, or did not, by event",
     ),
-    ("authmesh.keys.changes", "Keys that a newer set added, no longer held, or held under the name of another one"),
+    (
+        "authmesh.keys.changes",
+        "Keys that a newer set added, no longer held, or held under the name of another one",
+    ),
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",

@@ -411,7 +411,9 @@ impl Issuer {
     fn take(&self, node: &Node, parsed: &Parsed, source: Source) -> bool {
         let held = self.current.load_full();
         let same = held.as_ref().is_some_and(|keys| *keys.set == *parsed.set);
-        let known = held.as_ref().is_some_and(|keys| keys.shared.document == parsed.shared.document);
+        let known = held
+            .as_ref()
+            .is_some_and(|keys| keys.shared.document == parsed.shared.document);
         for kid in parsed.refused.iter().filter(|_| !known) {
             node.counters.keys_refused.add();
             tracing::error!(target: "authmesh::audit", issuer = %self.url, %kid,

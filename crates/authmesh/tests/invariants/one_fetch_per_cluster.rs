@@ -297,6 +297,9 @@ async fn another_key_under_a_known_name_is_taken_or_refused_as_the_policy_says()
         assert_eq!(mesh.verifier().verify(&old).await.is_ok(), refuse);
         assert_eq!(mesh.verifier().verify(&new).await.is_ok(), !refuse);
         let counts = mesh.stats().counts;
-        assert_eq!((counts.keys_refused, counts.keys_removed), (u64::from(refuse), u64::from(!refuse)));
+        assert_eq!(
+            (counts.keys_refused, counts.keys_removed),
+            (u64::from(refuse), u64::from(!refuse))
+        );
     }
 }
