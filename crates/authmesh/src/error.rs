@@ -66,6 +66,9 @@ pub enum VerifyError {
     /// A claim has another value than the policy demands ([`Rules::claim_equals`](crate::Rules::claim_equals)).
     #[error("the claim {0} has a value that is not accepted here")]
     WrongClaim(String),
+    /// The token is bound to a key or a certificate of its holder (`cnf`, RFC 7800), and nobody checks here that the sender has it.
+    #[error("the token is bound to a key of its holder (cnf), and is no bearer token")]
+    Bound,
     /// `exp` lies further ahead than `max_token_lifetime`: how long a revocation must be kept would be unknown.
     #[error("the token lives longer than the {limit:?} that are accepted")]
     LifetimeTooLong {
@@ -134,6 +137,7 @@ impl VerifyError {
             Self::MissingClaim(_) => "missing_claim",
             Self::InvalidClaim(_) => "invalid_claim",
             Self::WrongClaim(_) => "wrong_claim",
+            Self::Bound => "bound",
             Self::LifetimeTooLong { .. } => "lifetime_too_long",
             Self::Revoked(_) => "revoked",
             Self::Inactive => "inactive",

@@ -60,6 +60,8 @@ pub struct Rules {
     pub(crate) audience_claim: String,
     /// Claims that must have one of these values. See [`Rules::claim_one_of`].
     pub(crate) exact_claims: BTreeMap<String, BTreeSet<String>>,
+    /// Accept tokens that are bound to a key. See [`Rules::danger_bound_as_bearer`].
+    pub(crate) bound_as_bearer: bool,
     /// Accept tokens without `iat`. See [`Rules::danger_without_issued_at`].
     pub(crate) without_issued_at: bool,
 }
@@ -88,6 +90,7 @@ impl Rules {
             opaque: false,
             audience_claim: AUDIENCE.to_owned(),
             exact_claims: BTreeMap::new(),
+            bound_as_bearer: false,
             without_issued_at: false,
         }
     }
@@ -119,6 +122,15 @@ impl Rules {
     #[must_use]
     pub fn audience_claim(mut self, name: impl Into<String>) -> Self {
         self.audience_claim = name.into();
+        self
+    }
+
+    /// Accepts tokens that are bound to a key or certificate of their holder (`cnf`: DPoP, RFC 9449; mutual TLS, RFC 8705) as
+    /// if they were bearer tokens: whoever steals one can use it. For services behind something that checks the proof of
+    /// possession **on every request**.
+    #[must_use]
+    pub fn danger_bound_as_bearer(mut self) -> Self {
+        self.bound_as_bearer = true;
         self
     }
 
@@ -294,11 +306,12 @@ fn fingerprint(policy: &Policy) -> [u8; 32] {
             values.iter().for_each(|value| text(value));
         }
         text(&format!(
-            "{} {} {} {}",
+            "{} {} {} {} {}",
             rules.leeway.as_nanos(),
             rules.max_token_lifetime.as_nanos(),
             rules.without_issued_at,
-            rules.opaque
+            rules.opaque,
+            rules.bound_as_bearer
         ));
     }
     hasher.finalize().into()

@@ -93,7 +93,7 @@ pub(super) const NOT_FOUND: ProblemType = of(
     "The path is none of this service's.",
 );
 
-static ALL: [ProblemType; 24] = [
+static ALL: [ProblemType; 26] = [
     of(
         StatusCode::UNAUTHORIZED,
         "too-large",
@@ -171,6 +171,18 @@ static ALL: [ProblemType; 24] = [
         "wrong-claim",
         "A claim has another value",
         "The detail names the claim. The policy demands another value of it: this is not the kind of token that is wanted here.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "bound",
+        "The token is bound to a key",
+        "It is bound to a key or certificate of its holder (cnf), and proofs of possession are not checked here. Send a bearer token.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "inactive",
+        "The token is not active",
+        "The provider that issued it says so: it has ended, was revoked, or is none of its own. Sign in again.",
     ),
     of(
         StatusCode::UNAUTHORIZED,

@@ -29,6 +29,8 @@ fn every_verify_error() -> Vec<VerifyError> {
         VerifyError::MissingClaim("exp".into()),
         VerifyError::InvalidClaim("exp"),
         VerifyError::WrongClaim("token_use".into()),
+        VerifyError::Bound,
+        VerifyError::Inactive,
         VerifyError::LifetimeTooLong { limit: WAIT },
         VerifyError::Revoked(ScopeKind::Subject),
         VerifyError::CouldNotAsk {

@@ -67,6 +67,11 @@ pub(crate) fn check(
     if !type_accepted || is_event {
         return Err(VerifyError::WrongType);
     }
+    // Whoever stole such a token has not stolen the key (RFC 9449 section 7.1, RFC 8705 section 3): as a bearer token it would be
+    // worth no more than any other.
+    if !rules.bound_as_bearer && claims.get("cnf").is_some_and(|binding| !binding.is_null()) {
+        return Err(VerifyError::Bound);
+    }
     let leeway = rules.leeway.as_secs();
     let expires_at = time(claims, "exp")?
         .map(|exp| exp.floor() as Unix)

@@ -321,6 +321,22 @@ fn a_claim_equals_the_string_that_the_rules_name_and_nothing_like_it() {
     assert_eq!(with("other").unwrap_err(), VerifyError::WrongClaim("type".into()));
 }
 
+/// Trap 34: a bound token that passes for a bearer token is worth stealing.
+#[test]
+fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
+    for binding in [
+        json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+        json!({"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
+        json!({}),
+        json!("of another shape"),
+    ] {
+        let bound = good(json!({ "cnf": binding }));
+        assert_eq!(check_with(&rules(), None, bound.clone()).unwrap_err(), VerifyError::Bound);
+        check_with(&rules().danger_bound_as_bearer(), None, bound).unwrap();
+    }
+    check_with(&rules(), None, good(json!({"cnf": null}))).unwrap();
+}
+
 #[test]
 fn another_claim_may_stand_for_the_audience() {
     let rules = rules().audience_claim("client_id");
