@@ -331,7 +331,10 @@ fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
         json!("of another shape"),
     ] {
         let bound = good(json!({ "cnf": binding }));
-        assert_eq!(check_with(&rules(), None, bound.clone()).unwrap_err(), VerifyError::Bound);
+        assert_eq!(
+            check_with(&rules(), None, bound.clone()).unwrap_err(),
+            VerifyError::Bound
+        );
         check_with(&rules().danger_bound_as_bearer(), None, bound).unwrap();
     }
     check_with(&rules(), None, good(json!({"cnf": null}))).unwrap();
