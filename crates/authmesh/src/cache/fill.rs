@@ -137,7 +137,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         loader: T,
     ) -> Result<Arc<Entry>, Arc<dyn Any + Send + Sync>> {
         let shared = &self.shared;
-        let mut fill = Fill::new(FILL, Nonce(shared.node.random()));
+        let patience = loader.patience();
+        let config = FillConfig { wait: patience, ..FILL };
+        let mut fill = Fill::new(config, Nonce(shared.node.random()));
         let nonce = fill.nonce();
         let began = Instant::now();
         let now = || Moment::ORIGIN.plus(began.elapsed());
@@ -182,7 +184,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 }
                 Action::Wait(holder) => {
                     let gone = shared.node.ports.store.gone(name, holder);
-                    let _ = tokio::time::timeout(FILL.wait, gone).await;
+                    let _ = tokio::time::timeout(patience, gone).await;
                     Input::Gone
                 }
                 Action::Load => {

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Load;
+use super::fill::FILL;
 
 /// What a value of L2, or of another caller's flight, must be to be good enough.
 pub(crate) type Demand<V> = Arc<dyn Fn(&V) -> bool + Send + Sync>;
@@ -17,6 +19,11 @@ pub(crate) trait Loader<V, E>: Send + 'static {
     /// What L2 or another caller's flight must bring; a value of L2 that is not good enough is replaced. `None`: whatever.
     fn demand(&self) -> Option<Demand<V>> {
         None
+    }
+
+    /// How long the load of another node is waited for before this one runs too.
+    fn patience(&self) -> Duration {
+        FILL.wait
     }
 
     /// Waits for a turn, before anything in the cluster waits for this load.

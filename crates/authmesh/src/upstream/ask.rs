@@ -232,6 +232,12 @@ impl Loader<Said, NotSaid> for Asking {
         self.demand.clone()
     }
 
+    /// A call that goes on is renewed by its node; one whose node died is not. So nothing is lost by waiting as long as a call
+    /// may take.
+    fn patience(&self) -> Duration {
+        self.upstream.rules.hard_timeout
+    }
+
     async fn admit(&mut self) -> Result<Turn, NotSaid> {
         let node = &self.node;
         let turn = self.upstream.gate.enter(self.known, || node.now().boot);

@@ -30,8 +30,18 @@ async fn one_call_serves_every_node_and_one_that_starts_later() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_of_all_nodes_wait_for_one_call() {
+    wait_for_one_call_that_takes(S / 2).await;
+}
+
+/// A call that goes on is worth waiting for: each node's own would be another one, and as slow.
+#[tokio::test(start_paused = true)]
+async fn also_where_it_is_slow() {
+    wait_for_one_call_that_takes(7 * S).await;
+}
+
+async fn wait_for_one_call_that_takes(long: Duration) {
     let world = World::new();
-    world.provider.takes(S / 2);
+    world.provider.takes(long);
     let nodes = [world.node("a").await, world.node("b").await, world.node("c").await];
     let calls: Vec<_> = (0..90)
         .map(|n| {
