@@ -94,7 +94,7 @@ impl Net {
         let now = local(self.now);
         match input {
             Some(input) => self.machines[node].handle(now, input, &self.marks),
-            None => self.machines[node].tick(now, &self.marks),
+            None => self.machines[node].tick(now),
         }
         while let Some(action) = self.machines[node].poll() {
             self.carry_out(node, action);

@@ -192,7 +192,7 @@ impl World {
                         node.engine.timers(now);
                     }
                     if node.machine.poll_timeout() <= now {
-                        node.machine.tick(at, &self.marks);
+                        node.machine.tick(at);
                     }
                     self.settle(n);
                 }

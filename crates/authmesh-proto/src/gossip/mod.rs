@@ -294,11 +294,11 @@ impl Gossip {
             } => self.on_asked(now, token, &from, &request, limit, marks),
             Input::Answered { exchange, answer } => self.on_answered(now, exchange, answer.as_deref(), marks),
         }
-        self.tick(now, marks);
+        self.tick(now);
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Now, marks: &Marks) {
+    pub fn tick(&mut self, now: Now) {
         if self.left {
             return;
         }
@@ -319,7 +319,6 @@ impl Gossip {
             self.actions.push_back(Action::Tell(Event::TakenIn));
         }
         self.tell_moved(at);
-        let _ = marks;
     }
 
     fn on_up(&mut self, now: Moment, peer: &Peer) {

@@ -227,7 +227,7 @@ impl World {
     fn tick_node(&mut self, at: At) {
         let now = self.now();
         if let Some(node) = self.node_mut(at) {
-            MARKS.with(|marks| node.machine.tick(now, marks));
+            node.machine.tick(now);
         }
         self.carry_out(at);
     }

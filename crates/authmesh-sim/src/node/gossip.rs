@@ -172,7 +172,7 @@ impl Node {
         while mesh.late.front().is_some_and(|(at, _)| *at <= now.boot) {
             mesh.inputs.extend(mesh.late.pop_front().map(|(_, input)| input));
         }
-        mesh.machine.tick(now, &self.marks);
+        mesh.machine.tick(now);
         if mesh.has_log && !mesh.announcing && now.boot >= mesh.announce_at {
             self.announce(now);
         }

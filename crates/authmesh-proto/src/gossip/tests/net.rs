@@ -326,7 +326,7 @@ impl Net {
                 for number in due {
                     let now = self.now;
                     if let Some(node) = self.nodes.get_mut(&number) {
-                        node.gossip.tick(now, &node.marks);
+                        node.gossip.tick(now);
                     }
                     self.settle(number);
                 }

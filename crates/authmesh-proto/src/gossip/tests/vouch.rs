@@ -76,7 +76,7 @@ fn an_answer_to_a_question_from_before_a_lapsed_node_came_back_does_not_vouch_fo
                 boot: now.boot.plus(Duration::from_millis(200)),
                 ..now
             };
-            node.gossip.tick(at, &node.marks);
+            node.gossip.tick(at);
             while let Some(action) = node.gossip.poll() {
                 if let Action::Ask { exchange, .. } = action {
                     exchanges.push(exchange);

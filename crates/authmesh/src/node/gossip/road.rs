@@ -242,10 +242,10 @@ impl Driver {
     fn one_step(&mut self, node: &Arc<Node>, room: &Room, input: Option<Input>, more: &mut VecDeque<Input>) {
         let actions: Vec<Action> = {
             let mut machine = room.machine();
-            let (now, marks) = (node.now(), node.marks());
+            let now = node.now();
             match input {
-                Some(input) => machine.handle(now, input, &marks),
-                None => machine.tick(now, &marks),
+                Some(input) => machine.handle(now, input, &node.marks()),
+                None => machine.tick(now),
             }
             std::iter::from_fn(|| machine.poll()).collect()
         };
