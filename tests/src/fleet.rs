@@ -1,7 +1,8 @@
 //! Many authmesh processes side by side: started together, killed, frozen and started again one by one.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -263,4 +264,29 @@ impl fmt::Debug for Fleet {
 
 fn name(index: usize) -> String {
     format!("node-{index}")
+}
+
+/// Waits for the tests before this one: two fleets at once would measure each other. The lock is a file's, since some runners
+/// start a process for each test; it ends with the file.
+pub async fn turn() -> File {
+    let folder = tools::target_dir().join("tmp");
+    let waiting = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = File::create(folder.join("gossip-fleet.lock")).unwrap();
+        file.lock().unwrap();
+        file
+    });
+    waiting.await.unwrap()
+}
+
+/// A key ring in this folder, as `authmesh keyring generate` makes it: for all nodes of a fleet.
+pub fn key_ring(folder: &Path) -> PathBuf {
+    let ring = folder.join("keyring");
+    let output = command(tools::authmesh_binary())
+        .args(["keyring", "generate"])
+        .arg(&ring)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ring
 }

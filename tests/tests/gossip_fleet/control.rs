@@ -206,7 +206,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_anti_entropy_heavy_loss_leaves_no_revocation_behind_and_without_it_does() {
-    let _turn = crate::world::turn().await;
+    let _turn = authmesh_tests::fleet::turn().await;
     let nodes = Nodes::start().await;
     let started = Instant::now();
     let missed = nodes.revoke(true).await;

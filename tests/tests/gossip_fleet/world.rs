@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use authmesh_tests::authmesh::Seat;
 use authmesh_tests::client::Answer;
-use authmesh_tests::fleet::{Fleet, Place};
+use authmesh_tests::fleet::{Fleet, Place, key_ring, turn};
 use authmesh_tests::idp::{Idp, Order};
 use authmesh_tests::netns::Namespaces;
-use authmesh_tests::process::command;
 use authmesh_tests::proxy::{Faults, Mesh, Node};
-use authmesh_tests::tools;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -28,19 +26,6 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const CONFIRM_SECONDS: u32 = 12;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// Waits for the tests before this one: two fleets at once would measure each other. The lock is a file's, since some runners
-/// start a process for each test; it ends with the file.
-pub(crate) async fn turn() -> File {
-    let folder = tools::target_dir().join("tmp");
-    let waiting = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = File::create(folder.join("gossip-fleet.lock")).unwrap();
-        file.lock().unwrap();
-        file
-    });
-    waiting.await.unwrap()
-}
 
 /// Whether this run takes its time.
 pub(crate) fn is_long() -> bool {
@@ -99,7 +84,7 @@ impl World {
         gossip: &[(SocketAddr, SocketAddr)],
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ring = key_ring(&folder);
+        let ring = key_ring(folder.path());
         let issuer = idp.issuer();
         // The first two are known to everybody; the others are found.
         let seeds: Vec<String> = gossip.iter().take(2).map(|(_, known)| known.to_string()).collect();
@@ -264,15 +249,4 @@ pub(crate) fn print_times(what: &str, times: &[Duration]) {
         share(times, 1.0).as_millis(),
         times.len()
     );
-}
-
-fn key_ring(folder: &TempDir) -> PathBuf {
-    let ring = folder.path().join("keyring");
-    let output = command(tools::authmesh_binary())
-        .args(["keyring", "generate"])
-        .arg(&ring)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    ring
 }

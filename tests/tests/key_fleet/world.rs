@@ -1,17 +1,14 @@
 //! Sixteen processes, the roads between them, and callers at each.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use authmesh_tests::authmesh::Seat;
 use authmesh_tests::client::{Answer, http, try_send};
-use authmesh_tests::fleet::Fleet;
+use authmesh_tests::fleet::{Fleet, key_ring, turn};
 use authmesh_tests::idp_double::IdpDouble;
 use authmesh_tests::ports::Port;
-use authmesh_tests::process::command;
 use authmesh_tests::redis_cluster::RedisCluster;
-use authmesh_tests::tools;
 use reqwest::{Client, Method};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -135,7 +132,7 @@ impl Nodes {
     pub(crate) async fn start(issuer: &str, size: usize, roads: Roads, more: &str) -> Self {
         let turn = turn().await;
         let folder = tempfile::tempdir().unwrap();
-        let ring = key_ring(&folder);
+        let ring = key_ring(folder.path());
         let redis = match roads {
             Roads::Gossip => None,
             Roads::Redis | Roads::Both => Some(RedisCluster::start().await),
@@ -251,28 +248,4 @@ async fn gather(mut calls: JoinSet<(usize, u16, String, Duration)>) -> Said {
         said.answers.push((node, status, body));
     }
     said
-}
-
-/// Waits for the tests before this one: two fleets at once would measure each other. The lock is a file's, since some runners
-/// start a process for each test; it ends with the file.
-async fn turn() -> File {
-    let folder = tools::target_dir().join("tmp");
-    let waiting = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = File::create(folder.join("gossip-fleet.lock")).unwrap();
-        file.lock().unwrap();
-        file
-    });
-    waiting.await.unwrap()
-}
-
-fn key_ring(folder: &TempDir) -> PathBuf {
-    let ring = folder.path().join("keyring");
-    let output = command(tools::authmesh_binary())
-        .args(["keyring", "generate"])
-        .arg(&ring)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    ring
 }
