@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 
 use crate::ident::{EntryName, ScopeId};
-use crate::wire::{self, VERSION, WireError};
+use crate::wire::{self, WireError};
 
 /// The most names that a member hands over at once.
 pub const MAX_HOT: usize = 1000;
@@ -40,7 +40,7 @@ impl HotQuestion {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        marked(self)
+        wire::frame(&MARK, self)
     }
 
     /// Reads what [`HotQuestion::encode`] wrote.
@@ -48,7 +48,7 @@ impl HotQuestion {
     /// # Errors
     /// When it is anything else, asks for more than a member hands over, or is of a version that is not spoken here.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let question: Self = unmarked(bytes)?;
+        let question: Self = wire::unframe(&MARK, bytes)?;
         if usize::from(question.most) > MAX_HOT {
             return Err(WireError::Malformed);
         }
@@ -60,7 +60,7 @@ impl HotAnswer {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        marked(self)
+        wire::frame(&MARK, self)
     }
 
     /// Reads what [`HotAnswer::encode`] wrote, as the answer to `question`.
@@ -68,25 +68,11 @@ impl HotAnswer {
     /// # Errors
     /// When it is anything else, names more than was asked for, or is of a version that is not spoken here.
     pub fn decode(bytes: &[u8], question: &HotQuestion) -> Result<Self, WireError> {
-        let answer: Self = unmarked(bytes)?;
+        let answer: Self = wire::unframe(&MARK, bytes)?;
         if answer.names.len() > usize::from(question.most) {
             return Err(WireError::Malformed);
         }
         Ok(answer)
-    }
-}
-
-fn marked<T: Encode>(value: &T) -> Vec<u8> {
-    let mut out = alloc::vec![VERSION, MARK[0], MARK[1]];
-    out.append(&mut wire::encode(value));
-    out
-}
-
-fn unmarked<T: Decode<()>>(bytes: &[u8]) -> Result<T, WireError> {
-    match bytes {
-        [VERSION, first, second, rest @ ..] if [*first, *second] == MARK => wire::decode(rest),
-        [version, ..] if *version != VERSION => Err(WireError::Version(*version)),
-        _ => Err(WireError::Malformed),
     }
 }
 
@@ -99,6 +85,7 @@ mod tests {
     use super::*;
     use crate::keys::KeyQuestion;
     use crate::observe::Question;
+    use crate::wire::VERSION;
 
     const QUESTION: HotQuestion = HotQuestion {
         space: ScopeId([7; 16]),

@@ -11,7 +11,7 @@ use bincode::{Decode, Encode};
 use crate::ident::{CHANNELS, ChannelId, Digest, EntryName};
 use crate::marks::{BUCKETS, Digests};
 use crate::time::Unix;
-use crate::wire::{self, VERSION, WireError};
+use crate::wire::{self, WireError};
 
 /// The most cache entries that one question names.
 pub const MAX_ENTRIES: usize = 1024;
@@ -76,7 +76,7 @@ impl Question {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        marked(self)
+        wire::frame(&[MARK], self)
     }
 
     /// Reads what [`Question::encode`] wrote.
@@ -112,7 +112,7 @@ impl Reply {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        marked(self)
+        wire::frame(&[MARK], self)
     }
 
     /// Reads what [`Reply::encode`] wrote in answer to `question`.
@@ -180,18 +180,12 @@ fn bucket(channel: u8, number: u8) -> Option<(ChannelId, usize)> {
     (number < BUCKETS).then_some((ChannelId::new(channel)?, number))
 }
 
-fn marked<T: Encode>(value: &T) -> Vec<u8> {
-    let mut out = alloc::vec![VERSION, MARK];
-    out.append(&mut wire::encode(value));
-    out
-}
-
 fn unmarked<T: Decode<()>>(bytes: &[u8]) -> Result<T, WireError> {
-    match bytes {
-        [VERSION, MARK, rest @ ..] => wire::decode(rest),
-        [version, MARK, ..] => Err(WireError::Version(*version)),
-        _ => Err(WireError::Malformed),
+    // Without the mark it is nothing of an observer, of whatever version.
+    if !Question::is_one(bytes) {
+        return Err(WireError::Malformed);
     }
+    wire::unframe(&[MARK], bytes)
 }
 
 #[cfg(test)]
@@ -202,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::gossip::message::{Ask, Request};
+    use crate::wire::VERSION;
 
     fn element(digest: u8, expires: Unix) -> Element {
         Element {

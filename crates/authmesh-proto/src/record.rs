@@ -173,22 +173,11 @@ impl Record {
         &self,
         sealer: &Sealer,
         name: &EntryName,
-        (incarnation, generation): (Incarnation, u64),
+        place: (Incarnation, u64),
         expires: Unix,
         nonce: [u8; NONCE_BYTES],
     ) -> Stored {
-        let context = Context::new()
-            .entry(name)
-            .incarnation(incarnation, generation)
-            .expires(expires);
-        Stored {
-            incarnation,
-            generation,
-            content: Content::Record {
-                expires,
-                sealed: sealer.seal(Kind::Record, &context, nonce, &wire::encode(self)),
-            },
-        }
+        seal_as(Kind::Record, self, sealer, name, place, expires, nonce)
     }
 
     /// Opens what [`Record::seal`] sealed, for the same place.
@@ -198,17 +187,51 @@ impl Record {
     pub fn open(
         sealer: &Sealer,
         name: &EntryName,
-        (incarnation, generation): (Incarnation, u64),
+        place: (Incarnation, u64),
         expires: Unix,
         sealed: &[u8],
     ) -> Result<Self, RecordError> {
-        let context = Context::new()
-            .entry(name)
-            .incarnation(incarnation, generation)
-            .expires(expires);
-        let plain = sealer
-            .open(Kind::Record, &context, sealed)
-            .map_err(RecordError::Sealed)?;
-        wire::decode(&plain).map_err(RecordError::Wire)
+        open_as(Kind::Record, sealer, name, place, expires, sealed)
     }
+}
+
+fn context(name: &EntryName, (incarnation, generation): (Incarnation, u64), expires: Unix) -> Context {
+    Context::new()
+        .entry(name)
+        .incarnation(incarnation, generation)
+        .expires(expires)
+}
+
+/// Seals a value of L2 for its name, its place and its expiry, under the subkey of its kind.
+pub(crate) fn seal_as<T: Encode>(
+    kind: Kind,
+    value: &T,
+    sealer: &Sealer,
+    name: &EntryName,
+    place: (Incarnation, u64),
+    expires: Unix,
+    nonce: [u8; NONCE_BYTES],
+) -> Stored {
+    let sealed = sealer.seal(kind, &context(name, place, expires), nonce, &wire::encode(value));
+    let (incarnation, generation) = place;
+    Stored {
+        incarnation,
+        generation,
+        content: Content::Record { expires, sealed },
+    }
+}
+
+/// Opens what [`seal_as`] sealed.
+pub(crate) fn open_as<T: Decode<()>>(
+    kind: Kind,
+    sealer: &Sealer,
+    name: &EntryName,
+    place: (Incarnation, u64),
+    expires: Unix,
+    sealed: &[u8],
+) -> Result<T, RecordError> {
+    let plain = sealer
+        .open(kind, &context(name, place, expires), sealed)
+        .map_err(RecordError::Sealed)?;
+    wire::decode(&plain).map_err(RecordError::Wire)
 }

@@ -51,6 +51,23 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     encode_to_vec(value, config::standard()).unwrap_or_default()
 }
 
+/// Encodes a value behind the version and a mark that tells what it is.
+pub(crate) fn frame<T: Encode>(mark: &[u8], value: &T) -> Vec<u8> {
+    let mut out = alloc::vec![VERSION];
+    out.extend_from_slice(mark);
+    out.append(&mut encode(value));
+    out
+}
+
+/// Decodes what [`frame`] encoded under the same mark.
+pub(crate) fn unframe<T: Decode<()>>(mark: &[u8], bytes: &[u8]) -> Result<T, WireError> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => decode(rest.strip_prefix(mark).ok_or(WireError::Malformed)?),
+        Some((&version, _)) => Err(WireError::Version(version)),
+        None => Err(WireError::Malformed),
+    }
+}
+
 /// Decodes a value that takes up all of `bytes`.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use bincode::{Decode, Encode};
 use crate::ident::{ChannelId, Digest, Origin, StatementName};
 use crate::marks::BUCKETS;
 use crate::statement::{Mark, MarkKey};
-use crate::wire::{self, VERSION, WireError};
+use crate::wire::{self, WireError};
 
 /// The most confirmations that one [`Ask`] wants: a bit each.
 pub(super) const MAX_CONFIRM: usize = 64;
@@ -246,7 +246,7 @@ impl Request {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        versioned(self)
+        wire::frame(&[], self)
     }
 
     /// Reads what [`Request::encode`] wrote.
@@ -254,7 +254,7 @@ impl Request {
     /// # Errors
     /// When it is anything else, or of a version that is not spoken here.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        unversioned(bytes)
+        wire::unframe(&[], bytes)
     }
 }
 
@@ -262,7 +262,7 @@ impl Answer {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        versioned(self)
+        wire::frame(&[], self)
     }
 
     /// Reads what [`Answer::encode`] wrote.
@@ -270,7 +270,7 @@ impl Answer {
     /// # Errors
     /// When it is anything else, or of a version that is not spoken here.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        unversioned(bytes)
+        wire::unframe(&[], bytes)
     }
 }
 
@@ -285,7 +285,7 @@ impl Item {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        versioned(self)
+        wire::frame(&[], self)
     }
 
     /// Reads what [`Item::encode`] wrote.
@@ -293,21 +293,7 @@ impl Item {
     /// # Errors
     /// When it is anything else, or of a version that is not spoken here.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        unversioned(bytes)
-    }
-}
-
-fn versioned<T: Encode>(value: &T) -> Vec<u8> {
-    let mut out = alloc::vec![VERSION];
-    out.append(&mut wire::encode(value));
-    out
-}
-
-fn unversioned<T: Decode<()>>(bytes: &[u8]) -> Result<T, WireError> {
-    match bytes.split_first() {
-        Some((&VERSION, rest)) => wire::decode(rest),
-        Some((&version, _)) => Err(WireError::Version(version)),
-        None => Err(WireError::Malformed),
+        wire::unframe(&[], bytes)
     }
 }
 

@@ -27,7 +27,7 @@ mod tests;
 pub use errand::{Action, Errand, ErrandConfig, FetchEnd, Held, Input, LeaseEnd, Source, Told};
 pub use machine::{End, KeyMachine, Need, Trip, Why};
 pub use policy::{KeyPolicy, PolicyConflict};
-pub use set::{KeyAnswer, KeyQuestion, KeySet, MAX_DOCUMENT_BYTES, Ticket};
+pub use set::{KeyAnswer, KeyQuestion, KeySet, MAX_DOCUMENT_BYTES, MAX_ETAG_BYTES, Ticket};
 
 /// The longest `kid` that is ever asked for, in bytes. Longer ones are unknown by definition.
 pub const MAX_KID_BYTES: usize = 256;

@@ -7,16 +7,16 @@ use core::time::Duration;
 use bincode::{Decode, Encode};
 
 use super::MAX_KID_BYTES;
-use crate::crypto::{Context, Kind, NONCE_BYTES, Sealer};
+use crate::crypto::{Kind, NONCE_BYTES, Sealer};
 use crate::ident::{EntryName, Incarnation, Nonce, Origin, ScopeId};
-use crate::record::{Content, RecordError, Stored};
+use crate::record::{RecordError, Stored, open_as, seal_as};
 use crate::time::Unix;
-use crate::wire::{self, VERSION, WireError};
+use crate::wire::{self, WireError};
 
 /// The longest document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 /// The longest entity tag, in bytes.
-const MAX_ETAG_BYTES: usize = 256;
+pub const MAX_ETAG_BYTES: usize = 256;
 
 /// Stands behind the version, where a request of the gossip machine has the number of its variant, and one of an observer a
 /// length: the encoding never begins a number with this byte.
@@ -66,7 +66,7 @@ impl KeySet {
         expires: Unix,
         nonce: [u8; NONCE_BYTES],
     ) -> Stored {
-        seal(self, sealer, name, place, expires, nonce)
+        seal_as(Kind::KeySet, self, sealer, name, place, expires, nonce)
     }
 
     /// Opens what [`KeySet::seal`] sealed. Incarnation and L2 generation are those that stand beside it, whatever the log has
@@ -81,7 +81,7 @@ impl KeySet {
         expires: Unix,
         sealed: &[u8],
     ) -> Result<Self, RecordError> {
-        let set: Self = open(sealer, name, place, expires, sealed)?;
+        let set: Self = open_as(Kind::KeySet, sealer, name, place, expires, sealed)?;
         set.within().map_err(RecordError::Wire)
     }
 
@@ -93,45 +93,6 @@ impl KeySet {
             Err(WireError::Malformed)
         }
     }
-}
-
-fn context(name: &EntryName, (incarnation, generation): (Incarnation, u64), expires: Unix) -> Context {
-    Context::new()
-        .entry(name)
-        .incarnation(incarnation, generation)
-        .expires(expires)
-}
-
-fn seal<T: Encode>(
-    value: &T,
-    sealer: &Sealer,
-    name: &EntryName,
-    place: (Incarnation, u64),
-    expires: Unix,
-    nonce: [u8; NONCE_BYTES],
-) -> Stored {
-    let context = context(name, place, expires);
-    let sealed = sealer.seal(Kind::KeySet, &context, nonce, &wire::encode(value));
-    let (incarnation, generation) = place;
-    Stored {
-        incarnation,
-        generation,
-        content: Content::Record { expires, sealed },
-    }
-}
-
-fn open<T: Decode<()>>(
-    sealer: &Sealer,
-    name: &EntryName,
-    place: (Incarnation, u64),
-    expires: Unix,
-    sealed: &[u8],
-) -> Result<T, RecordError> {
-    let context = context(name, place, expires);
-    let plain = sealer
-        .open(Kind::KeySet, &context, sealed)
-        .map_err(RecordError::Sealed)?;
-    wire::decode(&plain).map_err(RecordError::Wire)
 }
 
 /// What came of a fetch, for the nodes that would have made the same one.
@@ -162,7 +123,7 @@ impl Ticket {
         expires: Unix,
         nonce: [u8; NONCE_BYTES],
     ) -> Stored {
-        seal(self, sealer, name, place, expires, nonce)
+        seal_as(Kind::KeySet, self, sealer, name, place, expires, nonce)
     }
 
     /// Opens what [`Ticket::seal`] sealed.
@@ -176,7 +137,7 @@ impl Ticket {
         expires: Unix,
         sealed: &[u8],
     ) -> Result<Self, RecordError> {
-        open(sealer, name, place, expires, sealed)
+        open_as(Kind::KeySet, sealer, name, place, expires, sealed)
     }
 }
 
@@ -221,7 +182,7 @@ impl KeyQuestion {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        marked(self)
+        wire::frame(&MARK, self)
     }
 
     /// Reads what [`KeyQuestion::encode`] wrote.
@@ -229,7 +190,7 @@ impl KeyQuestion {
     /// # Errors
     /// When it is anything else, or of a version that is not spoken here.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let question: Self = unmarked(bytes)?;
+        let question: Self = wire::unframe(&MARK, bytes)?;
         match &question.kid {
             Some(kid) if kid.len() > MAX_KID_BYTES => Err(WireError::Malformed),
             _ => Ok(question),
@@ -241,7 +202,7 @@ impl KeyAnswer {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        marked(self)
+        wire::frame(&MARK, self)
     }
 
     /// Reads what [`KeyAnswer::encode`] wrote.
@@ -249,26 +210,12 @@ impl KeyAnswer {
     /// # Errors
     /// When it is anything else, or of a version that is not spoken here.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        match unmarked(bytes)? {
+        match wire::unframe(&MARK, bytes)? {
             Self::Set { set, proof } => Ok(Self::Set {
                 set: set.within()?,
                 proof,
             }),
             other => Ok(other),
         }
-    }
-}
-
-fn marked<T: Encode>(value: &T) -> Vec<u8> {
-    let mut out = alloc::vec![VERSION, MARK[0], MARK[1]];
-    out.append(&mut wire::encode(value));
-    out
-}
-
-fn unmarked<T: Decode<()>>(bytes: &[u8]) -> Result<T, WireError> {
-    match bytes {
-        [VERSION, first, second, rest @ ..] if [*first, *second] == MARK => wire::decode(rest),
-        [version, ..] if *version != VERSION => Err(WireError::Version(*version)),
-        _ => Err(WireError::Malformed),
     }
 }
