@@ -36,6 +36,14 @@ pub struct Head {
     pub root: Digest,
 }
 
+impl Head {
+    /// Where a value of L2 has to stand to count beside this head.
+    #[must_use]
+    pub const fn place(&self) -> (Incarnation, u64) {
+        (self.incarnation, self.generation)
+    }
+}
+
 /// One entry of a channel's log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogEntry {

@@ -7,7 +7,6 @@ use authmesh_proto::commit::Voids;
 use authmesh_proto::crypto::OpenError;
 use authmesh_proto::freshness::Stamp;
 use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId, Slot};
-use authmesh_proto::log::Head;
 use authmesh_proto::record::{Content, Record, RecordError, Stored, TagPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,9 +15,6 @@ use super::fill::FILL;
 use super::{Cache, Capture, Filled, MAX_VALUE, Shared};
 use crate::l1::Entry;
 use crate::ports::{BoxFuture, LeaseOutcome, PortError, StoreRead};
-
-/// How long one call of L2 may hold a caller up.
-const L2_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// The value in L2, if it counts; it then stands in L1 too. `stamp` gives what was captured before this call.
@@ -75,14 +71,7 @@ pub(super) enum Look<T> {
 
 impl Shared {
     pub(super) async fn bounded<T>(&self, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
-        let answer = tokio::time::timeout(L2_TIMEOUT, call).await;
-        match answer {
-            Ok(Ok(value)) => Some(value),
-            Ok(Err(_)) | Err(_) => {
-                self.node.counters.cache_l2_failures.add();
-                None
-            }
-        }
+        self.node.ask_l2(call).await
     }
 
     /// A record that counts: the head is what this node has applied, the value is of the head's incarnation and generation,
@@ -103,7 +92,7 @@ impl Shared {
             return Look::Nothing;
         };
         let counts = node.l2_counts(name, &head, asked);
-        let place = place(&head);
+        let place = head.place();
         let stored = match Stored::decode(&value) {
             // It asks for caution, which needs no proof.
             Ok(stored) if matches!(stored.content, Content::Hold(_)) => {
@@ -212,7 +201,7 @@ impl Shared {
             Look::Void(bytes) => Some(bytes),
             Look::Nothing => None,
         };
-        let sealed = self.seal(name, place(&head), applied, filled);
+        let sealed = self.seal(name, head.place(), applied, filled);
         store.insert_if_absent(*name, sealed, over, filled.lifetime).await
     }
 
@@ -242,8 +231,4 @@ impl Shared {
             .seal(&self.node.codec.sealer(), name, place, expires, self.node.codec.nonce())
             .encode()
     }
-}
-
-fn place(head: &Head) -> (Incarnation, u64) {
-    (head.incarnation, head.generation)
 }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use authmesh_proto::fill::Place;
 use authmesh_proto::ident::Nonce;
 use authmesh_proto::keys::{self, Action, End, Errand, ErrandConfig, FetchEnd, Input, LeaseEnd, Source, Told, Trip};
 use authmesh_proto::time::Moment;
 use tokio::time::Instant;
 
-use super::level2::{Found, Place, Stand};
+use super::level2::{Found, Stand};
 use super::{Issuer, Parsed};
 use crate::jose::KeySet;
 use crate::node::Node;
@@ -24,6 +25,7 @@ pub(super) struct Flight {
     issuer: Arc<Issuer>,
     node: Arc<Node>,
     trip: Trip,
+    config: ErrandConfig,
     errand: Errand,
     owners: Vec<GossipPeer>,
     began: Instant,
@@ -68,6 +70,7 @@ impl Flight {
             issuer: Arc::clone(issuer),
             node: Arc::clone(node),
             trip,
+            config,
             errand: Errand::new(config, trip, nonce, owners.len(), node.has_log, Moment::ORIGIN),
             owners,
             began: Instant::now(),
@@ -143,7 +146,7 @@ impl Flight {
     /// Does what is done at once, and begins what takes time.
     fn begin(&mut self, action: Action) -> Option<BoxFuture<'static, Done>> {
         let (issuer, node) = (Arc::clone(&self.issuer), Arc::clone(&self.node));
-        let (nonce, lease) = (self.errand.nonce(), self.lease());
+        let (nonce, lease) = (self.errand.nonce(), self.config.lease);
         Some(match action {
             Action::Look => {
                 let kid = issuer.wanted();
@@ -204,7 +207,7 @@ impl Flight {
                 let place = self.place?;
                 let ttl = match failed {
                     true => self.retry_at.since(node.now().boot),
-                    false => issuer.machine().policy().min_interval,
+                    false => self.config.min_interval,
                 };
                 Box::pin(async move {
                     let ttl = ttl.max(Duration::from_millis(1));
@@ -217,10 +220,6 @@ impl Flight {
                 Done::Nothing
             }),
         })
-    }
-
-    fn lease(&self) -> Duration {
-        ErrandConfig::of(self.issuer.machine().policy()).lease
     }
 
     fn land(&mut self, done: Done) -> Option<Input> {
@@ -397,7 +396,7 @@ impl Issuer {
             generation: 0,
             asked: asked.wall,
             max_age: max_age.map(|age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX)),
-            etag: etag.filter(|etag| etag.len() <= 256),
+            etag: etag.filter(|etag| etag.len() <= keys::MAX_ETAG_BYTES),
             by: node.origin,
             document,
         };

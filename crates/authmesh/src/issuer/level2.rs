@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::crypto::{Namer, OpenError, ScopeKind};
-use authmesh_proto::fill::LeaseOutcome;
-use authmesh_proto::ident::{EntryName, Incarnation, Nonce, ScopeId};
+use authmesh_proto::fill::{LeaseOutcome, Place};
+use authmesh_proto::ident::{EntryName, Nonce, ScopeId};
 use authmesh_proto::keys::{Held, KeySet, LeaseEnd, Ticket, Told};
 use authmesh_proto::log::Head;
 use authmesh_proto::record::{Content, RecordError, Stored};
@@ -13,19 +13,14 @@ use authmesh_proto::statement::{Body, Mark, MarkKey, Note, to_full_hour};
 
 use super::{Issuer, Parsed};
 use crate::node::Node;
-use crate::ports::{BoxFuture, PortError, StoreRead};
+use crate::ports::StoreRead;
 use crate::revoke::say_and_wait;
 
-/// How long one call of L2 may hold a trip up.
-const L2_TIMEOUT: Duration = Duration::from_millis(250);
 /// Namespaces of the names in L2.
 const SETS: &str = "authmesh/keys";
 const TICKETS: &str = "authmesh/keys/ticket";
 const BUDGETS: &str = "authmesh/keys/budget";
 const DRIPS: &str = "authmesh/keys/drip";
-
-/// A place in L2: incarnation and L2 generation of its channel's log.
-pub(super) type Place = (Incarnation, u64);
 
 /// The keyed names of one issuer.
 #[derive(Debug)]
@@ -68,31 +63,17 @@ pub(super) struct Stand {
     pub(super) generation: u64,
 }
 
-/// A call of L2 that is given up after [`L2_TIMEOUT`].
-async fn bounded<T>(node: &Node, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
-    match tokio::time::timeout(L2_TIMEOUT, call).await {
-        Ok(Ok(value)) => Some(value),
-        Ok(Err(_)) | Err(_) => {
-            node.counters.cache_l2_failures.add();
-            None
-        }
-    }
-}
-
-fn place(head: &Head) -> Place {
-    (head.incarnation, head.generation)
-}
-
 impl Issuer {
-    /// Reads the ticket, then the set: the other way round a ticket could stand beside the set from before its fetch. `holds` says whether a set has what the callers lack.
+    /// Reads the ticket, then the set: the other way round a ticket could stand beside the set from before its fetch.
+    /// `holds` says whether a set has what the callers lack.
     pub(super) async fn look(
         &self,
         node: &Node,
         holds: &(dyn Fn(&crate::jose::KeySet) -> bool + Send + Sync),
     ) -> Found {
-        let ticket = bounded(node, node.ports.store.read(self.names.ticket)).await;
+        let ticket = node.ask_l2(node.ports.store.read(self.names.ticket)).await;
         let set = match ticket {
-            Some(_) => bounded(node, node.ports.store.read(self.names.set)).await,
+            Some(_) => node.ask_l2(node.ports.store.read(self.names.set)).await,
             None => None,
         };
         let ticket = ticket.map_or(Held::Unknown, |read| self.read_ticket(node, read));
@@ -105,7 +86,7 @@ impl Issuer {
         };
         let opened = read.value.as_deref().and_then(|bytes| self.open_set(node, bytes));
         let stored = Stand {
-            place: read.head.as_ref().map(place),
+            place: read.head.as_ref().map(Head::place),
             generation: opened.as_ref().map_or(0, |set| set.generation),
             bytes: read.value,
         };
@@ -178,7 +159,7 @@ impl Issuer {
             return Held::Nothing(Some(bytes));
         };
         let at = (stored.incarnation, stored.generation);
-        if at != place(head) {
+        if at != head.place() {
             // Of a log that is gone: the lease script replaces it.
             return Held::Nothing(None);
         }
@@ -213,7 +194,7 @@ impl Issuer {
         ttl: Duration,
     ) -> (LeaseEnd, Option<Place>) {
         let call = node.ports.store.lease(self.names.ticket, nonce, over, ttl);
-        match bounded(node, call).await {
+        match node.ask_l2(call).await {
             Some(LeaseOutcome::Taken(incarnation, generation)) => (LeaseEnd::Taken, Some((incarnation, generation))),
             Some(LeaseOutcome::Held(holder)) => (LeaseEnd::Held(holder), None),
             Some(LeaseOutcome::Present) => (LeaseEnd::Present, None),
@@ -223,11 +204,11 @@ impl Issuer {
 
     pub(super) async fn renew(&self, node: &Node, nonce: Nonce, ttl: Duration) -> bool {
         let call = node.ports.store.renew(self.names.ticket, nonce, ttl);
-        bounded(node, call).await == Some(true)
+        node.ask_l2(call).await == Some(true)
     }
 
     pub(super) async fn release(&self, node: &Node, nonce: Nonce) {
-        bounded(node, node.ports.store.release(self.names.ticket, nonce)).await;
+        node.ask_l2(node.ports.store.release(self.names.ticket, nonce)).await;
     }
 
     /// Draws on the cluster's budget for unknown kids; how long until it has something, if it is spent. Counted by the store:
@@ -236,11 +217,13 @@ impl Issuer {
         let policy = *self.machine().policy();
         let window = policy.unknown_kid_period.saturating_mul(policy.unknown_kid_burst);
         let store = &node.ports.store;
-        let drawn = bounded(node, store.increment(self.names.budget, 1, window)).await?;
+        let drawn = node.ask_l2(store.increment(self.names.budget, 1, window)).await?;
         if drawn <= i64::from(policy.unknown_kid_burst) {
             return None;
         }
-        let drawn = bounded(node, store.increment(self.names.drip, 1, policy.unknown_kid_period)).await?;
+        let drawn = node
+            .ask_l2(store.increment(self.names.drip, 1, policy.unknown_kid_period))
+            .await?;
         (drawn > 1).then_some(policy.unknown_kid_period)
     }
 
@@ -259,7 +242,7 @@ impl Issuer {
             node.codec.nonce(),
         );
         let call = node.ports.store.store(self.names.ticket, nonce, sealed.encode(), ttl);
-        bounded(node, call).await;
+        node.ask_l2(call).await;
     }
 
     /// States the generation of the current set, if it is a new one, and stores the set over exactly what was seen there.
@@ -285,7 +268,7 @@ impl Issuer {
         );
         let store = &node.ports.store;
         let call = store.insert_if_absent(self.names.set, sealed.encode(), stand.bytes, ttl);
-        let stored = bounded(node, call).await;
+        let stored = node.ask_l2(call).await;
         if stored == Some(false) {
             tracing::debug!(issuer = %self.url, "another node has shared a key set meanwhile");
         }

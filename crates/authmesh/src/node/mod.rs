@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ports::{Bus, Clock, Entropy, Log, Members, Store};
+use crate::ports::{BoxFuture, Bus, Clock, Entropy, Log, Members, PortError, Store};
 use crate::telemetry::Counters;
 
 pub(crate) use codec::Codec;
@@ -45,6 +45,9 @@ use outbox::Outbox;
 pub(crate) use outbox::{Once, SayError, Ticket, Writing};
 pub(crate) use progress::Progress;
 use wakes::Wakes;
+
+/// How long one call of L2 may hold anybody up.
+const L2_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The outside of a node.
 #[derive(Debug, Clone)]
@@ -383,6 +386,17 @@ impl Node {
             all &= marks.tag_allows(*tag, *applied);
         }
         Some(all)
+    }
+
+    /// A call of L2, given up after [`L2_TIMEOUT`]. `None`: L2 could not be asked, which is a miss and counted.
+    pub(crate) async fn ask_l2<T>(&self, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
+        match tokio::time::timeout(L2_TIMEOUT, call).await {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(_)) | Err(_) => {
+                self.counters.cache_l2_failures.add();
+                None
+            }
+        }
     }
 
     /// What this node has applied of a channel.
