@@ -26,6 +26,7 @@ use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, gossip_node};
 use crate::observer;
 use crate::policy::{Policy, Rules};
 use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store, TokenSource, UpstreamError};
+use crate::possession::{ProofMemory, Replays};
 use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
@@ -72,6 +73,7 @@ pub struct Builder {
     meter: Option<Meter>,
     observe_every: Option<Duration>,
     warm_from_peers: usize,
+    proof_memory: ProofMemory,
 }
 
 impl std::fmt::Debug for Builder {
@@ -111,6 +113,7 @@ impl Builder {
             meter: None,
             observe_every: None,
             warm_from_peers: 0,
+            proof_memory: ProofMemory::default(),
         }
     }
 
@@ -311,6 +314,12 @@ impl Builder {
         self
     }
 
+    /// How many proofs of bound tokens this node remembers, so that none counts twice. Default: [`ProofMemory::default`].
+    pub fn proof_memory(mut self, memory: ProofMemory) -> Self {
+        self.proof_memory = memory;
+        self
+    }
+
     /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks, and with gossip for the lease; a node
     /// that could not load them starts blind and goes on trying.
     ///
@@ -335,6 +344,7 @@ impl Builder {
                 "is more than 1,000: a member hands over no more",
             ));
         }
+        self.proof_memory.check()?;
         for (issuer, rules) in &self.logouts {
             rules.check(issuer)?;
             let is_template = self.templates.iter().any(|(template, ..)| template.pattern() == issuer);
@@ -450,6 +460,7 @@ impl Builder {
             templates,
             upstreams,
             digester,
+            replays: Replays::new(self.proof_memory),
             all_verdicts,
         });
         // Nothing runs before the policy is known to be sound.
