@@ -18,7 +18,7 @@ use crate::cache::{Declared, Flights};
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::error::BuildError;
 use crate::issuer::{Factory, Issuer, IssuerTemplate, Template};
-use crate::l1::{Digester, Stores};
+use crate::l1::Stores;
 use crate::logout::LogoutRules;
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
@@ -392,8 +392,8 @@ impl Builder {
         };
         let now = self.clock.now().boot;
         let lease = self.follower.lease;
-        let digester = Digester::new(&*self.entropy);
         let codec = Codec::new(&ring, &self.cluster, Arc::clone(&self.entropy));
+        let l1 = Stores::new(self.verdict_bytes, self.entry_bytes, &*self.entropy);
         let (node, said) = Node::new(Parts {
             name: self.name,
             address: self.address,
@@ -408,7 +408,7 @@ impl Builder {
             codec,
             follower: self.follower,
             mark_cap: self.mark_cap,
-            l1: Stores::new(self.verdict_bytes, self.entry_bytes),
+            l1,
             max_skew: Duration::from_secs(30),
             alone,
             has_log,
@@ -449,7 +449,6 @@ impl Builder {
             issuers,
             templates,
             upstreams,
-            digester,
             all_verdicts,
         });
         // Nothing runs before the policy is known to be sound.

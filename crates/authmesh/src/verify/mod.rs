@@ -24,7 +24,7 @@ use authmesh_proto::time::{Moment, Now};
 use crate::error::{BuildError, VerifyError};
 use crate::issuer::{Issuer, Keys, Template};
 use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
-use crate::l1::{Backing, Digester, TokenDigest, VerdictEntry};
+use crate::l1::{Backing, Digester, Domain, Kept, Row as _, RowKey, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
 use crate::upstream::Upstream;
@@ -39,6 +39,8 @@ pub use explain::{
 pub struct Verifier {
     pub(crate) shared: Arc<Shared>,
     pub(crate) policy: Arc<Compiled>,
+    /// Of tokens under the policy.
+    digester: Arc<Digester>,
     pub(crate) when_blind: WhenBlind,
     /// Whether proof of freshness is demanded.
     pub(crate) sensitive: bool,
@@ -54,7 +56,6 @@ pub(crate) struct Shared {
     pub(crate) templates: Vec<Arc<Template>>,
     /// Issuers whose tokens their providers validate.
     pub(crate) upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
-    pub(crate) digester: Digester,
     /// The tag that every verdict carries: `clear` voids it.
     pub(crate) all_verdicts: ScopeId,
 }
@@ -97,9 +98,12 @@ impl Verifier {
             ));
         }
         let (when_blind, max_age) = (policy.when_blind, policy.max_verdict_age);
+        let policy = Compiled::new(policy)?;
+        let digester = shared.node.l1.digester.under(Domain::Tokens, &policy.fingerprint);
         Ok(Self {
             shared,
-            policy: Arc::new(Compiled::new(policy)?),
+            policy: Arc::new(policy),
+            digester: Arc::new(digester),
             when_blind,
             sensitive: false,
             max_age,
@@ -169,9 +173,8 @@ impl Verifier {
         let answer = self.check_size(token).map_or_else(
             |error| Some(Err(error)),
             |()| {
-                let digest = self.digest(token);
-                let entry = self.shared.node.l1.verdicts.get(&digest)?;
-                self.check_hit(token, &digest, &entry).transpose()
+                let verdicts = &self.shared.node.l1.verdicts;
+                verdicts.hit(&self.digest(token), |entry, _| self.check_hit(token, entry).transpose())
             },
         )?;
         self.count(&answer);
@@ -194,8 +197,8 @@ impl Verifier {
         crate::revoke::say_and_wait(node, authmesh_proto::statement::Body::Drop(name)).await
     }
 
-    pub(crate) fn digest(&self, token: &[u8]) -> TokenDigest {
-        self.shared.digester.digest(&self.policy.fingerprint, token)
+    pub(crate) fn digest(&self, token: &[u8]) -> RowKey {
+        self.digester.digest(token)
     }
 
     fn check_size(&self, token: &[u8]) -> Result<(), VerifyError> {
@@ -210,12 +213,7 @@ impl Verifier {
     }
 
     /// Every check that stands between an entry in memory and an answer. `None`: the entry does not count any more.
-    fn check_hit(
-        &self,
-        token: &[u8],
-        digest: &TokenDigest,
-        entry: &Arc<VerdictEntry>,
-    ) -> Result<Option<Answer>, VerifyError> {
+    fn check_hit(&self, token: &[u8], entry: &Arc<VerdictEntry>) -> Result<Option<Answer>, VerifyError> {
         let node = &self.shared.node;
         let now = node.now();
         let age = now.boot.since(entry.verified_at);
@@ -223,7 +221,7 @@ impl Verifier {
         let of_provider = || matches!(entry.backing, Backing::Provider(_));
         if age >= self.max_age && age >= self.policy.policy.max_verdict_age && !of_provider() {
             node.counters.voided.add();
-            node.l1.verdicts.invalidate(digest);
+            node.l1.verdicts.invalidate(entry.kept().key());
             return Ok(None);
         }
         if age >= self.max_age || now.wall < entry.from {
@@ -247,7 +245,7 @@ impl Verifier {
             };
         if !fresh {
             node.counters.voided.add();
-            node.l1.verdicts.invalidate(digest);
+            node.l1.verdicts.invalidate(entry.kept().key());
             return Ok(None);
         }
         // The epoch is loaded first: a mark that is applied during the check leaves an older stamp behind.
@@ -365,6 +363,7 @@ impl Verifier {
             },
         });
         let entry = VerdictEntry {
+            kept: Kept::new(self.digest(token)),
             verdict: Arc::clone(&verdict),
             backing: Backing::Keys(Arc::clone(issuer)),
             stamps,
@@ -374,7 +373,7 @@ impl Verifier {
             from: checked.from,
         };
         // Insertion is harmless whatever happened meanwhile: the stamps are from before.
-        node.l1.verdicts.insert(self.digest(token), Arc::new(entry));
+        node.l1.verdicts.insert(Arc::new(entry));
         let blind_for = self.admit(node.now())?;
         Ok(Answer {
             verdict,
