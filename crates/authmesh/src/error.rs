@@ -204,7 +204,9 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    pub(crate) fn new(setting: &'static str, problem: impl Into<String>) -> Self {
+    /// A setting, what is wrong with it, and what would be right. For steps given to [`Builder::at_start`](crate::Builder::at_start).
+    #[must_use]
+    pub fn new(setting: &'static str, problem: impl Into<String>) -> Self {
         Self {
             setting,
             problem: problem.into(),

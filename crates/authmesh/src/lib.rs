@@ -54,6 +54,7 @@ mod ended;
 mod error;
 mod issuer;
 pub mod jose;
+pub mod keyring;
 mod l1;
 mod logout;
 mod marks;
