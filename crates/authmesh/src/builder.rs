@@ -77,8 +77,8 @@ pub struct Builder {
     meter: Option<Meter>,
     observe_every: Option<Duration>,
     warm_from_peers: usize,
-    proof_memory: ProofMemory,
     steps: Vec<Step>,
+    proof_memory: ProofMemory,
 }
 
 impl std::fmt::Debug for Builder {
@@ -118,8 +118,8 @@ impl Builder {
             meter: None,
             observe_every: None,
             warm_from_peers: 0,
-            proof_memory: ProofMemory::default(),
             steps: Vec::new(),
+            proof_memory: ProofMemory::default(),
         }
     }
 
@@ -336,12 +336,6 @@ impl Builder {
         self
     }
 
-    /// How many proofs of bound tokens this node remembers, so that none counts twice. Default: [`ProofMemory::default`].
-    pub fn proof_memory(mut self, memory: ProofMemory) -> Self {
-        self.proof_memory = memory;
-        self
-    }
-
     /// Does a step when the node starts, before anything is checked, in the order in which steps were given: for extensions whose
     /// settings can be wrong, or need others that come later in the chain ([`Builder::cluster_name`]). Default: none.
     pub fn at_start(mut self, step: impl FnOnce(Self) -> Result<Self, BuildError> + Send + 'static) -> Self {
@@ -353,6 +347,12 @@ impl Builder {
     #[must_use]
     pub fn cluster_name(&self) -> &str {
         &self.cluster
+    }
+
+    /// How many proofs of bound tokens this node remembers, so that none counts twice. Default: [`ProofMemory::default`].
+    pub fn proof_memory(mut self, memory: ProofMemory) -> Self {
+        self.proof_memory = memory;
+        self
     }
 
     /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks, and with gossip for the lease; a node
