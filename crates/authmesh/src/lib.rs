@@ -66,6 +66,7 @@ pub mod offline;
 mod policy;
 pub mod ports;
 pub mod possession;
+mod recall;
 mod revoke;
 mod snapshot;
 mod telemetry;
@@ -87,6 +88,7 @@ pub use mesh::{AuthMesh, Health, Stats, Status};
 pub use node::{Coherence, GossipHealth, GossipStats, Member};
 pub use observer::{Checked, Explained, Findings, Inconsistency, Observation, ObserveError, Report};
 pub use policy::{Policy, Rules, WhenBlind};
+pub use recall::Kept;
 pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,
     SigningKey, Subject, Target, Token, WholeIssuer,

@@ -433,7 +433,7 @@ impl Verifier {
         })
     }
 
-    fn count(&self, answer: &Result<Answer, VerifyError>) {
+    pub(crate) fn count(&self, answer: &Result<Answer, VerifyError>) {
         let counters = &self.shared.node.counters;
         match answer {
             Ok(answer) if answer.outcome == Outcome::Stale => counters.stale.add(),
