@@ -32,7 +32,8 @@ use crate::upstream::Upstream;
 use crate::verdict::{Answer, Level, Outcome, Verdict, Voucher};
 
 pub use explain::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation,
+    Decision, ExplainedBinding, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime,
+    Explanation,
 };
 
 /// Verifies tokens under one policy. Cheap to clone; clones share everything.
