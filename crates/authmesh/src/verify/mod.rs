@@ -8,6 +8,7 @@
 
 pub(crate) mod claims;
 mod explain;
+mod missed;
 #[cfg(test)]
 mod tests;
 
@@ -154,7 +155,7 @@ impl Verifier {
         let token = token.as_ref();
         let answer = match self.try_hit(token) {
             Some(answer) => return answer,
-            None => self.verify_freshly(token).await,
+            None => self.missed(token).await,
         };
         self.count(&answer);
         answer
