@@ -55,7 +55,14 @@ mod tests {
     fn nothing_but_the_trace_context_may_leave() {
         let mut headers = HeaderMap::new();
         let mut allowed = Allowed(&mut headers);
-        for key in ["traceparent", "Tracestate", "baggage", "b3", "authorization", "x-datadog-trace-id"] {
+        for key in [
+            "traceparent",
+            "Tracestate",
+            "baggage",
+            "b3",
+            "authorization",
+            "x-datadog-trace-id",
+        ] {
             allowed.set(key, "value".to_owned());
         }
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();

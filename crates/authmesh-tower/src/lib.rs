@@ -9,6 +9,7 @@
 //! | [`rejection`] | **the** place that maps errors to HTTP (RFC 6750, RFC 9457) |
 //! | [`identity`] | writes who it is into headers for a service behind a proxy |
 //! | [`explain`] | writes how the answer was reached |
+//! | [`trace`] | continues the trace of the caller |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -16,3 +17,4 @@ pub mod bearer;
 pub mod explain;
 pub mod identity;
 pub mod rejection;
+pub mod trace;

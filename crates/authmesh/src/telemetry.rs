@@ -329,11 +329,20 @@ mod tests {
                 counted.insert((name, *key, *value));
             }
         }
-        let of_gossip = |metric: &&Metric| metric.name.starts_with("authmesh.gossip.") && metric.name != "authmesh.gossip.malformed";
-        for metric in metrics().iter().filter(|metric| metric.kind == MetricKind::Counter && !of_gossip(metric)) {
+        let of_gossip = |metric: &&Metric| {
+            metric.name.starts_with("authmesh.gossip.") && metric.name != "authmesh.gossip.malformed"
+        };
+        for metric in metrics()
+            .iter()
+            .filter(|metric| metric.kind == MetricKind::Counter && !of_gossip(metric))
+        {
             for attribute in metric.attributes {
                 for value in attribute.values {
-                    assert!(counted.contains(&(metric.name, attribute.name, value)), "nothing counts {} {value}", metric.name);
+                    assert!(
+                        counted.contains(&(metric.name, attribute.name, value)),
+                        "nothing counts {} {value}",
+                        metric.name
+                    );
                 }
             }
         }
@@ -343,8 +352,15 @@ mod tests {
     fn names_are_as_opentelemetry_asks() {
         for metric in metrics() {
             let name = metric.name;
-            assert!(!name.ends_with("_total") && !name.ends_with("_seconds") && !name.ends_with("_bytes"), "{name}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte)), "{name}");
+            assert!(
+                !name.ends_with("_total") && !name.ends_with("_seconds") && !name.ends_with("_bytes"),
+                "{name}"
+            );
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte)),
+                "{name}"
+            );
             let below = format!("{name}.");
             let namespace = metrics().iter().find(|other| other.name.starts_with(&below));
             assert_eq!(namespace, None, "{name} is a name and a namespace");

@@ -166,8 +166,11 @@ impl Shared {
         // Records live whole seconds.
         if filled.encoded.len() <= MAX_VALUE && filled.lifetime >= Duration::from_secs(1) {
             let sealed = self.seal(name, place, |tag| captured.applied[tag.slot().channel.index()], filled);
-            self.bounded("store", self.node.ports.store.store(*name, nonce, sealed, filled.lifetime))
-                .await;
+            self.bounded(
+                "store",
+                self.node.ports.store.store(*name, nonce, sealed, filled.lifetime),
+            )
+            .await;
         } else {
             self.release(name, nonce).await;
         }
@@ -181,7 +184,8 @@ impl Shared {
 
     /// Gives an own lease back; it would run out by itself.
     pub(super) async fn release(&self, name: &EntryName, nonce: Nonce) {
-        self.bounded("release", self.node.ports.store.release(*name, nonce)).await;
+        self.bounded("release", self.node.ports.store.release(*name, nonce))
+            .await;
     }
 
     /// Prolongs an own lease. Whether it still is ours shows when the value is stored.

@@ -89,7 +89,11 @@ impl Flight {
 
     /// The trip, under a span below that of the caller who causes it.
     pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
-        let span = span!("authmesh.keys.trip", authmesh.issuer = self.issuer.label(), authmesh.end = Empty);
+        let span = span!(
+            "authmesh.keys.trip",
+            authmesh.issuer = self.issuer.label(),
+            authmesh.end = Empty
+        );
         let node = Arc::clone(&self.node);
         let fly = async move {
             tokio::select! {

@@ -208,7 +208,8 @@ impl Issuer {
     }
 
     pub(super) async fn release(&self, node: &Node, nonce: Nonce) {
-        node.ask_l2("release", node.ports.store.release(self.names.ticket, nonce)).await;
+        node.ask_l2("release", node.ports.store.release(self.names.ticket, nonce))
+            .await;
     }
 
     /// Draws on the cluster's budget for unknown kids; how long until it has something, if it is spent. Counted by the store:
@@ -217,12 +218,17 @@ impl Issuer {
         let policy = *self.machine().policy();
         let window = policy.unknown_kid_period.saturating_mul(policy.unknown_kid_burst);
         let store = &node.ports.store;
-        let drawn = node.ask_l2("increment", store.increment(self.names.budget, 1, window)).await?;
+        let drawn = node
+            .ask_l2("increment", store.increment(self.names.budget, 1, window))
+            .await?;
         if drawn <= i64::from(policy.unknown_kid_burst) {
             return None;
         }
         let drawn = node
-            .ask_l2("increment", store.increment(self.names.drip, 1, policy.unknown_kid_period))
+            .ask_l2(
+                "increment",
+                store.increment(self.names.drip, 1, policy.unknown_kid_period),
+            )
             .await?;
         (drawn > 1).then_some(policy.unknown_kid_period)
     }

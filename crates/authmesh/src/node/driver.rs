@@ -246,9 +246,8 @@ impl Driver {
             match action {
                 commit::Action::Commit { statement, announced } => {
                     let (name, node) = (statement.name, Arc::clone(&self.node));
-                    let commit = async move {
-                        Finished::Committed(name, jobs::commit(&node, &statement, announced).await)
-                    };
+                    let commit =
+                        async move { Finished::Committed(name, jobs::commit(&node, &statement, announced).await) };
                     // Another node's statement has no caller here.
                     let span = self.awaiting.span_of(&name);
                     let lost = Finished::Committed(name, jobs::Commit::Failed);
@@ -492,5 +491,9 @@ async fn next(bells: &mut Option<BusStream>) -> Option<BusEvent> {
 
 /// One step of a repair.
 fn repair(step: &'static str, channel: ChannelId) -> tracing::Span {
-    span!("authmesh.repair", authmesh.step = step, authmesh.channel = channel.index())
+    span!(
+        "authmesh.repair",
+        authmesh.step = step,
+        authmesh.channel = channel.index()
+    )
 }

@@ -388,7 +388,9 @@ pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> b
     let Mending { lacking, garbage } = mending;
     let mut all = true;
     if !garbage.is_empty() {
-        all = bounded(node, "purge", node.ports.log.purge(channel, garbage)).await.is_some();
+        all = bounded(node, "purge", node.ports.log.purge(channel, garbage))
+            .await
+            .is_some();
     }
     for (mark, announced) in lacking {
         let statement = Statement {

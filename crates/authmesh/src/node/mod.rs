@@ -425,7 +425,12 @@ impl Node {
     }
 
     /// It has ended.
-    pub(crate) fn ended(&self, timing: Timing, began: Began, attributes: &[(&'static str, Option<opentelemetry::Value>)]) {
+    pub(crate) fn ended(
+        &self,
+        timing: Timing,
+        began: Began,
+        attributes: &[(&'static str, Option<opentelemetry::Value>)],
+    ) {
         began.ended(self.timings.get(), timing, attributes);
     }
 
@@ -474,9 +479,7 @@ impl Node {
 }
 
 /// What a bounded call of a port brought, or the word for why it brought nothing.
-fn taken<T>(
-    answer: Result<Result<T, PortError>, tokio::time::error::Elapsed>,
-) -> (Option<T>, Option<&'static str>) {
+fn taken<T>(answer: Result<Result<T, PortError>, tokio::time::error::Elapsed>) -> (Option<T>, Option<&'static str>) {
     match answer {
         Ok(Ok(value)) => (Some(value), None),
         Ok(Err(error)) => (None, Some(error.code())),

@@ -9,9 +9,9 @@ use authmesh_proto::statement::Body;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::Span;
 
+use super::Node;
 use super::driver::Driver;
 use super::outbox::Said;
-use super::Node;
 use crate::telemetry::{Began, Timing, span, word};
 
 /// How far a statement has come.

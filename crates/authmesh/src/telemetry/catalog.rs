@@ -112,7 +112,8 @@ const ISSUER: MetricAttribute = told(
     &[],
     "an issuer that is configured, or that was learned and has verified a token",
 );
-const ISSUER_OR_PATTERN: MetricAttribute = told("issuer", &[], "as configured: of a learned one its template's pattern");
+const ISSUER_OR_PATTERN: MetricAttribute =
+    told("issuer", &[], "as configured: of a learned one its template's pattern");
 const FAULTS: MetricAttribute = told(
     "error.type",
     &["unreachable", "timeout", "answer", "configuration"],
@@ -158,10 +159,7 @@ const METRICS: &[Metric] = &[
         Histogram,
         "authmesh.verify.duration",
         "s",
-        &[
-            one_of("outcome", OUTCOMES),
-            LEVEL,
-        ],
+        &[one_of("outcome", OUTCOMES), LEVEL],
         "Time of an answer that memory could not give: a hit is counted, and not timed. `hit` here: another policy had asked the provider",
         "the 99th percentile passes what your callers allow",
     ),
@@ -196,7 +194,17 @@ const METRICS: &[Metric] = &[
         &[
             one_of(
                 "operation",
-                &["read", "lease", "renew", "release", "store", "insert", "increment", "hold", "unhold"],
+                &[
+                    "read",
+                    "lease",
+                    "renew",
+                    "release",
+                    "store",
+                    "insert",
+                    "increment",
+                    "hold",
+                    "unhold",
+                ],
             ),
             PORT_FAULTS,
         ],
@@ -441,7 +449,10 @@ const METRICS: &[Metric] = &[
         Counter,
         "authmesh.inconsistencies",
         "{difference}",
-        &[one_of("kind", &["marks", "level2", "table", "peer_marks", "peer_value"])],
+        &[one_of(
+            "kind",
+            &["marks", "level2", "table", "peer_marks", "peer_value"],
+        )],
         "Differences that outlasted the bound, by kind",
         "not zero: one is one too many",
     ),
@@ -459,7 +470,16 @@ const METRICS: &[Metric] = &[
         "{datagram}",
         &[one_of(
             "result",
-            &["sent", "taken", "unopened", "replayed", "limited", "malformed", "challenged", "dropped"],
+            &[
+                "sent",
+                "taken",
+                "unopened",
+                "replayed",
+                "limited",
+                "malformed",
+                "challenged",
+                "dropped",
+            ],
         )],
         "Datagrams of gossip, by what became of them",
         "`unopened`, `replayed` or `malformed` grow: somebody sends to your gossip port, or a key ring differs",
@@ -486,7 +506,11 @@ const METRICS: &[Metric] = &[
         "s",
         &[
             one_of("transport", &["datagram", "stream"]),
-            told("error.type", &["unavailable", "unknown", "refused", "partly", "full", "timeout"], "of failures only"),
+            told(
+                "error.type",
+                &["unavailable", "unknown", "refused", "partly", "full", "timeout"],
+                "of failures only",
+            ),
         ],
         "Time of one question to a member",
         "",

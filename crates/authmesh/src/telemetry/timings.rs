@@ -10,8 +10,8 @@ use super::catalog::{Metric, MetricKind};
 
 /// Bounds in seconds, from a signature check to a call that is given up.
 const BOUNDS: [f64; 18] = [
-    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-    10.0,
+    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+    2.5, 5.0, 10.0,
 ];
 
 /// What is timed.
@@ -69,7 +69,9 @@ impl Timings {
     fn record(&self, timing: Timing, began: Instant, attributes: &[(&'static str, Option<Value>)]) {
         let mut all = Vec::with_capacity(1 + attributes.len());
         all.push(KeyValue::new("node", Arc::clone(&self.node)));
-        let present = attributes.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
+        let present = attributes
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.clone()?)));
         all.extend(present.map(|(name, value)| KeyValue::new(name, value)));
         if let Some(histogram) = self.histograms.get(timing as usize) {
             histogram.record(began.elapsed().as_secs_f64(), &all);
@@ -87,12 +89,7 @@ impl Began {
     }
 
     /// It has ended. Attributes without a value are left out.
-    pub(crate) fn ended(
-        self,
-        timings: Option<&Timings>,
-        timing: Timing,
-        attributes: &[(&'static str, Option<Value>)],
-    ) {
+    pub(crate) fn ended(self, timings: Option<&Timings>, timing: Timing, attributes: &[(&'static str, Option<Value>)]) {
         if let (Some(began), Some(timings)) = (self.0, timings) {
             timings.record(timing, began, attributes);
         }
@@ -112,9 +109,15 @@ mod tests {
     fn every_histogram_has_its_place_and_stands_in_the_table() {
         for (place, (timing, name)) in Timing::ALL.into_iter().enumerate() {
             assert_eq!(timing as usize, place);
-            assert_eq!(Metric::named(name).map(|metric| metric.kind), Some(MetricKind::Histogram), "{name}");
+            assert_eq!(
+                Metric::named(name).map(|metric| metric.kind),
+                Some(MetricKind::Histogram),
+                "{name}"
+            );
         }
-        let histograms = super::super::metrics().iter().filter(|metric| metric.kind == MetricKind::Histogram);
+        let histograms = super::super::metrics()
+            .iter()
+            .filter(|metric| metric.kind == MetricKind::Histogram);
         assert_eq!(histograms.count(), Timing::ALL.len());
     }
 }

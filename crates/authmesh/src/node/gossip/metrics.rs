@@ -51,42 +51,27 @@ type Read = fn(&GossipStats, &GossipHealth) -> Option<f64>;
 
 /// What is not counted, but is so.
 const GAUGES: [(&str, Read); 9] = [
-    (
-        "authmesh.gossip.members",
-        |stats, _| Some(stats.members as f64),
-    ),
-    (
-        "authmesh.gossip.found",
-        |stats, _| Some(stats.up as f64),
-    ),
-    (
-        "authmesh.gossip.waits_for",
-        |_, health| Some(health.waits_for.len() as f64),
-    ),
-    (
-        "authmesh.gossip.evidence.age",
-        |_, health| health.evidence_age_ms.map(|age| age as f64 / 1000.0),
-    ),
-    (
-        "authmesh.gossip.redis_proof.age",
-        |_, health| health.redis_proof_age_seconds.map(|age| age as f64),
-    ),
-    (
-        "authmesh.gossip.ring",
-        |stats, _| Some(stats.ring as f64),
-    ),
-    (
-        "authmesh.gossip.unpositioned",
-        |stats, _| Some(stats.unpositioned as f64),
-    ),
-    (
-        "authmesh.gossip.lease_by_redis",
-        |_, health| Some(f64::from(health.coherent_by_redis)),
-    ),
-    (
-        "authmesh.gossip.lease_by_gossip",
-        |_, health| Some(f64::from(health.coherent_by_gossip)),
-    ),
+    ("authmesh.gossip.members", |stats, _| Some(stats.members as f64)),
+    ("authmesh.gossip.found", |stats, _| Some(stats.up as f64)),
+    ("authmesh.gossip.waits_for", |_, health| {
+        Some(health.waits_for.len() as f64)
+    }),
+    ("authmesh.gossip.evidence.age", |_, health| {
+        health.evidence_age_ms.map(|age| age as f64 / 1000.0)
+    }),
+    ("authmesh.gossip.redis_proof.age", |_, health| {
+        health.redis_proof_age_seconds.map(|age| age as f64)
+    }),
+    ("authmesh.gossip.ring", |stats, _| Some(stats.ring as f64)),
+    ("authmesh.gossip.unpositioned", |stats, _| {
+        Some(stats.unpositioned as f64)
+    }),
+    ("authmesh.gossip.lease_by_redis", |_, health| {
+        Some(f64::from(health.coherent_by_redis))
+    }),
+    ("authmesh.gossip.lease_by_gossip", |_, health| {
+        Some(f64::from(health.coherent_by_gossip))
+    }),
 ];
 
 /// Registers the metrics of a node's gossip. Without gossip they report nothing.

@@ -22,9 +22,9 @@ use super::strangers::Strangers;
 use super::{Room, Sealing, Told, ToldReceiver, commit_wait, free, peer_of, port_peer};
 use crate::cache;
 use crate::issuer;
-use crate::node::{Node, taken};
 use crate::node::driver::Driver;
 use crate::node::jobs::Finished;
+use crate::node::{Node, taken};
 use crate::observer;
 use crate::ports::{GossipEvent, GossipNode, GossipStream};
 use crate::telemetry::{Empty, Timing, span, word};
@@ -332,7 +332,11 @@ impl Driver {
             let (answer, error) = taken(tokio::time::timeout(PATIENCE, call).await);
             error.map(|error| ended.record("error.type", error));
             let error = error.and_then(word);
-            node.ended(Timing::GossipExchange, began, &[("transport", word(transport)), ("error.type", error)]);
+            node.ended(
+                Timing::GossipExchange,
+                began,
+                &[("transport", word(transport)), ("error.type", error)],
+            );
             Finished::Answered(exchange, answer)
         };
         self.spawn(Finished::Answered(exchange, None), ask.instrument(span));
