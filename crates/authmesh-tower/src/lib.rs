@@ -29,6 +29,7 @@
 //! | [`identity`] | writes who it is into headers for a service behind a proxy |
 //! | [`explain`] | writes how the answer was reached |
 //! | [`scopes`] | scopes as types |
+//! | [`trace`] | continues the trace of the caller |
 //!
 //! Every HTTP surface of authmesh uses this crate, so that all of them say the same. With `default-features = false` it depends on no
 //! framework and not on tower.
@@ -52,6 +53,7 @@ pub mod rejection;
 pub mod respond;
 pub mod scope;
 pub mod scopes;
+pub mod trace;
 
 pub use bearer::TokenSource;
 pub use claims::NoClaims;

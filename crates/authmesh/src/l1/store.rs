@@ -219,7 +219,8 @@ impl<R: Row> Store<R> {
             ..kept.place()
         };
         drop(self.bound.get(&missed));
-        self.bound.insert(kept.place(), Handle::new(Arc::clone(&row), &self.index));
+        self.bound
+            .insert(kept.place(), Handle::new(Arc::clone(&row), &self.index));
         drop(turn);
         self.index.free_released();
     }

@@ -164,7 +164,10 @@ fn another_name_leads_to_a_row_while_its_own_does() {
     // One that was taken out meanwhile does not get it.
     store.invalidate(&key(1));
     store.attach(&row, key(77));
-    assert_eq!((version(&store, 77), version(&store, 1), store.names()), (None, None, 0));
+    assert_eq!(
+        (version(&store, 77), version(&store, 1), store.names()),
+        (None, None, 0)
+    );
 }
 
 /// A value's `Drop` is anybody's code: it may use the store.
@@ -316,6 +319,9 @@ fn a_sample_of_the_hits_keeps_nearly_as_much_as_all_of_them() {
             hit
         });
         println!("skew {skew}, shift {shift}: {all:.3} when every hit is told, {sampled:.3} by sample");
-        assert!(sampled > all - 0.04, "skew {skew}, shift {shift}: {sampled:.3} of {all:.3}");
+        assert!(
+            sampled > all - 0.04,
+            "skew {skew}, shift {shift}: {sampled:.3} of {all:.3}"
+        );
     }
 }
