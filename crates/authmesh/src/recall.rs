@@ -143,8 +143,13 @@ impl Verifier {
             Level::Source => self.max_age.max(SAME_CHECK),
             _ => self.max_age,
         };
-        // A stale answer stands in where no proof of freshness is demanded, and not for longer than the next call takes.
-        if age >= limit || kept.answer.outcome == Outcome::Stale {
+        let asks_for_age = self.max_age < self.policy.policy.max_verdict_age;
+        if kept.answer.outcome == Outcome::Stale {
+            // Its age has another limit, which the provider's part keeps. It stands in where no proof of freshness is demanded.
+            if self.sensitive || asks_for_age {
+                return None;
+            }
+        } else if age >= limit {
             return None;
         }
         let mine = Answer {

@@ -14,7 +14,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::original::Original;
-use super::routes::{Demand, Routes, lacking};
+use super::routes::{Demand, Routes};
 use super::{Limits, Metrics, ServeError};
 use crate::config::Config;
 
@@ -134,21 +134,13 @@ async fn decide(app: &App, headers: &HeaderMap) -> Result<HeaderMap, Rejection> 
     let original = Original::of(headers).map_err(|ambiguous| Rejection::bad_request(ambiguous.0))?;
     let mut answer = HeaderMap::new();
     let demand = settings.routes.demand(&original).map_err(Rejection::bad_request)?;
-    let Demand::Token {
-        verifier,
-        scopes,
-        any_scope,
-    } = demand
-    else {
+    let Demand::Token { verifier, demands } = demand else {
         settings.identity.write_empty(&mut answer);
         return Ok(answer);
     };
     let token = bearer::find_token(headers, &settings.source)?.ok_or_else(Rejection::no_credential)?;
     let found = verifier.answer(token.as_bytes()).await?;
-    let lacking = lacking(&found.verdict, scopes, any_scope);
-    if !lacking.is_empty() {
-        return Err(Rejection::insufficient_scope(lacking));
-    }
+    demands.check(&found.verdict)?;
     settings.identity.write(&found.verdict, &mut answer);
     if settings.explain {
         authmesh_tower::explain::explain_headers(&found, &mut answer);

@@ -3,4 +3,8 @@
 
 mod axum_app;
 mod bad_input;
+mod contract;
+mod grpc;
+mod rollout;
+mod websocket;
 mod world;

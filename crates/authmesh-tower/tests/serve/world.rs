@@ -19,6 +19,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// A node and the issuer whose tokens it takes.
 pub(crate) struct World {
     pub(crate) mesh: AuthMesh,
+    /// Where the node gets its keys, unless they come from elsewhere.
+    pub(crate) keys: Arc<FixedKeys>,
     pair: Ed25519KeyPair,
 }
 
@@ -26,7 +28,9 @@ impl World {
     pub(crate) async fn new() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let keys = Arc::new(FixedKeys::new(document(&pair)));
-        Self::with(pair, keys).await
+        let mut world = Self::with(pair, Arc::clone(&keys) as _).await;
+        world.keys = keys;
+        world
     }
 
     /// Keys come from elsewhere.
@@ -36,7 +40,14 @@ impl World {
             .start()
             .await
             .unwrap();
-        Self { mesh, pair }
+        let keys = Arc::new(FixedKeys::new(""));
+        Self { mesh, keys, pair }
+    }
+
+    /// The issuer takes its key out of its set.
+    pub(crate) fn publish_no_keys(&self) {
+        let other = Ed25519KeyPair::generate().unwrap();
+        self.keys.set(document(&other).replace("k1", "k2"));
     }
 
     /// A good token of alice. `more` adds and replaces claims.
