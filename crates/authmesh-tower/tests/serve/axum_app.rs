@@ -293,7 +293,10 @@ async fn an_inner_layer_that_looks_elsewhere_takes_what_the_outer_one_was_told()
     let reader = cookie(world.token(json!({"scope": "orders:read"})));
     assert_eq!(server.ask("GET /", &[("cookie", &reader)]).await.body, "alice");
     let other = cookie(world.token(json!({})));
-    assert_eq!(server.ask("GET /", &[("cookie", &other)]).await.problem(), "insufficient-scope");
+    assert_eq!(
+        server.ask("GET /", &[("cookie", &other)]).await.problem(),
+        "insufficient-scope"
+    );
     assert_eq!(server.ask("GET /", &[]).await.problem(), "no-credential");
 }
 

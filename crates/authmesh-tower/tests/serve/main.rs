@@ -4,6 +4,7 @@
 mod axum_app;
 mod bad_input;
 mod contract;
+mod freshness;
 mod grpc;
 mod rollout;
 mod websocket;

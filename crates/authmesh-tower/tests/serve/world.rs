@@ -28,19 +28,17 @@ impl World {
     pub(crate) async fn new() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let keys = Arc::new(FixedKeys::new(document(&pair)));
-        let mut world = Self::with(pair, Arc::clone(&keys) as _).await;
-        world.keys = keys;
-        world
+        let mesh = mesh(Arc::clone(&keys) as _).await;
+        Self::of(mesh, pair, keys)
     }
 
     /// Keys come from elsewhere.
     pub(crate) async fn with(pair: Ed25519KeyPair, keys: Arc<dyn authmesh::ports::KeySource>) -> Self {
-        let mesh = AuthMesh::builder()
-            .issuer(ISSUER, keys, Rules::for_audiences(["api"]))
-            .start()
-            .await
-            .unwrap();
-        let keys = Arc::new(FixedKeys::new(""));
+        Self::of(mesh(keys).await, pair, Arc::new(FixedKeys::new("")))
+    }
+
+    /// A node that takes the tokens that this key signs.
+    pub(crate) const fn of(mesh: AuthMesh, pair: Ed25519KeyPair, keys: Arc<FixedKeys>) -> Self {
         Self { mesh, keys, pair }
     }
 
@@ -52,7 +50,7 @@ impl World {
 
     /// A good token of alice. `more` adds and replaces claims.
     pub(crate) fn token(&self, more: Value) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = now();
         let mut claims = json!({"iss": ISSUER, "aud": "api", "sub": "alice", "iat": now, "exp": now + 600});
         for (name, value) in more.as_object().unwrap() {
             claims[name] = value.clone();
@@ -73,6 +71,25 @@ impl World {
         let (_, signature) = other.rsplit_once('.').unwrap();
         format!("{input}.{signature}")
     }
+}
+
+async fn mesh(keys: Arc<dyn authmesh::ports::KeySource>) -> AuthMesh {
+    let builder = AuthMesh::builder().issuer(ISSUER, keys, Rules::for_audiences(["api"]));
+    builder.start().await.unwrap()
+}
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Looks again and again until `holds`; fails the test at the deadline.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, looking).await;
 }
 
 /// The key set of a key.
