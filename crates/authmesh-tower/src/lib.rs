@@ -36,6 +36,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+/// What an outsider follows compiles.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../docs/axum.md")]
+struct Guide;
+
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod bearer;
@@ -51,6 +56,7 @@ pub mod policy;
 mod present;
 pub mod rejection;
 pub mod respond;
+mod rollout;
 pub mod scope;
 pub mod scopes;
 pub mod trace;
@@ -64,4 +70,5 @@ pub use layer::{AuthLayer, Protect};
 pub use policy::{PolicyError, RoutePolicy};
 pub use rejection::Rejection;
 pub use respond::MapRejection;
+pub use rollout::RolloutStats;
 pub use scope::{RequestScope, RequestStats};
