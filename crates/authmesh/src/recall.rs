@@ -4,6 +4,7 @@
 //! applied between two uses voids the second.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::time::Moment;
@@ -12,6 +13,7 @@ use crate::ended::Ended;
 use crate::error::VerifyError;
 use crate::l1::TokenDigest;
 use crate::node::Coherence;
+use crate::policy::Compiled;
 use crate::verdict::{Answer, Level, Outcome};
 use crate::verify::Verifier;
 
@@ -27,7 +29,7 @@ const SAME_CHECK: Duration = Duration::from_secs(1);
 pub struct Kept {
     answer: Answer,
     digest: TokenDigest,
-    fingerprint: [u8; 32],
+    policy: Arc<Compiled>,
     at: Moment,
 }
 
@@ -109,14 +111,15 @@ impl Verifier {
     pub fn keep(&self, token: impl AsRef<[u8]>, answer: Answer) -> Kept {
         Kept {
             digest: self.digest(token.as_ref()),
-            fingerprint: self.policy.fingerprint,
+            policy: Arc::clone(&self.policy),
             at: self.shared.now(),
             answer,
         }
     }
 
     /// The answer that was kept, judged again by this verifier. `None`: it is of another token or another policy, or too old for
-    /// this verifier; ask anew.
+    /// this verifier; ask anew. Of a bound token: with the proof, which counts again within the same request
+    /// ([`Presentation::within`](crate::possession::Presentation::within)).
     ///
     /// A verifier that demands a check at every call ([`Verifier::max_age`]) takes a check that was made for the same
     /// request within the last second.
@@ -135,7 +138,12 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::recall`].
     pub fn recall_of_policy(&self, kept: &Kept) -> Option<Result<Answer, VerifyError>> {
-        if kept.fingerprint != self.policy.fingerprint {
+        if kept.policy.fingerprint != self.policy.fingerprint {
+            return None;
+        }
+        // What was proven under other rules is proven again: they are no part of the fingerprint.
+        let same_proof = || kept.policy.policy.dpop == self.policy.policy.dpop;
+        if kept.answer.verdict.binding().is_some() && !same_proof() {
             return None;
         }
         let age = kept.answer.age.saturating_add(self.shared.now().since(kept.at));

@@ -17,8 +17,15 @@ impl RequestUri<'_> {
             Parts::Split {
                 scheme,
                 authority,
+                prefix,
                 path,
-            } if !authority.contains(['/', '?', '#']) => assemble(scheme, authority, path),
+            } if !authority.contains(['/', '?', '#']) && !prefix.contains(['?', '#']) => {
+                match prefix.trim_end_matches('/') {
+                    "" => assemble(scheme, authority, path),
+                    prefix if path.starts_with('/') => assemble(scheme, authority, &format!("{prefix}{path}")),
+                    _ => None,
+                }
+            }
             Parts::Split { .. } => None,
         }
     }
@@ -176,6 +183,14 @@ mod tests {
         let parts = |scheme, authority, path| RequestUri::from_parts(scheme, authority, path).normal();
         assert_eq!(parts("https", "H:443", "/a?b").as_deref(), Some("https://h/a"));
         assert_eq!(parts("https", "h", "").as_deref(), Some("https://h/"));
+        let below = |prefix, path| RequestUri::from_parts("https", "h", path).below(prefix).normal();
+        for prefix in ["/v1", "/v1/"] {
+            assert_eq!(below(prefix, "/a").as_deref(), Some("https://h/v1/a"));
+        }
+        assert_eq!(below("/", "/a").as_deref(), Some("https://h/a"));
+        for (prefix, path) in [("v1", "/a"), ("/v1?", "/a"), ("/v1", "a")] {
+            assert_eq!(below(prefix, path), None, "{prefix} {path}");
+        }
     }
 
     #[test]
