@@ -3,4 +3,5 @@
 
 mod axum_app;
 mod bad_input;
+mod bound;
 mod world;

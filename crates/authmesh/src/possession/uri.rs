@@ -10,6 +10,12 @@ use super::presentation::{Parts, RequestUri};
 const MAX_BYTES: usize = 8 * 1024;
 
 impl RequestUri<'_> {
+    /// Whether both are the same after normalization. What is no `http` or `https` URI is the same as nothing.
+    #[must_use]
+    pub fn is_same(&self, other: RequestUri<'_>) -> bool {
+        self.normal().is_some_and(|normal| other.normal() == Some(normal))
+    }
+
     /// The normal form; `None` if it is no `http` or `https` URI.
     pub(super) fn normal(&self) -> Option<String> {
         match self.0 {
