@@ -11,7 +11,7 @@ use authmesh_proto::time::Moment;
 
 use crate::ended::Ended;
 use crate::error::VerifyError;
-use crate::l1::TokenDigest;
+use crate::l1::RowKey;
 use crate::node::Coherence;
 use crate::policy::Compiled;
 use crate::verdict::{Answer, Level, Outcome};
@@ -28,7 +28,7 @@ const SAME_CHECK: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Kept {
     answer: Answer,
-    digest: TokenDigest,
+    digest: RowKey,
     policy: Arc<Compiled>,
     at: Moment,
 }
