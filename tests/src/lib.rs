@@ -53,3 +53,8 @@ pub mod tools;
 pub mod upstream;
 
 pub use authmesh_testkit::forge;
+
+/// The README's code is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
