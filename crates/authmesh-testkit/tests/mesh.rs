@@ -40,7 +40,11 @@ async fn a_revocation_reaches_every_node_by_either_road_and_by_both() {
             mesh.refused(node, &token).await;
         }
         if redis {
-            assert_eq!(mesh.issuer().requests(), 1, "the keys were fetched once for the cluster");
+            assert_eq!(
+                mesh.issuer().requests(),
+                1,
+                "the keys were fetched once for the cluster"
+            );
         }
         mesh.shutdown().await;
     }
