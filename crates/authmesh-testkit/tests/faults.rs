@@ -175,6 +175,18 @@ async fn what_hangs_goes_on_when_the_fault_is_lifted() {
     });
     soon("its answer hangs", answer.holds(1)).await;
     assert_eq!(port.inner().increment(NAME, 0, TTL).await, Ok(2), "carried out");
+    // It meets what was made meanwhile.
+    let third = port.faults().on(Op::Commit).once().hang();
+    let committing = tokio::spawn({
+        let port = Arc::clone(&port);
+        async move { port.commit(commit()).await }
+    });
+    third.holds(1).await;
+    let cut = port.faults().cut();
+    third.lift();
+    assert!(soon("it goes on", committing).await.unwrap().is_err());
+    cut.lift();
+
     // A caller that goes away does not hang any more.
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());

@@ -58,7 +58,7 @@ impl<E: Send + 'static> Pump<E> {
             return (self, last);
         };
         let (op, call) = (self.kind.op, self.kind.call);
-        let (actions, _) = self.faults.meet(op, || call(&message));
+        let actions = self.faults.meet(op, || call(&message)).actions;
         wait_for(&actions).await;
         let mut out = Vec::new();
         match copies(&actions) {

@@ -36,7 +36,8 @@
 //! | [`When::alter`] | the answer is changed | - |
 //!
 //! Rules are asked in the order in which they were made, and every one that fits has its effect: two delays add up. An error
-//! ends the call, so what comes after it in the order is not counted.
+//! ends the call, so what comes after it in the order is not counted. A call that hung meets the faults that were made
+//! meanwhile, too.
 //!
 //! [`BusEvent::Broken`]: authmesh::ports::BusEvent::Broken
 
@@ -47,6 +48,7 @@ mod reply;
 mod rule;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +61,8 @@ pub use rule::{Action, Fault, Select};
 
 use reply::Outcome;
 use rule::{Rule, Rules};
+
+use crate::wait::soon;
 
 /// So many calls are kept by [`Faults::record`]; more are counted only.
 const MAX_RECORDED: usize = 100_000;
@@ -110,6 +114,8 @@ pub struct Faults(Arc<Shared>);
 
 struct Shared {
     rules: Mutex<Rules>,
+    /// Rules made so far.
+    made: AtomicU64,
     counts: watch::Sender<Counts>,
     recorded: Mutex<Option<Vec<Call>>>,
 }
@@ -141,6 +147,7 @@ impl Faults {
         let none = [0; Op::ALL.len()];
         Self(Arc::new(Shared {
             rules: Mutex::default(),
+            made: AtomicU64::new(0),
             counts: watch::Sender::new(Counts {
                 begun: none,
                 ended: none,
@@ -191,17 +198,25 @@ impl Faults {
     }
 
     /// Waits until so many calls of this kind have come, counted from the first.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](crate::DEADLINE).
     pub async fn called(&self, op: Op, times: u64) {
         let mut counts = self.0.counts.subscribe();
+        let called = counts.wait_for(|counts| counts.begun[op as usize] >= times);
         // The sender lives as long as `self`.
-        let _ = counts.wait_for(|counts| counts.begun[op as usize] >= times).await;
+        let _ = soon("it is called", called).await;
     }
 
     /// Waits until a call of this kind has ended from now on, well or not.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](crate::DEADLINE).
     pub async fn next_end(&self, op: Op) {
         let mut counts = self.0.counts.subscribe();
         let before = counts.borrow().ended[op as usize];
-        let _ = counts.wait_for(|counts| counts.ended[op as usize] > before).await;
+        let ended = counts.wait_for(|counts| counts.ended[op as usize] > before);
+        let _ = soon("a call ends", ended).await;
     }
 
     /// Keeps what passes from now on, at most 100,000 calls, for [`Faults::recorded`].
@@ -223,20 +238,22 @@ impl Faults {
         self.0.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, rule: Arc<Rule>) -> Fault {
+    fn add(&self, mut rule: Rule) -> Fault {
         let mut rules = self.rules();
         rules.retain(|rule| !rule.is_over());
+        rule.number = 1 + self.0.made.fetch_add(1, Ordering::Relaxed);
+        let rule = Arc::new(rule);
         rules.push(Arc::clone(&rule));
         Fault(rule)
     }
 
     /// Notes a call, and says what becomes of it.
-    fn meet(&self, op: Op, call: impl FnOnce() -> Call) -> (Vec<(Arc<Rule>, Action)>, Option<Call>) {
+    fn meet(&self, op: Op, call: impl FnOnce() -> Call) -> Met {
         self.0.counts.send_modify(|counts| counts.begun[op as usize] += 1);
         let rules = self.rules().clone();
         let mut recording = self.recording();
         if rules.is_empty() && recording.is_none() {
-            return (Vec::new(), None);
+            return Met::default();
         }
         let call = call();
         debug_assert_eq!(call.op(), op, "a call goes by its own name");
@@ -244,16 +261,12 @@ impl Faults {
             recorded.push(call.clone());
         }
         drop(recording);
-        let mut actions = Vec::new();
-        for rule in rules {
-            let Some(action) = rule.take(&call) else { continue };
-            let ends = action.ends_it();
-            actions.push((rule, action));
-            if ends {
-                break;
-            }
-        }
-        (actions, Some(call))
+        let mut met = Met {
+            call: Some(call),
+            ..Met::default()
+        };
+        met.extend(&rules);
+        met
     }
 
     fn ended(&self, op: Op) {
@@ -272,15 +285,15 @@ impl Faults {
         T: Send,
         Result<T, E>: Outcome,
     {
-        let (actions, call) = self.meet(op, call);
-        let answer = Self::carry_out(&actions, call.as_ref(), forward).await;
+        let met = self.meet(op, call);
+        let answer = self.carry_out(met, forward).await;
         self.ended(op);
         answer
     }
 
     async fn carry_out<'f, T, E>(
-        actions: &[(Arc<Rule>, Action)],
-        call: Option<&Call>,
+        &self,
+        mut met: Met,
         forward: impl Fn() -> BoxFuture<'f, Result<T, E>> + Send + Sync,
     ) -> Result<T, E>
     where
@@ -288,11 +301,18 @@ impl Faults {
         T: Send,
         Result<T, E>: Outcome,
     {
-        for (rule, action) in actions {
+        let mut at = 0;
+        while let Some((rule, action)) = met.actions.get(at).cloned() {
+            at += 1;
             match action {
-                Action::Delay(time) => tokio::time::sleep(*time).await,
-                Action::Hang => rule.lifted().await,
-                Action::Fail(failure) => return Err(failure.clone().into()),
+                Action::Delay(time) => tokio::time::sleep(time).await,
+                Action::Hang => {
+                    rule.lifted().await;
+                    // What was made while it hung befalls it, too.
+                    let rules = self.rules().clone();
+                    met.extend(&rules);
+                }
+                Action::Fail(failure) => return Err(failure.into()),
                 Action::Lose => return Err(Failure::lost().into()),
                 // Its own answer may be an error: the second one is what counts.
                 Action::Double => drop(forward().await),
@@ -300,12 +320,12 @@ impl Faults {
             }
         }
         let mut answer = forward().await;
-        for (rule, action) in actions {
+        for (rule, action) in &met.actions {
             match action {
                 Action::HangAnswer => rule.lifted().await,
                 Action::LoseAnswer => return Err(Failure::lost().into()),
                 Action::Alter(altered) => {
-                    if let Some(call) = call {
+                    if let Some(call) = &met.call {
                         altered.apply(call, answer.reply());
                     }
                 }
@@ -317,7 +337,7 @@ impl Faults {
 
     /// A message that goes out unanswered, once for each time that `send` is called.
     fn message(&self, op: Op, call: impl FnOnce() -> Call, send: impl Fn() + Send + 'static) {
-        let (actions, _) = self.meet(op, call);
+        let actions = self.meet(op, call).actions;
         let faults = self.clone();
         if actions.iter().all(|(_, action)| action.is_immediate()) {
             for _ in 0..copies(&actions) {
@@ -333,6 +353,32 @@ impl Faults {
             }
             faults.ended(op);
         });
+    }
+}
+
+/// What becomes of a call.
+#[derive(Default)]
+struct Met {
+    /// As far as anybody looks at it.
+    call: Option<Call>,
+    actions: Vec<(Arc<Rule>, Action)>,
+    /// The newest rule that was asked.
+    newest: u64,
+}
+
+impl Met {
+    /// Asks the rules that it has not met yet.
+    fn extend(&mut self, rules: &Rules) {
+        let Some(call) = &self.call else { return };
+        for rule in rules.iter().filter(|rule| rule.number > self.newest) {
+            let Some(action) = rule.take(call) else { continue };
+            let ends = action.ends_it();
+            self.actions.push((Arc::clone(rule), action));
+            if ends {
+                break;
+            }
+        }
+        self.newest = rules.last().map_or(self.newest, |rule| rule.number.max(self.newest));
     }
 }
 
@@ -476,6 +522,6 @@ impl<'a> When<'a> {
 
     fn make(self, decide: rule::Decide) -> Fault {
         let rule = Rule::new(self.select, self.after, self.every, self.times, decide);
-        self.faults.add(Arc::new(rule))
+        self.faults.add(rule)
     }
 }

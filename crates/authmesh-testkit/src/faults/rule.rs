@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::call::{Call, Op, Port};
 use super::reply::{Failure, Reply};
+use crate::wait::soon;
 
 /// Those that are in force, in the order in which they were made.
 pub(super) type Rules = Vec<Arc<Rule>>;
@@ -133,9 +134,13 @@ impl Fault {
     }
 
     /// Waits until it took effect so often.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](crate::DEADLINE).
     pub async fn hit(&self, times: u64) {
+        let mut hits = self.0.hits.subscribe();
         // The sender lives as long as `self`.
-        let _ = self.0.hits.subscribe().wait_for(|hits| *hits >= times).await;
+        let _ = soon("the fault takes effect", hits.wait_for(|hits| *hits >= times)).await;
     }
 
     /// How many hang in it now.
@@ -145,12 +150,18 @@ impl Fault {
     }
 
     /// Waits until so many hang in it.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](crate::DEADLINE).
     pub async fn holds(&self, calls: usize) {
-        let _ = self.0.held.subscribe().wait_for(|held| *held >= calls).await;
+        let mut held = self.0.held.subscribe();
+        let _ = soon("calls hang in the fault", held.wait_for(|held| *held >= calls)).await;
     }
 }
 
 pub(super) struct Rule {
+    /// Which one it is, in the order in which they were made, from 1.
+    pub(super) number: u64,
     select: Select,
     every: u64,
     decide: Decide,
@@ -179,6 +190,7 @@ impl fmt::Debug for Rule {
 impl Rule {
     pub(super) fn new(select: Select, after: u64, every: u64, times: u64, decide: Decide) -> Self {
         Self {
+            number: 0,
             select,
             every,
             decide,

@@ -5,6 +5,7 @@ mod mint;
 mod opaque;
 mod source;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -239,12 +240,12 @@ impl TestIssuer {
     /// Signs these claims and nothing else, with `header` laid over `alg`, `typ` and `kid`: for tokens that no issuer in its
     /// right mind would sign.
     #[must_use]
-    pub fn sign(&self, header: Value, claims: &Value) -> String {
+    pub fn sign(&self, header: Value, claims: impl Borrow<Value>) -> String {
         let keys = self.keys();
         let key = keys.pairs.last().expect("there is always one");
         let mut full = json!({"alg": key.algorithm.name(), "typ": "JWT", "kid": key.kid});
         overlay(&mut full, header);
-        let input = format!("{}.{}", encode(full.to_string()), encode(claims.to_string()));
+        let input = format!("{}.{}", encode(full.to_string()), encode(claims.borrow().to_string()));
         format!("{input}.{}", encode(key.sign(input.as_bytes())))
     }
 
@@ -311,7 +312,7 @@ impl TestIssuer {
 
     /// Waits until its keys were asked for so often.
     pub async fn asked(&self, times: u64) {
-        crate::wait::soon("the keys are asked for", self.faults().called(Op::Fetch, times)).await;
+        self.faults().called(Op::Fetch, times).await;
     }
 
     /// Signs with a new key from now on, and publishes it beside the old ones.
