@@ -93,5 +93,6 @@ pub use telemetry::Counts;
 pub use upstream::{UpstreamRules, UpstreamStatus};
 pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict, VouchedBy};
 pub use verify::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation, Verifier,
+    Decision, ExplainedBinding, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime,
+    Explanation, Verifier,
 };

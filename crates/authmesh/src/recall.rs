@@ -10,7 +10,7 @@ use authmesh_proto::time::Moment;
 
 use crate::ended::Ended;
 use crate::error::VerifyError;
-use crate::l1::TokenDigest;
+use crate::l1::RowKey;
 use crate::node::Coherence;
 use crate::verdict::{Answer, Level, Outcome};
 use crate::verify::Verifier;
@@ -26,7 +26,7 @@ const SAME_CHECK: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Kept {
     answer: Answer,
-    digest: TokenDigest,
+    digest: RowKey,
     fingerprint: [u8; 32],
     at: Moment,
 }

@@ -1,5 +1,6 @@
 //! What the invariant tests are made of, beside the test kit: nodes of one in-memory cluster whose ports have faults, step by step.
 
+mod holder;
 mod hooked;
 mod sites;
 
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use authmesh_testkit::forge::es256_twin as twin;
 pub(crate) use authmesh_testkit::{TestIssuer, eventually, key_ring as ring, quick, soon};
+pub(crate) use holder::{Holder, Request};
 pub(crate) use hooked::HookedClock;
 pub(crate) use sites::{Place, Site, pass};
 
