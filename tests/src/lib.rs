@@ -38,7 +38,6 @@ pub mod client;
 pub mod conformance;
 pub mod dev;
 pub mod fleet;
-pub mod forge;
 pub mod idp;
 pub mod idp_double;
 pub mod netns;
@@ -52,6 +51,8 @@ pub mod redis_server;
 pub mod stack;
 pub mod tools;
 pub mod upstream;
+
+pub use authmesh_testkit::forge;
 
 /// The README's code is compiled with the documentation's tests.
 #[cfg(doctest)]
