@@ -9,6 +9,7 @@
 //! | [`rules`] | rules about the repository's own files |
 //! | [`mod@bench`] | builds, runs and merges the benchmarks |
 //! | [`mod@simulate`] | runs seeds of the virtual-time cluster |
+//! | [`plot`] | its figures as pictures |
 //! | [`report`] | what a benchmark says, and how it is printed |
 //! | [`machine`] | what a measurement must say about its machine |
 //! | [`steps`], [`table`], [`shell`], [`workspace`] | small parts that the others share |
@@ -17,6 +18,7 @@
 mod bench;
 mod deny;
 mod machine;
+mod plot;
 mod probe;
 mod report;
 mod rules;
