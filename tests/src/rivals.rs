@@ -1,7 +1,7 @@
 //! The programs of `tests/rivals`: other crates for the same work, in a workspace of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use crate::tools;
 
@@ -18,6 +18,28 @@ pub fn build(program: &str) -> Option<PathBuf> {
         .arg("--target-dir")
         .arg(&target);
     succeeded(build).then(|| target.join("release").join(program))
+}
+
+/// The whole `main` of a benchmark that lies there: builds the program and runs it with the arguments of this one.
+pub fn run(program: &str, environment: &[(&str, PathBuf)]) -> ExitCode {
+    let Some(path) = build(program) else {
+        eprintln!("{program} does not build, see above");
+        return ExitCode::FAILURE;
+    };
+    let mut run = Command::new(path);
+    run.args(std::env::args_os().skip(1));
+    run.envs(environment.iter().map(|(name, value)| (name, value)));
+    match run.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) => {
+            eprintln!("{program} ended with {status}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{program} did not start: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Builds `authmesh` itself in a release build, as it is shipped.

@@ -20,7 +20,8 @@ pub const TOKEN_BYTES: usize = 870;
 /// An issuer with one key that signs like most do, and one that signs fast: 200,000 RSA signatures take minutes.
 #[derive(Debug)]
 pub struct Issuer {
-    rsa: RsaKeyPair,
+    /// Absent in one that has to start fast.
+    rsa: Option<RsaKeyPair>,
     ed: Ed25519KeyPair,
     random: SystemRandom,
     now: u64,
@@ -36,7 +37,20 @@ impl Issuer {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         Self {
-            rsa: RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"),
+            rsa: Some(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key")),
+            ..Self::quick()
+        }
+    }
+
+    /// An issuer without the RSA key, which takes long to make where instructions are counted.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no random bytes.
+    #[must_use]
+    pub fn quick() -> Self {
+        Self {
+            rsa: None,
             ed: Ed25519KeyPair::generate().expect("a key"),
             random: SystemRandom::new(),
             now: SystemTime::now()
@@ -46,20 +60,32 @@ impl Issuer {
         }
     }
 
-    /// The key set, with both keys.
+    /// The key set, with both keys: RSA first.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        json!({"keys": [
-            self.rsa_jwk(),
-            {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "x": encode(self.ed_public())},
-        ]})
+        json!({"keys": [self.rsa_jwk(), self.ed_jwk()]})
+    }
+
+    /// The key set of an issuer that has no RSA key.
+    #[must_use]
+    pub fn ed_jwks(&self) -> Value {
+        json!({"keys": [self.ed_jwk()]})
+    }
+
+    fn ed_jwk(&self) -> Value {
+        let x = encode(self.ed.public_key().as_ref());
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "x": x})
+    }
+
+    fn rsa(&self) -> &RsaKeyPair {
+        self.rsa.as_ref().expect("an issuer that was made with an RSA key")
     }
 
     /// The RSA key.
     ///
     /// # Panics
     ///
-    /// Never: the key is one.
+    /// When the issuer has none.
     #[must_use]
     pub fn rsa_jwk(&self) -> Value {
         let components = aws_lc::DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key;
@@ -68,15 +94,13 @@ impl Issuer {
     }
 
     /// The RSA public key in DER (RFC 8017 A.1.1).
+    ///
+    /// # Panics
+    ///
+    /// When the issuer has none.
     #[must_use]
     pub fn rsa_public(&self) -> &[u8] {
-        self.rsa.public_key().as_ref()
-    }
-
-    /// The Ed25519 public key.
-    #[must_use]
-    pub fn ed_public(&self) -> &[u8] {
-        self.ed.public_key().as_ref()
+        self.rsa().public_key().as_ref()
     }
 
     /// The token of a user, with an RSA signature.
@@ -87,8 +111,8 @@ impl Issuer {
     #[must_use]
     pub fn rs256(&self, n: usize) -> String {
         self.token("RS256", "rsa", n, 256, |input| {
-            let mut signature = vec![0; self.rsa.public_modulus_len()];
-            self.rsa
+            let mut signature = vec![0; self.rsa().public_modulus_len()];
+            self.rsa()
                 .sign(&RSA_PKCS1_SHA256, &self.random, input, &mut signature)
                 .expect("a signature");
             signature
