@@ -54,3 +54,8 @@ pub mod rivals;
 pub mod stack;
 pub mod tools;
 pub mod upstream;
+
+/// The README's code is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
