@@ -45,7 +45,11 @@ impl Use {
         // Growing and shrinking are counted among both, too.
         let allocated = stats.bytes_allocated as f64 - stats.bytes_deallocated as f64;
         let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-        let pages: f64 = pages.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number of pages");
+        let pages: f64 = pages
+            .split(' ')
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .expect("a number of pages");
         Self {
             allocated,
             resident: pages * rustix::param::page_size() as f64,
@@ -63,7 +67,11 @@ impl Use {
 fn measure(verdicts: usize) -> Vec<Figure> {
     let issuer = Issuer::new();
     let claims = claims_of(&issuer.ed25519(0));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let mesh = runtime.block_on(
         AuthMesh::builder()
             .issuer(
@@ -96,10 +104,17 @@ fn measure(verdicts: usize) -> Vec<Figure> {
     );
     println!("memory: {verdicts} verdicts, each of a token with {claims} bytes of claims");
     vec![
-        Figure::new("a verdict in L1, by the allocator's count", each.allocated, "bytes").beside("its claims as JSON", claims),
+        Figure::new("a verdict in L1, by the allocator's count", each.allocated, "bytes")
+            .beside("its claims as JSON", claims),
         Figure::new("the same, beyond its claims", each.allocated - claims, "bytes").at_most(200.0),
-        Figure::new("a verdict in L1, by the resident set", each.resident, "bytes").beside("its claims as JSON", claims),
-        Figure::new("the same by the resident set, beyond its claims", each.resident - claims, "bytes").at_most(200.0),
+        Figure::new("a verdict in L1, by the resident set", each.resident, "bytes")
+            .beside("its claims as JSON", claims),
+        Figure::new(
+            "the same by the resident set, beyond its claims",
+            each.resident - claims,
+            "bytes",
+        )
+        .at_most(200.0),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use authmesh_tower::Protect as _;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -32,20 +33,8 @@ pub(crate) fn serve(which: &str, keys: &str) {
         let app = match which {
             NONE => hello,
             AUTHMESH => {
-                let verifier = mesh(&keys).await.verifier();
-                hello.layer(from_fn(move |mut request: Request, next: Next| {
-                    let verifier = verifier.clone();
-                    async move {
-                        let Some(token) = bearer(&request) else {
-                            return unauthorized();
-                        };
-                        match verifier.verify(token).await {
-                            Ok(verdict) => request.extensions_mut().insert(verdict),
-                            Err(_) => return unauthorized(),
-                        };
-                        next.run(request).await
-                    }
-                }))
+                let mesh = mesh(&keys).await;
+                hello.layer(mesh.layer())
             }
             BY_HAND => {
                 let cache = Arc::new(ByHand::new(Moka::new(10_000), &keys));

@@ -1,16 +1,16 @@
 //! A token that was seen before: everybody's hit, or everybody's signature check where there is no cache.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use authmesh_tests::bench::issuer::{Issuer, TOKEN_BYTES};
-use authmesh_tests::bench::{Figure, Scatter, per_item};
+use authmesh_tests::bench::{Figure, Scatter};
 
 use crate::Effort;
 use crate::verifiers::{
     ByHand, Checker, Moka, Quick, Store, at_once, guarded, hit, hit_by_future, jwt_authorizer, mesh, through,
 };
-use crate::workers::{BATCH, Batch, Turn, figures, take_turns};
+use crate::workers::{BATCH, Batch, Begin, Turn, figures, take_turns};
 
 /// The hot set.
 const HOT: usize = 1_000;
@@ -40,10 +40,11 @@ fn some(set: &[String], count: usize, scatter: &mut Scatter) -> Vec<Vec<u8>> {
 fn each<'a>(name: &'static str, set: &'a [String], count: usize, work: impl Fn(&[u8]) + Sync + 'a) -> Turn<'a> {
     Turn::new(name, move |scatter| {
         let tokens = some(set, count, scatter);
-        let spent = per_item(&tokens, |token| work(token)) * count as f64;
+        let begin = Begin::now();
+        tokens.iter().for_each(|token| work(token));
         Batch {
             operations: count,
-            spent: Duration::from_nanos(spent as u64),
+            spent: begin.elapsed(),
         }
     })
 }
@@ -72,7 +73,6 @@ pub(crate) fn measure(effort: &Effort) -> Vec<Figure> {
         }
     });
     fill(&moka, &quick, many.iter().chain(&hot));
-    let _entered = runtime.enter();
 
     let turns = [
         each(OURS, &hot, BATCH, |token| hit(&verifier, token)),
@@ -93,7 +93,7 @@ pub(crate) fn measure(effort: &Effort) -> Vec<Figure> {
         }),
     ];
     let peers = [QUICK, MOKA, CHECK, AUTHORIZER, TOWER];
-    let rates = take_turns(&turns, effort.cycles, effort.slice);
+    let rates = take_turns(&turns, effort.cycles, effort.slice, runtime.handle());
     let mut all = figures("Hit, 1,000 hot tokens", &rates, &peers);
 
     let turns = [
@@ -103,7 +103,7 @@ pub(crate) fn measure(effort: &Effort) -> Vec<Figure> {
         // Always the hot set: a signature check does not care.
         each(CHECK, &hot, CHECKS, |token| drop(black_box(checker.check(token)))),
     ];
-    let rates = take_turns(&turns, effort.cycles, effort.slice);
+    let rates = take_turns(&turns, effort.cycles, effort.slice, runtime.handle());
     all.extend(figures("Hit, uniform over 200,000 tokens", &rates, &peers));
     all
 }

@@ -72,23 +72,32 @@ pub(crate) fn measure(effort: &Effort) -> Vec<Figure> {
         let server = RedisServer::start(&[]).await;
         let (filler, reader) = (node(&server).await, node(&server).await);
         let [fill, read] = [&filler, &reader].map(|mesh| mesh.cache::<Value>(Namespace::new("sessions")).unwrap());
-        for n in 0..effort.reads {
-            fill.insert(key(n), value(n)).await.expect("the value is stored");
-        }
-        filler.shutdown().await;
         let mut plain = redis::Client::open(server.url())
             .unwrap()
             .get_multiplexed_async_connection()
             .await
             .unwrap();
+        // On a busy machine a fill may lose its lease; what is absent is stored again.
+        let mut names: Vec<String> = Vec::new();
+        for _ in 0..5 {
+            for n in 0..effort.reads {
+                fill.insert_if_absent(key(n), value(n))
+                    .await
+                    .expect("the value can be stored");
+            }
+            names = redis::cmd("KEYS").arg("*:e:*").query_async(&mut plain).await.unwrap();
+            if names.len() == effort.reads {
+                break;
+            }
+        }
+        assert_eq!(names.len(), effort.reads);
+        filler.shutdown().await;
         let tracked = redis::Client::open(format!("{}?protocol=resp3", server.url())).unwrap();
         let cached = redis::AsyncConnectionConfig::new().set_cache_config(CacheConfig::new());
         let tracked = tracked
             .get_multiplexed_async_connection_with_config(&cached)
             .await
             .unwrap();
-        let names: Vec<String> = redis::cmd("KEYS").arg("*:e:*").query_async(&mut plain).await.unwrap();
-        assert_eq!(names.len(), effort.reads);
         // In a task, as a service does it; a future that the runtime only blocks on is woken across threads.
         let seen = tokio::spawn(take_turns(read, plain, tracked, names)).await.unwrap();
         assert_eq!(

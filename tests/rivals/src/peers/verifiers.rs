@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use authmesh::memory::FixedKeys;
 use authmesh::{AuthMesh, Policy, Rules, Verifier};
@@ -21,6 +21,8 @@ use tower::{Layer as _, ServiceExt as _};
 use tower_oauth2_resource_server::server::OAuth2ResourceServer;
 use tower_oauth2_resource_server::tenant::TenantConfiguration;
 use tower_oauth2_resource_server::validation::ClaimsValidationSpec;
+
+use crate::workers::{Begin, Spent};
 
 /// The claims that a service reads, as everybody but authmesh keeps them.
 #[derive(Debug, Clone, Deserialize)]
@@ -233,14 +235,14 @@ pub(crate) async fn guarded(keys: &Value) -> Guarded {
 }
 
 /// Sends a batch through it. The requests are made beforehand: a server has them anyway.
-pub(crate) fn through(service: &Guarded, tokens: &[Vec<u8>]) -> Duration {
+pub(crate) fn through(service: &Guarded, tokens: &[Vec<u8>]) -> Spent {
     let request = |token: &Vec<u8>| {
         let token = std::str::from_utf8(token).expect("a token is text");
         let request = Request::builder().header("Authorization", format!("Bearer {token}"));
         (service.clone(), request.body(String::new()).expect("a request"))
     };
     let requests: Vec<_> = tokens.iter().map(request).collect();
-    let begin = Instant::now();
+    let begin = Begin::now();
     for (service, request) in requests {
         let answer = at_once(service.oneshot(request)).expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.status());

@@ -4,6 +4,8 @@ use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use authmesh_tests::bench::{Figure, Scatter, median};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Handle;
 
 /// Operations per batch: the bytes of so many tokens fit into the caches beside everything else.
 pub(crate) const BATCH: usize = 64;
@@ -11,8 +13,46 @@ pub(crate) const BATCH: usize = 64;
 /// What one thread did in one batch.
 pub(crate) struct Batch {
     pub(crate) operations: usize,
-    /// Without what prepares an operation.
-    pub(crate) spent: Duration,
+    pub(crate) spent: Spent,
+}
+
+/// A time, without what prepares an operation.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    /// On a clock.
+    clock: Duration,
+    /// Of the thread on a processor: what neighbours take does not count.
+    processor: Duration,
+}
+
+/// Since when something is measured.
+pub(crate) struct Begin {
+    clock: Instant,
+    processor: Duration,
+}
+
+impl Begin {
+    pub(crate) fn now() -> Self {
+        let processor = on_processor();
+        Self {
+            clock: Instant::now(),
+            processor,
+        }
+    }
+
+    pub(crate) fn elapsed(&self) -> Spent {
+        let clock = self.clock.elapsed();
+        Spent {
+            clock,
+            processor: on_processor() - self.processor,
+        }
+    }
+}
+
+/// How long this thread was on a processor. Reading it costs the same for all who are measured.
+fn on_processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// One thing that is measured.
@@ -34,9 +74,11 @@ impl<'a> Turn<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Rate {
     pub(crate) name: &'static str,
-    /// Nanoseconds that one thread alone spends per operation.
+    /// Nanoseconds of processor time that one thread alone spends per operation. It waits for nobody, so that this is the time
+    /// that it takes, without what a neighbour on the machine takes.
     pub(crate) alone: f64,
-    /// Nanoseconds that a thread spends per operation beside another one that does the same.
+    /// Nanoseconds that a thread takes per operation beside another one that does the same: on the clock, for they may wait
+    /// for each other.
     pub(crate) both: f64,
     /// How much more the two do together than one alone.
     pub(crate) scaling: f64,
@@ -46,15 +88,16 @@ pub(crate) struct Rate {
 ///
 /// A cycle measures everything once: a machine that slows down for a while slows all. The threads live on, because some
 /// caches keep a part for each thread.
-pub(crate) fn take_turns(turns: &[Turn<'_>], cycles: usize, time: Duration) -> Vec<Rate> {
+pub(crate) fn take_turns(turns: &[Turn<'_>], cycles: usize, time: Duration, runtime: &Handle) -> Vec<Rate> {
     const THREADS: usize = 2;
     let together = Barrier::new(THREADS);
     // By turn, by number of threads: per cycle, nanoseconds per operation of each thread.
-    let seen: Vec<[Mutex<Vec<Vec<f64>>>; THREADS]> = turns.iter().map(|_| Default::default()).collect();
+    let seen: Vec<[Mutex<Vec<Vec<[f64; 2]>>>; THREADS]> = turns.iter().map(|_| Default::default()).collect();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let (together, seen) = (&together, &seen);
             scope.spawn(move || {
+                let _entered = runtime.enter();
                 let mut scatter = Scatter::new(0x9e37_79b9_7f4a_7c15 + thread as u64);
                 // The first cycle does not count: caches fill, and what was written is put in order.
                 for cycle in 0..=cycles {
@@ -75,49 +118,41 @@ pub(crate) fn take_turns(turns: &[Turn<'_>], cycles: usize, time: Duration) -> V
         }
     });
     let rates = turns.iter().zip(seen).map(|(turn, seen)| {
-        let [alone, both] = seen.map(|seen| {
-            let cycles = seen.into_inner().unwrap().into_iter().skip(1);
-            cycles
-                .map(|threads| threads.into_iter().map(|spent| 1.0 / spent).collect::<Vec<f64>>())
-                .collect::<Vec<_>>()
-        });
-        let rate = |cycle: &Vec<f64>| cycle.iter().sum::<f64>();
+        // By cycle and thread: on the clock, and on a processor.
+        let [alone, both] = seen.map(|seen| seen.into_inner().unwrap().split_off(1));
+        let rate = |cycle: &Vec<[f64; 2]>| cycle.iter().map(|[clock, _]| 1.0 / clock).sum::<f64>();
         let scaling: Vec<f64> = alone
             .iter()
             .zip(&both)
             .map(|(one, two)| rate(two) / rate(one))
             .collect();
-        let spent = |all: &[Vec<f64>]| {
-            median(
-                &all.iter()
-                    .map(|cycle| cycle.len() as f64 / rate(cycle))
-                    .collect::<Vec<f64>>(),
-            )
-        };
+        let both: Vec<f64> = both.iter().map(|cycle| cycle.len() as f64 / rate(cycle)).collect();
+        let alone: Vec<f64> = alone.iter().flatten().map(|[_, processor]| *processor).collect();
         Rate {
             name: turn.name,
-            alone: spent(&alone),
-            both: spent(&both),
+            alone: median(&alone),
+            both: median(&both),
             scaling: median(&scaling),
         }
     });
     rates.collect()
 }
 
-/// Nanoseconds per operation.
-fn work(turn: &Turn<'_>, scatter: &mut Scatter, time: Duration) -> f64 {
+/// Nanoseconds per operation: on the clock, and on a processor.
+fn work(turn: &Turn<'_>, scatter: &mut Scatter, time: Duration) -> [f64; 2] {
     // What the turn before pushed out of the caches comes back.
     for _ in 0..4 {
         (turn.batch)(scatter);
     }
     let end = Instant::now() + time;
-    let (mut operations, mut spent) = (0, Duration::ZERO);
-    while Instant::now() < end {
+    let (mut operations, mut clock, mut processor) = (0, Duration::ZERO, Duration::ZERO);
+    while operations == 0 || Instant::now() < end {
         let batch = (turn.batch)(scatter);
         operations += batch.operations;
-        spent += batch.spent;
+        clock += batch.spent.clock;
+        processor += batch.spent.processor;
     }
-    spent.as_nanos() as f64 / operations as f64
+    [clock, processor].map(|spent| spent.as_nanos() as f64 / operations as f64)
 }
 
 /// Ours first. `chart` names the picture; each of `peers` is set beside ours, which has to be the faster one.
