@@ -22,6 +22,7 @@
 //! | [`raw`] | HTTP as an attacker speaks it |
 //! | [`forge`] | tokens that no identity provider would sign |
 //! | [`conformance`] | one suite per port, for every adapter of it |
+//! | [`rivals`] | other crates for the same work, and authmesh as it is shipped, built for benchmarks |
 //! | [`mod@bench`] | what every benchmark shares |
 //!
 //! Everything here panics on failure, with a sentence that says what was wrong: it is test code, and a panic is how a
@@ -48,6 +49,7 @@ pub mod proxy;
 pub mod raw;
 pub mod redis_cluster;
 pub mod redis_server;
+pub mod rivals;
 pub mod stack;
 pub mod tools;
 pub mod upstream;
