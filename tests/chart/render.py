@@ -8,9 +8,11 @@ One process for all of it: Helm 4 is a library, and the schemas are read once. T
     versions   of Kubernetes, such as 1.33
     bad        list of values that must be refused
     manifests  list of files with further manifests to judge
+    broken     list of manifests that must not pass
 
-and prints one: `shapes` (by name, rendered by `helm3` and `helm4`), `invalid`, `unknown` (kinds without a schema), `refusals` (for each of
-`bad`, what both said; null where one took it), `lint`, `schema` (as it should be).
+and prints one: `shapes` (by name, rendered by `helm3` and `helm4`), `invalid`, `unknown` (kinds without a schema), `judged` (how many),
+`found` (of each of `broken`, how often it was found), `refusals` (for each of `bad`, what both said; null where one took it), `lint`,
+`schema` (as it should be), `values` (the defaults), `manifests` (by file name).
 """
 
 import copy
@@ -174,9 +176,16 @@ def main():
             answer["shapes"][name] = shape
             answer["lint"][name] = {"helm3": linted[name].result(), "helm4": helm4.lint(file)}
         answer["refusals"] = [{"helm3": three.result(), "helm4": refusal(helm4.render, file)} for file, three in bad]
-    for file in order["manifests"]:
-        for document in documents(Path(file).read_text()):
-            judge.judge(Path(file).name, document)
+    answer["manifests"] = {Path(file).name: documents(Path(file).read_text()) for file in order["manifests"]}
+    for name, found in answer["manifests"].items():
+        for document in found:
+            judge.judge(name, document)
+    answer["found"] = []
+    for document in order["broken"]:
+        control = Judge(order["versions"])
+        control.judge("broken", document)
+        answer["found"].append(len(control.invalid))
+    answer["values"] = yaml.load((Path(order["chart"]) / "values.yaml").read_text(), Loader=Loader)
     answer.update(invalid=judge.invalid, unknown=sorted(judge.unknown), judged=len(judge.seen))
     answer["schema"] = values_schema.schema(order["authmesh"], order["chart"])
     json.dump(answer, sys.stdout)

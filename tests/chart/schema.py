@@ -132,6 +132,7 @@ TELLS_MORE = {
     "metrics.prometheusRule.thresholds.couldNotAskRatio": RATIO,
     "metrics.dashboard.labels": WORDS,
     "metrics.dashboard.annotations": WORDS,
+    "test.clientCredentials.authMethod": one_of("client_secret_basic", "client_secret_post"),
     "test.path": {"type": "string", "pattern": "^/"},
 }
 

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Asks a node as a proxy does, and judges the answers. Tokens go through files, never through arguments.
 set -eu
+CREDENTIALS=${CREDENTIALS:-/credentials}
+TOKEN=${TOKEN:-/token/token}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -37,7 +39,12 @@ say "refused: no token, and garbage"
 if [ -n "${TOKEN_URL:-}" ]; then
     # Credentials in a file of curl's own, so that no process list shows them.
     {
-        printf 'user = "%s:%s"\n' "$(cat /credentials/client-id)" "$(cat /credentials/client-secret)"
+        if [ "${TOKEN_AUTH:-client_secret_basic}" = client_secret_post ]; then
+            printf 'data-urlencode = "client_id=%s"\n' "$(cat "$CREDENTIALS/client-id")"
+            printf 'data-urlencode = "client_secret=%s"\n' "$(cat "$CREDENTIALS/client-secret")"
+        else
+            printf 'user = "%s:%s"\n' "$(cat "$CREDENTIALS/client-id")" "$(cat "$CREDENTIALS/client-secret")"
+        fi
         printf 'data-urlencode = "grant_type=client_credentials"\n'
         [ -z "${TOKEN_SCOPE:-}" ] || printf 'data-urlencode = "scope=%s"\n' "$TOKEN_SCOPE"
         [ -z "${TOKEN_AUDIENCE:-}" ] || printf 'data-urlencode = "audience=%s"\n' "$TOKEN_AUDIENCE"
@@ -46,8 +53,8 @@ if [ -n "${TOKEN_URL:-}" ]; then
     curl --silent --show-error --fail --max-time 15 --config "$work/curlrc" --output "$work/answer" "$TOKEN_URL" \
         || refuse "$TOKEN_URL gave no token"
     sed -n 's/.*"access_token"[[:space:]]*:[[:space:]]*"\([^"]*\)".*/\1/p' "$work/answer" > "$work/token"
-elif [ -s /token/token ]; then
-    cat /token/token > "$work/token"
+elif [ -s "$TOKEN" ]; then
+    cat "$TOKEN" > "$work/token"
 else
     say "passed, as far as it went: no token was given (test.clientCredentials, test.tokenSecret)"
     exit 0
