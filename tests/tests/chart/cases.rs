@@ -4,10 +4,10 @@ use authmesh_tests::chart::{self, Rendered};
 use serde_json::{Value, json};
 
 /// The name of what the tests install.
-pub const NAME: &str = "orders-authmesh";
+pub(crate) const NAME: &str = "orders-authmesh";
 
 /// The shapes, rendered once.
-pub fn rendered() -> &'static Rendered {
+pub(crate) fn rendered() -> &'static Rendered {
     let refused: Vec<Value> = refused().into_iter().map(|(values, _)| values).collect();
     chart::rendered(&refused, &broken())
 }
@@ -34,7 +34,7 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 /// Values that must be refused, each with words that both Helms must say.
-pub fn refused() -> Vec<(Value, &'static [&'static str])> {
+pub(crate) fn refused() -> Vec<(Value, &'static [&'static str])> {
     vec![
         // What a schema says.
         (with(json!({"unknwon": 1})), &["unknwon"]),

@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use super::cases::rendered;
 
 /// A folder in the place of a pod's root, with every secret file that the pod mounts and no other.
-pub struct Root {
+pub(crate) struct Root {
     folder: TempDir,
 }
 
 impl Root {
     /// What stands in a mounted file, by the name of the file; files of which it says nothing get something of their kind.
-    pub fn of(shape: &Shape, content: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn of(shape: &Shape, content: impl Fn(&str) -> Option<String>) -> Self {
         let root = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -59,12 +59,12 @@ impl Root {
     }
 
     /// A path of the pod, outside.
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path.trim_start_matches('/'))
     }
 
     /// A text of the pod, with its paths outside.
-    pub fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         ["/run/secrets", "/var/lib/authmesh", "/etc/authmesh"]
             .iter()
             .fold(text.to_owned(), |text, path| {
@@ -73,7 +73,7 @@ impl Root {
     }
 
     /// The variables of the node's container, with an address in the place of the pod's.
-    pub fn variables(&self, node: &Value, ip: &str) -> Vec<(String, String)> {
+    pub(crate) fn variables(&self, node: &Value, ip: &str) -> Vec<(String, String)> {
         let mut known = Vec::<(String, String)>::new();
         for variable in node["env"].as_array().unwrap() {
             let name = variable["name"].as_str().unwrap();
@@ -93,7 +93,7 @@ impl Root {
 }
 
 /// A key ring, certificates, and one credential for everything else.
-pub fn usual(authority: &Authority) -> impl Fn(&str) -> Option<String> {
+pub(crate) fn usual(authority: &Authority) -> impl Fn(&str) -> Option<String> {
     let ring = command(tools::authmesh_binary())
         .args(["keyring", "generate"])
         .output()
