@@ -56,3 +56,8 @@ pub mod redis_server;
 pub mod stack;
 pub mod tools;
 pub mod upstream;
+
+/// The README's code is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

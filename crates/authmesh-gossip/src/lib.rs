@@ -6,6 +6,7 @@
 //! | module | role |
 //! | --- | --- |
 //! | `adapter`, [`GossipConfig`] | the port, its settings |
+//! | [`WithSwim`] | it all in one line of a builder |
 //! | `driver` | the task of a node: sockets, seeds, time |
 //! | `engine` | everything that datagrams do, as a state machine without sockets and clock |
 //! | `datagram` | layout, proof of life, replay window, limits before cryptography |
@@ -20,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod adapter;
+mod builder;
 mod config;
 mod counters;
 mod datagram;
@@ -35,5 +37,6 @@ mod swim;
 mod testing;
 
 pub use adapter::SwimGossip;
+pub use builder::WithSwim;
 pub use config::{ConfigError, GossipConfig};
 pub use sieve::Sieve;

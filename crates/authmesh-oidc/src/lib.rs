@@ -4,6 +4,7 @@
 //! | to | use |
 //! | --- | --- |
 //! | fill in a known provider | [`presets`] |
+//! | add an issuer in one line of a builder | [`WithOidc`] |
 //! | get the keys of any issuer | [`HttpKeySource`] |
 //! | ask an issuer about each token | [`Introspection`], with [`ClientAuth`] |
 //! | ask a provider whom a token speaks for | [`UserInfo`] |
@@ -68,6 +69,7 @@
 #![deny(missing_docs)]
 
 mod address;
+mod builder;
 mod client;
 mod credentials;
 mod discovery;
@@ -81,6 +83,7 @@ pub mod presets;
 mod source;
 mod userinfo;
 
+pub use builder::WithOidc;
 pub use client::{HttpClient, HttpClientBuilder, HttpClientError};
 pub use credentials::{AssertionAudience, ClientAuth, CredentialError, PrivateKeyJwt, SigningKey};
 pub use introspection::{Introspection, SignedAnswers};

@@ -1,6 +1,8 @@
 //! Redis as the shared half of an authmesh cluster: log, bus, second level and registration of members, on one server or on
 //! a Redis Cluster, 7.0 or newer.
 //!
+//! [`WithRedis`] makes it one line of a builder. The adapter by itself:
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //! use authmesh_redis::{ConnectError, RedisAdapter, RedisConfig, Secret};
@@ -80,6 +82,7 @@
 
 mod address;
 mod answer;
+mod builder;
 mod bus;
 mod check;
 mod config;
@@ -96,6 +99,7 @@ pub mod survey;
 use std::fmt;
 use std::sync::Arc;
 
+pub use builder::WithRedis;
 pub use config::{RedisConfig, Secret};
 pub use error::ConnectError;
 

@@ -5,7 +5,6 @@ mod cli;
 pub mod config;
 pub mod dev;
 mod gossip;
-mod keyring;
 mod redis;
 pub mod serve;
 

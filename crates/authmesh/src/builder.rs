@@ -18,6 +18,7 @@ use crate::cache::{Declared, Flights};
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::error::BuildError;
 use crate::issuer::{Factory, Issuer, IssuerTemplate, Template};
+use crate::keyring::{RingFile, is_open_to_others};
 use crate::l1::{Digester, Stores};
 use crate::logout::LogoutRules;
 use crate::memory;
@@ -26,6 +27,7 @@ use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, gossip_node};
 use crate::observer;
 use crate::policy::{Policy, Rules};
 use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store, TokenSource, UpstreamError};
+use crate::possession::{ProofMemory, Replays};
 use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
@@ -45,6 +47,9 @@ const SPREAD: (Duration, Duration) = (Duration::from_millis(25), Duration::from_
 
 /// One adapter per port of a cluster.
 type Adapters = (Arc<dyn Log>, Arc<dyn Bus>, Arc<dyn Store>, Arc<dyn Members>);
+
+/// A step that waits for the start.
+type Step = Box<dyn FnOnce(Builder) -> Result<Builder, BuildError> + Send>;
 
 /// Builds an [`AuthMesh`]. Every setter ends with its default.
 #[must_use = "a builder does nothing until `start`"]
@@ -72,6 +77,8 @@ pub struct Builder {
     meter: Option<Meter>,
     observe_every: Option<Duration>,
     warm_from_peers: usize,
+    steps: Vec<Step>,
+    proof_memory: ProofMemory,
 }
 
 impl std::fmt::Debug for Builder {
@@ -111,6 +118,8 @@ impl Builder {
             meter: None,
             observe_every: None,
             warm_from_peers: 0,
+            steps: Vec::new(),
+            proof_memory: ProofMemory::default(),
         }
     }
 
@@ -136,6 +145,22 @@ impl Builder {
     pub fn key_ring(mut self, ring: KeyRing) -> Self {
         self.ring = Some(ring);
         self
+    }
+
+    /// The same from a file ([`RingFile`]), read when the node starts. Others than its owner must not read it. Default: none.
+    pub fn key_ring_file(self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        self.at_start(move |builder| {
+            let refuse = |why: String| BuildError::new("key_ring_file", why);
+            if is_open_to_others(&path) {
+                let path = path.display();
+                tracing::warn!(
+                    "key ring {path}: others than its owner may read it; `chmod 600` it, or mount it with 0400"
+                );
+            }
+            let file = RingFile::read(&path).map_err(|error| refuse(error.to_string()))?;
+            Ok(builder.key_ring(file.ring().map_err(refuse)?))
+        })
     }
 
     /// Joins a cluster through one adapter of log, bus, store and members. Default: none; the node is a local cache and its
@@ -311,12 +336,34 @@ impl Builder {
         self
     }
 
+    /// Does a step when the node starts, before anything is checked, in the order in which steps were given: for extensions whose
+    /// settings can be wrong, or need others that come later in the chain ([`Builder::cluster_name`]). Default: none.
+    pub fn at_start(mut self, step: impl FnOnce(Self) -> Result<Self, BuildError> + Send + 'static) -> Self {
+        self.steps.push(Box::new(step));
+        self
+    }
+
+    /// The cluster's name as it is set by now.
+    #[must_use]
+    pub fn cluster_name(&self) -> &str {
+        &self.cluster
+    }
+
+    /// How many proofs of bound tokens this node remembers, so that none counts twice. Default: [`ProofMemory::default`].
+    pub fn proof_memory(mut self, memory: ProofMemory) -> Self {
+        self.proof_memory = memory;
+        self
+    }
+
     /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks, and with gossip for the lease; a node
     /// that could not load them starts blind and goes on trying.
     ///
     /// # Errors
     /// When settings are missing or contradict each other, or gossip could not be opened; nothing is running then.
     pub async fn start(mut self) -> Result<AuthMesh, BuildError> {
+        for step in std::mem::take(&mut self.steps) {
+            self = step(self)?;
+        }
         if self.cluster.is_empty() || self.cluster.len() > 64 {
             return Err(BuildError::new("cluster", "its name must have 1 to 64 bytes"));
         }
@@ -335,6 +382,7 @@ impl Builder {
                 "is more than 1,000: a member hands over no more",
             ));
         }
+        self.proof_memory.check()?;
         for (issuer, rules) in &self.logouts {
             rules.check(issuer)?;
             let is_template = self.templates.iter().any(|(template, ..)| template.pattern() == issuer);
@@ -450,6 +498,7 @@ impl Builder {
             templates,
             upstreams,
             digester,
+            replays: Replays::new(self.proof_memory),
             all_verdicts,
         });
         // Nothing runs before the policy is known to be sound.

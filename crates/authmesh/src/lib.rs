@@ -54,6 +54,7 @@ mod ended;
 mod error;
 mod issuer;
 pub mod jose;
+pub mod keyring;
 mod l1;
 mod logout;
 mod marks;
@@ -64,6 +65,8 @@ mod observer;
 pub mod offline;
 mod policy;
 pub mod ports;
+pub mod possession;
+mod recall;
 mod revoke;
 mod snapshot;
 mod telemetry;
@@ -85,6 +88,7 @@ pub use mesh::{AuthMesh, Health, Stats, Status};
 pub use node::{Coherence, GossipHealth, GossipStats, Member};
 pub use observer::{Checked, Explained, Findings, Inconsistency, Observation, ObserveError, Report};
 pub use policy::{Policy, Rules, WhenBlind};
+pub use recall::Kept;
 pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,
     SigningKey, Subject, Target, Token, WholeIssuer,

@@ -78,6 +78,16 @@ counters! {
     could_not_ask: "authmesh.verify", "outcome" = "could_not_ask";
     /// No answer: the node was blind and the route does not allow it.
     blind_denied: "authmesh.verify", "outcome" = "blind_denied";
+    /// Bound tokens whose sender proved that they are his.
+    possession_proven: "authmesh.possession", "result" = "proven";
+    /// Bound tokens without a proof that holds, and tokens that had to be bound and were not.
+    possession_refused: "authmesh.possession", "result" = "refused";
+    /// Proofs that came a second time.
+    possession_replayed: "authmesh.possession", "result" = "replayed";
+    /// Proofs that lacked the nonce; the client was given one.
+    possession_nonces: "authmesh.possession", "result" = "nonce_demanded";
+    /// Proofs for which there was no room in memory.
+    possession_full: "authmesh.possession", "result" = "full";
     /// L1 entries that a statement, a key removal or their age voided when they were looked up.
     voided: "authmesh.l1.voided";
     /// Key set fetches that brought a usable set.
@@ -173,7 +183,7 @@ counters! {
 }
 
 /// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 19] = [
+const DESCRIPTIONS: [(&str, &str); 20] = [
     (
         "authmesh.issuers",
         "Issuers that templates learned, or did not, by event",
@@ -185,6 +195,10 @@ const DESCRIPTIONS: [(&str, &str); 19] = [
     (
         "authmesh.verify",
         "Answers about tokens, by outcome, and by level where there is one",
+    ),
+    (
+        "authmesh.possession",
+        "Proofs of possession of tokens that are bound, or had to be, by result",
     ),
     (
         "authmesh.l1.voided",

@@ -26,7 +26,7 @@ impl Issuer {
         Self(Ed25519KeyPair::generate().unwrap())
     }
 
-    fn keys(&self) -> Arc<FixedKeys> {
+    pub(crate) fn keys(&self) -> Arc<FixedKeys> {
         let x = URL_SAFE_NO_PAD.encode(self.0.public_key());
         let document = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x}]});
         Arc::new(FixedKeys::new(document.to_string()))

@@ -10,8 +10,8 @@ use authmesh_redis::RedisAdapter;
 
 use super::{Metrics, ServeError, issuer};
 use crate::config::Config;
-use crate::keyring::{self, RingFile};
 use crate::{gossip, redis};
+use authmesh::keyring::{self, RingFile};
 
 /// The key ring that the configuration names.
 pub(super) fn key_ring(config: &Config) -> Result<Option<KeyRing>, ServeError> {

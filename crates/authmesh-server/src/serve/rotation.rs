@@ -8,7 +8,7 @@ use authmesh::{AuthMesh, KeyRing};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::keyring::RingFile;
+use authmesh::keyring::RingFile;
 
 /// How often the file is looked at. SIGHUP makes it at once.
 const PERIOD: Duration = Duration::from_secs(5);

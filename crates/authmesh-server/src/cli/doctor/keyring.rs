@@ -5,7 +5,7 @@ use authmesh::KeyRing;
 use super::report::Report;
 use crate::cli::text::{count, path_name};
 use crate::config::Config;
-use crate::keyring::{RingFile, is_open_to_others};
+use authmesh::keyring::{RingFile, is_open_to_others};
 
 const TOPIC: &str = "key ring";
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::io::{Exit, Failure, Io};
 use super::text::{path_name, plain};
-use crate::keyring::{Place, RingFile};
+use authmesh::keyring::{Place, RingFile};
 
 const ROTATION: &str = "\
 Exit codes: 0 done; 1 status found a key in Redis that is not in the file; 2 not done, or Redis could not be asked.

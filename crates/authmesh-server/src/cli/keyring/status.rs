@@ -13,8 +13,8 @@ use crate::cli::config::FILE_VARIABLE;
 use crate::cli::io::{Exit, Failure, Io};
 use crate::cli::text::{Table, clock, path_name, plain, thousands};
 use crate::config::Config;
-use crate::keyring::{self, RingFile};
 use crate::redis;
+use authmesh::keyring::{self, RingFile};
 
 /// Nobody asks a log for an entry that is older than this: every node has applied it, or starts anew from the marks.
 const LOG_MATTERS: Unix = 3600;

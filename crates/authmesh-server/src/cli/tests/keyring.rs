@@ -7,7 +7,7 @@ use std::path::Path;
 use super::authmesh;
 use super::forge::{ISSUER, file};
 use crate::cli::io::Exit;
-use crate::keyring::RingFile;
+use authmesh::keyring::RingFile;
 
 fn ids(path: &Path) -> Vec<String> {
     let ring = RingFile::read(path).unwrap().ring().unwrap();

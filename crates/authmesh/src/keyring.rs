@@ -1,18 +1,18 @@
-//! The key ring file.
+//! Key ring files: the secrets that the nodes of a cluster share, at rest.
 //!
 //! ```toml
 //! naming  = "<32 random bytes, base64>"
 //! sealing = ["<32 random bytes, base64>", "<an older key that still opens>"]
 //! ```
+//!
+//! `authmesh keyring generate` makes one; a node reads it with [`Builder::key_ring_file`](crate::Builder::key_ring_file).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use authmesh::KeyRing;
-use authmesh::proto::crypto::SECRET_BYTES;
+use authmesh_proto::crypto::{KeyRing, SECRET_BYTES};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -25,7 +25,7 @@ type Key = [u8; SECRET_BYTES];
 /// Why a key ring file cannot be used. It repeats nothing of the file's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("key ring {file}: {why}")]
-pub(crate) struct RingError {
+pub struct RingError {
     file: String,
     why: String,
 }
@@ -46,31 +46,43 @@ struct Encoded {
 
 /// Where a new key goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// It seals from now on.
     First,
     /// It opens, so that nodes can learn it before one of them seals under it.
     Last,
 }
 
-/// The secrets of a file. No `Debug`.
+/// The secrets of a file. `Debug` tells none of them.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct RingFile {
+pub struct RingFile {
     naming: Key,
     sealing: Vec<Key>,
 }
 
+impl fmt::Debug for RingFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RingFile({} sealing keys)", self.sealing.len())
+    }
+}
+
 impl RingFile {
     /// New keys from the random source of the system: one that names, one that seals.
-    pub(crate) fn generate() -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn generate() -> Result<Self, String> {
         Ok(Self {
             naming: random()?,
             sealing: vec![random()?],
         })
     }
 
-    /// Reads a file.
-    pub(crate) fn read(path: &Path) -> Result<Self, RingError> {
+    /// Reads a file of at most 64 KiB. Blocks the thread for as long as the file system takes.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no key ring.
+    pub fn read(path: &Path) -> Result<Self, RingError> {
         let refuse = |why: &str| RingError::new(path, why);
         let io = |error: io::Error| refuse(&format!("cannot be read: {error}"));
         if !fs::metadata(path).map_err(io)?.is_file() {
@@ -98,12 +110,18 @@ impl RingFile {
     }
 
     /// The ring that nodes use.
-    pub(crate) fn ring(&self) -> Result<KeyRing, String> {
+    ///
+    /// # Errors
+    /// When there is no sealing key, more than 16, or one twice.
+    pub fn ring(&self) -> Result<KeyRing, String> {
         KeyRing::new(self.naming, self.sealing.iter().copied()).map_err(|error| error.to_string())
     }
 
     /// Adds a new sealing key.
-    pub(crate) fn add(&mut self, place: Place) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When there are 16 already, or the system gives no random bytes.
+    pub fn add(&mut self, place: Place) -> Result<(), String> {
         let at = match place {
             Place::First => 0,
             Place::Last => self.sealing.len(),
@@ -113,7 +131,10 @@ impl RingFile {
     }
 
     /// Makes the key with this ID the one that seals. `false`: there is none.
-    pub(crate) fn promote(&mut self, id: &str) -> Result<bool, String> {
+    ///
+    /// # Errors
+    /// As [`RingFile::ring`].
+    pub fn promote(&mut self, id: &str) -> Result<bool, String> {
         let at = self.position(id)?;
         if let Some(at) = at {
             self.sealing[..=at].rotate_right(1);
@@ -122,7 +143,10 @@ impl RingFile {
     }
 
     /// Takes the key with this ID out. `false`: there is none.
-    pub(crate) fn remove(&mut self, id: &str) -> Result<bool, String> {
+    ///
+    /// # Errors
+    /// As [`RingFile::ring`].
+    pub fn remove(&mut self, id: &str) -> Result<bool, String> {
         let at = self.position(id)?;
         if let Some(at) = at {
             self.sealing.remove(at);
@@ -134,8 +158,11 @@ impl RingFile {
         Ok(self.ring()?.key_ids().position(|own| own.to_string() == id))
     }
 
-    /// The file's text, with the ID of each key in a comment.
-    pub(crate) fn to_toml(&self) -> Result<String, String> {
+    /// The file's text, with the ID of each key in a comment. Secret.
+    ///
+    /// # Errors
+    /// As [`RingFile::ring`].
+    pub fn to_toml(&self) -> Result<String, String> {
         let ring = self.ring()?;
         let mut text = String::from(
             "# Key ring of an authmesh cluster. Secret: whoever has it can read and forge what the nodes share.\n\
@@ -157,7 +184,10 @@ impl RingFile {
     }
 
     /// Writes a file that only its owner may read. It must not exist.
-    pub(crate) fn create(&self, path: &Path) -> Result<(), RingError> {
+    ///
+    /// # Errors
+    /// When it exists, or cannot be written.
+    pub fn create(&self, path: &Path) -> Result<(), RingError> {
         let text = self.to_toml().map_err(|why| RingError::new(path, why))?;
         write_new(path, &text, 0o600).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => RingError::new(
@@ -171,12 +201,15 @@ impl RingFile {
 
     /// Puts this ring in place of the file, at one instant: a node that reads it meanwhile sees the old one or the new one.
     /// Who may read it stays as it was.
-    pub(crate) fn replace(&self, path: &Path) -> Result<(), RingError> {
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is there as it was then.
+    pub fn replace(&self, path: &Path) -> Result<(), RingError> {
         let refuse = |error: io::Error| RingError::new(path, format!("cannot be written: {error}"));
         let text = self.to_toml().map_err(|why| RingError::new(path, why))?;
         // A link stays a link.
         let path = fs::canonicalize(path).map_err(refuse)?;
-        let mode = fs::metadata(&path).map_err(refuse)?.permissions().mode() & 0o777;
+        let mode = mode(&fs::metadata(&path).map_err(refuse)?);
         let mut beside = path.clone().into_os_string();
         beside.push(format!(".{}.new", std::process::id()));
         let beside = PathBuf::from(beside);
@@ -190,10 +223,28 @@ impl RingFile {
     }
 }
 
+/// `mode` counts where files have one.
 fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = options.open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Who may do what with a file; only its owner, where files have no mode.
+fn mode(file: &fs::Metadata) -> u32 {
+    #[cfg(unix)]
+    return std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777;
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        0o600
+    }
 }
 
 fn random() -> Result<Key, String> {
@@ -202,14 +253,17 @@ fn random() -> Result<Key, String> {
     Ok(key)
 }
 
-/// Whether others than the owner may read or write the file.
-pub(crate) fn is_open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+/// Whether others than the owner may read or write the file. `false` where that cannot be told.
+#[must_use]
+pub fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| mode(&file) & 0o077 != 0)
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
