@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --package authmesh-server --target "$host"; \
     install -D --strip "target/$host/release/authmesh" /out/usr/local/bin/authmesh; \
     # A static program has no interpreter: whoever breaks that finds out here, and not in the empty image.
-    ! readelf --program-headers /out/usr/local/bin/authmesh | grep -q INTERP; \
+    if readelf --program-headers /out/usr/local/bin/authmesh | grep -q INTERP; then echo "the program is not static"; exit 1; fi; \
     /out/usr/local/bin/authmesh --version; \
     mkdir -p /out/var/lib/authmesh /out/etc/authmesh
 

@@ -73,6 +73,7 @@ class Helm4:
         # Where Helm checks the schema is not where it renders.
         self.chart.validate_schema(values)
         rendered = self.chart.render(values, name=RELEASE, namespace=NAMESPACE, revision=1, is_install=True)
+        self.notes = next((text for path, text in rendered.items() if path.endswith("NOTES.txt")), "")
         return [document for path, text in rendered.items() if path.endswith(".yaml") for document in documents(text)]
 
     def lint(self, file):
@@ -167,7 +168,7 @@ def main():
             file.write_text(yaml.safe_dump(values))
             bad.append((str(file), pool.submit(refusal, helm3.render, str(file))))
         for name, file in files.items():
-            shape = {"helm4": helm4.render(file), "helm3": rendered[name].result()}
+            shape = {"helm4": helm4.render(file), "helm3": rendered[name].result(), "notes": helm4.notes}
             for document in shape["helm3"]:
                 judge.judge(name, document)
                 if "patch.yaml" in document.get("data", {}):

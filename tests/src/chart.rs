@@ -48,6 +48,8 @@ pub struct Shape {
     pub helm3: Vec<Value>,
     /// As Helm 4 does.
     pub helm4: Vec<Value>,
+    /// What Helm tells at the end.
+    pub notes: String,
     /// The patch that adds a sidecar, where the shape has one.
     pub patch: Option<Value>,
 }

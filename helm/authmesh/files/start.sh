@@ -7,6 +7,7 @@ DATA=${DATA:-/data}
 PORT=${PORT:-6379}
 SERVER=${SERVER:-valkey-server}
 CLI=${CLI:-valkey-cli}
+PAUSE=${PAUSE:-5}
 
 REDISCLI_AUTH=$(cat "$SECRETS/valkey/operator-password")
 export REDISCLI_AUTH
@@ -19,19 +20,49 @@ if [ "${1:-}" = ready ]; then
     exit
 fi
 
-# Pods get new addresses when they start again. The others may all have moved, too, so it says hello by name.
+# What `cluster info` says of a name, here or, with -h and -p, elsewhere.
+fact() {
+    name=$1
+    shift
+    cli "$@" cluster info | tr -d '\r' | sed -n "s/^$name://p"
+}
+
+# Primaries that have slots: the number of their replicas, and the ID; fewest first.
+primaries() {
+    cli cluster nodes | tr -d '\r' | awk '
+        $3 ~ /fail|handshake|noaddr/ { next }
+        $3 ~ /slave/ { replicas[$4] += 1 }
+        $3 ~ /master/ && NF > 8 { primary[$1] = 1 }
+        END { for (id in primary) print replicas[id] + 0, id }' | sort -n
+}
+
+# A server that starts again says hello to the others by name: pods get new addresses, and the others may all have moved, too. One that lost its
+# data joins the cluster that it finds, and becomes a replica of whoever has fewest. One that finds none waits for the bootstrap job.
 hello() {
-    for round in 1 2 3 4 5 6; do
-        sleep 5
+    idle=0
+    rounds=30
+    while [ "$rounds" -gt 0 ]; do
+        rounds=$((rounds - 1))
+        sleep "$PAUSE"
         # The shell becomes the server: its number stays.
         kill -0 $$ || return 0
         [ "$(cli ping)" = PONG ] || continue
-        # A server that never belonged to a cluster waits for the bootstrap job.
-        [ "$(cli cluster info | tr -d '\r' | sed -n 's/^cluster_known_nodes://p')" -gt 1 ] || continue
         for peer in $PEERS; do
-            address=$(getent hosts "${peer%:*}" | awk 'NR == 1 { print $1 }') || continue
-            [ -z "$address" ] || cli cluster meet "$address" "${peer##*:}" || true
+            address=$(getent hosts "${peer%:*}" | awk 'NR == 1 { print $1 }')
+            [ -n "$address" ] || continue
+            if [ "$(fact cluster_known_nodes)" -gt 1 ] || [ "$(fact cluster_state -h "$address" -p "${peer##*:}")" = ok ]; then
+                cli cluster meet "$address" "${peer##*:}" || true
+            fi
         done
+        # Twice in a row: the bootstrap job is about to say whose replica it will be.
+        if [ "$(fact cluster_state)" = ok ] && cli cluster nodes | awk '/myself/ && $3 ~ /master/ && NF == 8 { none = 1 } END { exit !none }'; then
+            idle=$((idle + 1))
+        else
+            idle=0
+        fi
+        if [ "$idle" -ge 2 ]; then
+            cli cluster replicate "$(primaries | awk 'NR == 1 { print $2 }')" || true
+        fi
     done
 }
 hello > /dev/null 2>&1 &

@@ -100,12 +100,14 @@ volumeMounts:
 
 {{/* Secrets are mounted as whole directories, so that a change reaches a running node: it reads key ring, password and certificates again. */}}
 {{- define "authmesh.volumes" -}}
+{{- /* A sidecar has no fsGroup to read by. These volumes are mounted into its container alone, where nobody else is. */}}
+{{- $mode := ternary "0444" "0440" (eq .Values.workload.kind "Sidecar") }}
 - name: authmesh-config
   configMap:
     name: {{ include "authmesh.fullname" . }}
 - name: authmesh-secrets
   projected:
-    defaultMode: 0440
+    defaultMode: {{ $mode }}
     sources:
       - secret:
           name: {{ include "authmesh.keyRingSecret" . }}
@@ -163,7 +165,7 @@ volumeMounts:
 - name: authmesh-file-{{ .name }}
   secret:
     secretName: {{ .secretName }}
-    defaultMode: 0440
+    defaultMode: {{ $mode }}
 {{- end }}
 {{- if and .Values.snapshot.enabled (ne .Values.snapshot.volume "persistentVolumeClaim") }}
 - name: authmesh-marks

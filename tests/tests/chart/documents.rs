@@ -104,3 +104,32 @@ fn the_examples_of_the_chart_are_manifests() {
         assert!(names.iter().any(|own| *own == name), "{name} is not among {names:?}");
     }
 }
+
+/// The image has one user, and it is the one that the chart runs it as.
+#[test]
+fn the_image_and_the_chart_agree() {
+    let file = chart::read("Dockerfile");
+    let last = file.rsplit("\nFROM ").next().unwrap();
+    assert!(last.starts_with("gcr.io/distroless/static"), "{last}");
+    assert!(last.contains(":nonroot") && last.contains("USER 65532:65532"), "{last}");
+    assert!(last.contains("ENTRYPOINT [\"/usr/local/bin/authmesh\"]"), "{last}");
+    assert!(!last.contains("ENV "), "variables of the image would win over everybody's configuration");
+    assert!(file.contains("target-feature=+crt-static") && file.contains("--locked"), "{file}");
+    let shape = &rendered().shapes["minimal"];
+    let (pod, node) = shape.node();
+    assert_eq!(pod["securityContext"]["runAsUser"], 65_532);
+    assert_eq!(node["args"], serde_json::json!(["serve"]));
+}
+
+#[test]
+fn the_notes_tell_commands_that_are_there() {
+    for (name, shape) in &rendered().shapes {
+        let notes = &shape.notes;
+        assert!(notes.contains("-- authmesh doctor"), "{name}: {notes}");
+        assert!(!notes.contains("%!") && !notes.contains("<no value>"), "{name}: {notes}");
+        let sidecar = shape.patch.is_some();
+        assert_eq!(notes.contains("--patch-file"), sidecar, "{name}: {notes}");
+        assert_eq!(notes.contains("rollout status"), !sidecar, "{name}: {notes}");
+        assert_eq!(notes.contains("members forget"), !shape.config().contains("[redis]"), "{name}: {notes}");
+    }
+}

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use authmesh_tests::chart::Shape;
 use authmesh_tests::idp::{Idp, Order};
@@ -20,6 +20,7 @@ use super::config::Root;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const SERVERS: usize = 6;
+const REJOINS_WITHIN: Duration = Duration::from_secs(60);
 
 fn data(shape: &Shape, map: &str, key: &str) -> String {
     shape.one("ConfigMap", map)["data"][key]
@@ -73,6 +74,7 @@ impl Files {
         run.env("SECRETS", self.folder.path())
             .env("CLI", "redis-cli")
             .env("SERVER", "redis-server")
+            .env("PAUSE", "1")
             .env("PEERS", peers);
     }
 }
@@ -103,6 +105,10 @@ async fn server(shape: &Shape, files: &Files, index: usize, port: &Port, peers: 
 }
 
 fn output(mut run: Command) -> (bool, String) {
+    output_of(&mut run)
+}
+
+fn output_of(run: &mut Command) -> (bool, String) {
     let output = run.output().expect("sh runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), said)
@@ -124,6 +130,29 @@ fn ready(files: &Files, port: &Port, peers: &str) -> bool {
         .env("PORT", port.number().to_string());
     files.around(&mut run, peers);
     output(run).0
+}
+
+/// A server whose data are gone, as those of a pod that moved, is a replica again without anybody's help.
+async fn rejoins(files: &Files, port: &Port) {
+    let deadline = Instant::now() + REJOINS_WITHIN;
+    loop {
+        let mut ask = command("redis-cli");
+        ask.args(["--user", "operator", "--no-auth-warning", "--tls"])
+            .args(["-p", &port.number().to_string()])
+            .env(
+                "REDISCLI_AUTH",
+                fs::read_to_string(files.path("valkey/operator-password")).unwrap(),
+            );
+        for (option, file) in [("--cert", "tls.crt"), ("--key", "tls.key"), ("--cacert", "ca.crt")] {
+            ask.arg(option).arg(files.path("tls").join(file));
+        }
+        let said = output_of(ask.args(["info", "replication"])).1;
+        if said.contains("role:slave") && said.contains("master_link_status:up") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it is no replica: {said}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// The script of `helm test`, from the rendered ConfigMap, with the variables that the rendered pod has.
@@ -153,7 +182,7 @@ async fn a_release_with_its_own_valkey_verifies_a_token_end_to_end() {
     let shape = &rendered().shapes["valkey"];
     let files = Files::of(shape);
 
-    let (servers, ports) = started(async || {
+    let (mut servers, ports) = started(async || {
         let ports: Vec<Port> = (0..SERVERS).map(|_| port_with_bus()).collect();
         let peers = peers(&ports);
         let mut servers = Vec::new();
@@ -283,6 +312,14 @@ async fn a_release_with_its_own_valkey_verifies_a_token_end_to_end() {
         folder.path(),
     );
     assert!(!good && said.contains("no node is ready"), "{said}");
+
+    // A pod of Valkey moves to another machine, and its emptyDir does not.
+    servers[4].kill();
+    fs::remove_dir_all(files.path("server-4/data")).unwrap();
+    servers[4] = server(shape, &files, 4, &ports[4], &peers)
+        .await
+        .unwrap_or_else(|trouble| panic!("{trouble}"));
+    rejoins(&files, &ports[4]).await;
 
     // What the NOTES tell to type.
     let mut status = command(tools::authmesh_binary());

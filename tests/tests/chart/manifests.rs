@@ -92,8 +92,8 @@ fn pods_are_restricted() {
                 assert_eq!(pod["automountServiceAccountToken"], false, "{at}");
                 assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{at}");
                 assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{at}");
+                assert_eq!(pod["enableServiceLinks"], false, "{at}");
             }
-            assert_eq!(pod["enableServiceLinks"], false, "{at}");
             for forbidden in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
                 assert!(pod[forbidden].is_null(), "{at}: {forbidden}");
             }
@@ -345,6 +345,10 @@ fn a_sidecar_starts_before_and_ends_after_the_containers_of_the_pod() {
             patch["spec"]["template"]["metadata"]["labels"]["authmesh.dev/cluster"],
             NAME
         );
+        // Nothing else of the pod changes, and none of its ports is closed.
+        let keys: BTreeSet<&str> = pod.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, BTreeSet::from(["initContainers", "volumes"]));
+        assert_eq!(shape.all("NetworkPolicy").count(), 0, "{shape_name}");
         // All that it mounts comes along.
         let volumes: BTreeSet<&str> = list(&pod["volumes"]).map(|volume| text(&volume["name"])).collect();
         for mount in list(&pod["initContainers"][0]["volumeMounts"]) {
