@@ -27,6 +27,7 @@ use crate::node::{Codec, Driver, Node, Parts, Ports, Road, Room, gossip_node};
 use crate::observer;
 use crate::policy::{Policy, Rules};
 use crate::ports::{Bus, Clock, Entropy, Gossip, KeySource, Log, Members, Store, TokenSource, UpstreamError};
+use crate::possession::{ProofMemory, Replays};
 use crate::revoke::Subjects;
 use crate::snapshot::Snapshot;
 use crate::telemetry;
@@ -77,6 +78,7 @@ pub struct Builder {
     observe_every: Option<Duration>,
     warm_from_peers: usize,
     steps: Vec<Step>,
+    proof_memory: ProofMemory,
 }
 
 impl std::fmt::Debug for Builder {
@@ -117,6 +119,7 @@ impl Builder {
             observe_every: None,
             warm_from_peers: 0,
             steps: Vec::new(),
+            proof_memory: ProofMemory::default(),
         }
     }
 
@@ -346,6 +349,12 @@ impl Builder {
         &self.cluster
     }
 
+    /// How many proofs of bound tokens this node remembers, so that none counts twice. Default: [`ProofMemory::default`].
+    pub fn proof_memory(mut self, memory: ProofMemory) -> Self {
+        self.proof_memory = memory;
+        self
+    }
+
     /// Starts the node inside the present tokio runtime. Waits at most 2 s for the marks, and with gossip for the lease; a node
     /// that could not load them starts blind and goes on trying.
     ///
@@ -373,6 +382,7 @@ impl Builder {
                 "is more than 1,000: a member hands over no more",
             ));
         }
+        self.proof_memory.check()?;
         for (issuer, rules) in &self.logouts {
             rules.check(issuer)?;
             let is_template = self.templates.iter().any(|(template, ..)| template.pattern() == issuer);
@@ -488,6 +498,7 @@ impl Builder {
             templates,
             upstreams,
             digester,
+            replays: Replays::new(self.proof_memory),
             all_verdicts,
         });
         // Nothing runs before the policy is known to be sound.

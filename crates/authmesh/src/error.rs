@@ -6,6 +6,7 @@ use authmesh_proto::crypto::ScopeKind;
 
 use crate::jose::JwsError;
 use crate::ports::PortError;
+use crate::possession::ProofError;
 
 /// Why there is no verdict for a token.
 ///
@@ -66,9 +67,38 @@ pub enum VerifyError {
     /// A claim has another value than the policy demands ([`Rules::claim_equals`](crate::Rules::claim_equals)).
     #[error("the claim {0} has a value that is not accepted here")]
     WrongClaim(String),
-    /// The token is bound to a key or a certificate of its holder (`cnf`, RFC 7800), and nobody checks here that the sender has it.
+    /// The token is bound to a key of its holder (`cnf`, RFC 7800) and came as a bearer token, or DPoP is turned off.
     #[error("the token is bound to a key of its holder (cnf), and is no bearer token")]
     Bound,
+    /// The token is bound in a way that is not supported, or that contradicts itself: nobody here could check a proof.
+    #[error("the token is bound in a way that is not supported: {0}")]
+    UnsupportedBinding(&'static str),
+    /// The token is bound to no key, and came with the scheme DPoP or where only bound tokens are accepted
+    /// ([`Rules::require_bound`](crate::Rules::require_bound)).
+    #[error("the token is bound to no key, and only one that is would be accepted so")]
+    NotBound,
+    /// The token is bound to a client certificate (RFC 8705), and the connection has another one or none.
+    #[error("the token is bound to a client certificate, and the connection has {}", if *.presented {"another one"} else {"none"})]
+    CertificateMismatch {
+        /// Whether the connection has one.
+        presented: bool,
+    },
+    /// There is no DPoP proof for the token, or it is none for this request (RFC 9449 section 4.3).
+    #[error("the DPoP proof is not valid: {0}")]
+    InvalidDpopProof(#[from] ProofError),
+    /// The DPoP proof must hold this nonce (RFC 9449 section 9). The client makes another proof with it.
+    #[error("the DPoP proof must hold the nonce of the header DPoP-Nonce")]
+    UseDpopNonce {
+        /// The nonce.
+        nonce: Box<str>,
+    },
+    /// More proofs came than can be remembered: of the key, or of all clients ([`ProofMemory`](crate::possession::ProofMemory)).
+    /// Not a verdict.
+    #[error("more DPoP proofs came than can be remembered")]
+    TooManyProofs {
+        /// When there may be room again.
+        retry_after: Duration,
+    },
     /// `exp` lies further ahead than `max_token_lifetime`: how long a revocation must be kept would be unknown.
     #[error("the token lives longer than the {limit:?} that are accepted")]
     LifetimeTooLong {
@@ -115,7 +145,7 @@ impl VerifyError {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::CouldNotAsk { .. } | Self::Blind { .. } => Fault::Service,
+            Self::CouldNotAsk { .. } | Self::Blind { .. } | Self::TooManyProofs { .. } => Fault::Service,
             _ => Fault::Token,
         }
     }
@@ -138,6 +168,12 @@ impl VerifyError {
             Self::InvalidClaim(_) => "invalid_claim",
             Self::WrongClaim(_) => "wrong_claim",
             Self::Bound => "bound",
+            Self::UnsupportedBinding(_) => "unsupported_binding",
+            Self::NotBound => "not_bound",
+            Self::CertificateMismatch { .. } => "certificate_mismatch",
+            Self::InvalidDpopProof(_) => "invalid_dpop_proof",
+            Self::UseDpopNonce { .. } => "use_dpop_nonce",
+            Self::TooManyProofs { .. } => "too_many_proofs",
             Self::LifetimeTooLong { .. } => "lifetime_too_long",
             Self::Revoked(_) => "revoked",
             Self::Inactive => "inactive",
@@ -150,7 +186,7 @@ impl VerifyError {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::CouldNotAsk { retry_after, .. } => Some(*retry_after),
+            Self::CouldNotAsk { retry_after, .. } | Self::TooManyProofs { retry_after } => Some(*retry_after),
             Self::Blind { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }

@@ -65,6 +65,7 @@ mod observer;
 pub mod offline;
 mod policy;
 pub mod ports;
+pub mod possession;
 mod revoke;
 mod snapshot;
 mod telemetry;

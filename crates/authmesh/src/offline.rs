@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::error::VerifyError;
 use crate::jose::{self, Algorithm, CompactJws, JwsError, KeySet};
 use crate::policy::Rules;
+use crate::possession::Binding;
 use crate::verify::claims;
 
 /// What a token said that [`check`] accepted.
@@ -36,6 +37,8 @@ pub struct Offline {
     pub issued_at: Option<Unix>,
     /// `exp`, in seconds since the Unix epoch.
     pub expires_at: Unix,
+    /// What the token is bound to (`cnf`, RFC 7800): whoever sends it has to prove that it is his, on every call.
+    pub binding: Option<Binding>,
     /// Every claim.
     pub claims: Map<String, Value>,
     /// The algorithm of the signature.
@@ -44,8 +47,8 @@ pub struct Offline {
     pub kid: Option<Arc<str>>,
 }
 
-/// Verifies a token as a node would that holds these keys at that time, except for revocation and the size limit of its
-/// policy.
+/// Verifies a token as a node would that holds these keys at that time, except for revocation, the size limit of its
+/// policy, and the proof that a bound token needs.
 ///
 /// `issuers` are the accepted values of `iss`, compared byte by byte. `None` accepts any, and none: then `keys` alone
 /// says whose token it is. `now` is in seconds since the Unix epoch. The limits that a policy has for `leeway` (5 min) and
@@ -90,6 +93,7 @@ pub fn check(
         jwt_id: owned(checked.jwt_id),
         issued_at: checked.issued_at,
         expires_at: checked.expires_at,
+        binding: checked.binding,
         claims: members,
         algorithm,
         kid: verified.key_identity().kid.clone(),

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::BuildError;
 use crate::jose::AlgorithmSet;
+use crate::possession::DpopRules;
 
 /// The claim that names the audiences, unless the rules name another.
 pub(crate) const AUDIENCE: &str = "aud";
@@ -23,6 +24,8 @@ pub struct Policy {
     pub max_verdict_age: Duration,
     /// What to do while the node is blind. Default: serve for at most 5 min.
     pub when_blind: WhenBlind,
+    /// What is demanded of the proofs of tokens that are bound to a key. Default: [`DpopRules::default`].
+    pub dpop: DpopRules,
 }
 
 impl Default for Policy {
@@ -32,6 +35,7 @@ impl Default for Policy {
             max_token_bytes: 16 * 1024,
             max_verdict_age: Duration::from_secs(300),
             when_blind: WhenBlind::default(),
+            dpop: DpopRules::default(),
         }
     }
 }
@@ -60,6 +64,8 @@ pub struct Rules {
     pub(crate) audience_claim: String,
     /// Claims that must have one of these values. See [`Rules::claim_one_of`].
     pub(crate) exact_claims: BTreeMap<String, BTreeSet<String>>,
+    /// Refuse tokens that are bound to nothing. See [`Rules::require_bound`].
+    pub(crate) require_bound: bool,
     /// Accept tokens that are bound to a key. See [`Rules::danger_bound_as_bearer`].
     pub(crate) bound_as_bearer: bool,
     /// Accept tokens without `iat`. See [`Rules::danger_without_issued_at`].
@@ -90,6 +96,7 @@ impl Rules {
             opaque: false,
             audience_claim: AUDIENCE.to_owned(),
             exact_claims: BTreeMap::new(),
+            require_bound: false,
             bound_as_bearer: false,
             without_issued_at: false,
         }
@@ -122,6 +129,14 @@ impl Rules {
     #[must_use]
     pub fn audience_claim(mut self, name: impl Into<String>) -> Self {
         self.audience_claim = name.into();
+        self
+    }
+
+    /// Accepts bound tokens only: to a key (DPoP, RFC 9449) or a client certificate (RFC 8705). What is stolen without the key is
+    /// worth nothing then. Default: a bound token needs its proof, and one that is bound to nothing is a bearer token.
+    #[must_use]
+    pub const fn require_bound(mut self) -> Self {
+        self.require_bound = true;
         self
     }
 
@@ -218,6 +233,7 @@ fn check(policy: &Policy) -> Result<(), BuildError> {
             "a policy without issuers accepts no token; add one",
         ));
     }
+    policy.dpop.check()?;
     if !(256..=1 << 20).contains(&policy.max_token_bytes) {
         return Err(BuildError::new("max_token_bytes", "must be 256 bytes to 1 MiB"));
     }
@@ -273,15 +289,15 @@ fn check(policy: &Policy) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// SHA-256 over everything that decides whether a token is accepted. `when_blind` and `max_verdict_age` do not: they are
-/// looked at on every call.
+/// SHA-256 over everything that decides whether a token is accepted. `when_blind`, `max_verdict_age` and `dpop` do not:
+/// they are looked at on every call.
 fn fingerprint(policy: &Policy) -> [u8; 32] {
     let mut hasher = Sha256::new();
     let mut text = |value: &str| {
         hasher.update((value.len() as u64).to_be_bytes());
         hasher.update(value);
     };
-    text("authmesh policy v2");
+    text("authmesh policy v3");
     text(&policy.max_token_bytes.to_string());
     for (issuer, rules) in &policy.issuers {
         text(issuer);
@@ -306,12 +322,13 @@ fn fingerprint(policy: &Policy) -> [u8; 32] {
             values.iter().for_each(|value| text(value));
         }
         text(&format!(
-            "{} {} {} {} {}",
+            "{} {} {} {} {} {}",
             rules.leeway.as_nanos(),
             rules.max_token_lifetime.as_nanos(),
             rules.without_issued_at,
             rules.opaque,
-            rules.bound_as_bearer
+            rules.bound_as_bearer,
+            rules.require_bound
         ));
     }
     hasher.finalize().into()
@@ -344,6 +361,8 @@ mod tests {
             plain().claim_one_of("a", ["b", "c"]),
             plain().claim_equals("a", "b").claim_equals("c", "d"),
             plain().claim_one_of("a", ["b", "c", "d"]),
+            plain().require_bound(),
+            plain().danger_bound_as_bearer(),
         ];
         let prints: BTreeSet<_> = all.iter().map(|rules| of(rules.clone()).unwrap().fingerprint).collect();
         assert_eq!(prints.len(), all.len());

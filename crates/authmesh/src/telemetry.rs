@@ -86,6 +86,16 @@ counters! {
     could_not_ask: "authmesh.verify.answers", "outcome" = "could_not_ask";
     /// No answer: the node was blind and the route does not allow it.
     blind_denied: "authmesh.verify.answers", "outcome" = "blind_denied";
+    /// Bound tokens whose sender proved that they are his.
+    possession_proven: "authmesh.possession", "result" = "proven";
+    /// Bound tokens without a proof that holds, and tokens that had to be bound and were not.
+    possession_refused: "authmesh.possession", "result" = "refused";
+    /// Proofs that came a second time.
+    possession_replayed: "authmesh.possession", "result" = "replayed";
+    /// Proofs that lacked the nonce; the client was given one.
+    possession_nonces: "authmesh.possession", "result" = "nonce_demanded";
+    /// Proofs for which there was no room in memory.
+    possession_full: "authmesh.possession", "result" = "full";
     /// L1 entries that a statement, a key removal or their age voided when they were looked up.
     voided: "authmesh.l1.voided";
     /// Key set fetches that brought a usable set.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::issuer::Issuer;
 use crate::jose::KeyIdentity;
 use crate::policy::WhenBlind;
+use crate::possession::Binding;
 use crate::upstream::Provider;
 
 /// What one scope of a verdict takes.
@@ -33,6 +34,8 @@ pub struct Verdict {
     pub(crate) until: Unix,
     /// The scopes in which marks can void it.
     pub(crate) marked_by: TokenScopes,
+    /// What has to be proven on every call. Few tokens have one.
+    pub(crate) binding: Option<Box<Binding>>,
     pub(crate) claims: Box<[u8]>,
 }
 
@@ -124,6 +127,14 @@ impl Verdict {
         self.expires_at
     }
 
+    /// What the token is bound to (`cnf`, RFC 7800): the sender has proven that it is his. `None` of a bearer token, and where
+    /// [`Rules::danger_bound_as_bearer`](crate::Rules::danger_bound_as_bearer) takes one that is bound in a way that is not
+    /// supported.
+    #[must_use]
+    pub fn binding(&self) -> Option<&Binding> {
+        self.binding.as_deref()
+    }
+
     /// All claims, read into a type of your own. Parses at each call; keep the result.
     ///
     /// # Errors
@@ -189,6 +200,7 @@ impl Verdict {
             + list(&self.audiences)
             + list(&self.scopes)
             + self.claims.len()
+            + self.binding.as_ref().map_or(0, |_| size_of::<Binding>())
             + self.marked_by.iter().len() * MARKED_BY_BYTES
     }
 }

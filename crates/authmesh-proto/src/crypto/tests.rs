@@ -103,3 +103,35 @@ fn debug_tells_no_secret() {
     let text = std::format!("{:?} {:?}", ring(0x5a, &[]), Sealer::new(&ring(0x5a, &[]), "c"));
     assert!(!text.contains("90, 90") && !text.contains("5a5a"));
 }
+
+#[test]
+fn every_node_knows_the_nonces_of_its_cluster_and_no_others() {
+    let old = ServerNonces::new(&ring(1, &[]), "c");
+    let nonce = old.make(7);
+    assert_eq!(old.period_of(&nonce), Some(7));
+    assert_eq!(ServerNonces::new(&ring(1, &[]), "c").make(7), nonce);
+    // A rotation: another key makes them, the old one's still count.
+    let new = ServerNonces::new(&ring(9, &[1]), "c");
+    assert_eq!(new.period_of(&nonce), Some(7));
+    assert_eq!(old.period_of(&new.make(7)), None, "a key that it does not have");
+    assert_eq!(ServerNonces::new(&ring(1, &[]), "d").period_of(&nonce), None);
+    for at in 0..nonce.len() {
+        let mut bent = nonce;
+        bent[at] ^= 1;
+        assert_eq!(old.period_of(&bent), None, "byte {at}");
+        assert_eq!(old.period_of(&nonce[..at]), None, "{at} bytes");
+    }
+    assert_eq!(old.period_of(&[nonce.as_slice(), &[0]].concat()), None);
+}
+
+/// Nodes of two versions hand out and take the same ones.
+#[test]
+fn a_nonce_is_what_it_was() {
+    let ring = KeyRing::new([1; 32], [[2; 32]]).unwrap();
+    let nonce = ServerNonces::new(&ring, "authmesh").make(30_000_000);
+    let shown: alloc::string::String = nonce.iter().map(|byte| alloc::format!("{byte:02x}")).collect();
+    assert_eq!(
+        shown,
+        "9e452bde7375b6e40000000001c9c3800bfa738c2e922558b9771dca1b33fde2"
+    );
+}

@@ -10,7 +10,8 @@
 //! - `none`, every HMAC, and every algorithm outside [`Algorithm`] (RFC 8725 sections 3.1 and 3.2);
 //! - a key whose `kty`, `crv`, `use`, `key_ops` and `alg` do not agree with each other and with the header (RFC 7517).
 //!
-//! Keys come from a [`KeySet`] and from nowhere else: `jwk`, `jku`, `x5u` and `x5c` of a token header are never read.
+//! Keys of tokens come from a [`KeySet`] and from nowhere else: `jwk`, `jku`, `x5u` and `x5c` of a token header are never read.
+//! `jwk` of a DPoP proof is: the token names the key ([`possession`](crate::possession)).
 //!
 //! ```
 //! use authmesh::jose::{AlgorithmSet, JwsError, KeySet, KeySetLimits, verify_jws};
@@ -31,6 +32,7 @@
 
 mod algorithm;
 pub(crate) mod base64url;
+mod embedded;
 mod error;
 mod header;
 mod jwk;
@@ -43,6 +45,8 @@ pub mod json;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use embedded::embedded_key;
 
 pub use algorithm::{Algorithm, AlgorithmSet, UnsupportedAlgorithm};
 pub use error::{JwsError, KeySetError, SkipReason, SkippedKey};

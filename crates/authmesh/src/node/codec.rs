@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use authmesh_proto::crypto::{Context, KeyRing, Kind, NONCE_BYTES, Namer, NamingKeyId, OpenError, Sealer};
+use authmesh_proto::crypto::{
+    Context, KeyRing, Kind, NONCE_BYTES, Namer, NamingKeyId, OpenError, Sealer, ServerNonces,
+};
 use authmesh_proto::follower::{OpenedEntry, OpenedPayload, Refused};
 use authmesh_proto::ident::ChannelId;
 use authmesh_proto::log::{LogEntry, Payload};
@@ -20,6 +22,9 @@ pub(crate) struct Codec {
     naming: NamingKeyId,
     /// Swapped as a whole when the ring changes. What was begun under the old one ends under it.
     sealer: ArcSwap<Sealer>,
+    /// Follows the ring as the sealer does.
+    nonces: ArcSwap<ServerNonces>,
+    cluster: Box<str>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -29,6 +34,8 @@ impl Codec {
             namer: Namer::new(ring, cluster),
             naming: ring.naming_id(),
             sealer: ArcSwap::from_pointee(Sealer::new(ring, cluster)),
+            nonces: ArcSwap::from_pointee(ServerNonces::new(ring, cluster)),
+            cluster: cluster.into(),
             entropy,
         }
     }
@@ -37,11 +44,16 @@ impl Codec {
         self.sealer.load()
     }
 
+    pub(crate) fn nonces(&self) -> Guard<Arc<ServerNonces>> {
+        self.nonces.load()
+    }
+
     /// Takes the sealing keys of another ring. `false`: it has another naming key, and nothing was changed.
     pub(crate) fn set_ring(&self, ring: &KeyRing) -> bool {
         let same = ring.naming_id() == self.naming;
         if same {
             self.sealer.store(Arc::new(self.sealer.load().with_ring(ring)));
+            self.nonces.store(Arc::new(ServerNonces::new(ring, &self.cluster)));
         }
         same
     }

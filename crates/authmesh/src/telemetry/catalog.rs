@@ -165,6 +165,17 @@ const METRICS: &[Metric] = &[
     ),
     metric(
         Counter,
+        "authmesh.possession",
+        "{proof}",
+        &[one_of(
+            "result",
+            &["proven", "refused", "replayed", "nonce_demanded", "full"],
+        )],
+        "Proofs of possession of tokens that are bound, or had to be, by result",
+        "`replayed` grows: somebody sends proofs of others. `full` grows: raise the room for proofs",
+    ),
+    metric(
+        Counter,
         "authmesh.l1.voided",
         "{entry}",
         NONE,

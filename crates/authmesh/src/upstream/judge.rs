@@ -12,6 +12,7 @@ use super::said::Said;
 use crate::error::VerifyError;
 use crate::jose::json::parse_object;
 use crate::node::Node;
+use crate::possession::Binding;
 use crate::verify::claims::{self, Claims};
 
 /// What the answer must not call the token: providers answer for refresh and ID tokens as well.
@@ -59,6 +60,12 @@ pub(super) fn judge(question: &Question<'_>, said: &Said, now: Now) -> Result<Ju
         });
     }
 
+    let bindings = (Binding::of(own), Binding::of(&answer));
+    let named_dpop = ["token_type", "typ"].map(|name| answer.get(name).and_then(Value::as_str));
+    let named_dpop = named_dpop
+        .into_iter()
+        .flatten()
+        .any(|kind| kind.eq_ignore_ascii_case("dpop"));
     let mut members = own.clone();
     members.extend(answer);
     let json = match question.own {
@@ -88,9 +95,22 @@ pub(super) fn judge(question: &Question<'_>, said: &Said, now: Now) -> Result<Ju
     }
     let typ = question.own.as_ref().and_then(|own| own.typ.as_deref());
     let checked = claims::check(rules, typ, now.wall, &members)?;
+    let binding = if rules.bound_as_bearer {
+        checked.binding
+    } else {
+        // The provider's `null` takes no binding away that the token itself tells.
+        let binding = Binding::both(bindings.0?, bindings.1?)?;
+        if named_dpop && !binding.is_some_and(|binding| binding.jkt().is_some()) {
+            return Err(VerifyError::UnsupportedBinding(
+                "the provider calls it a DPoP token, and names no key",
+            ));
+        }
+        binding
+    };
     Ok(Judged {
         claims: Claims {
             until: expires_at,
+            binding,
             ..checked
         },
         json: json.into(),

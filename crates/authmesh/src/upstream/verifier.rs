@@ -192,6 +192,7 @@ impl Verifier {
             client: claims.client,
             session: claims.session,
             jwt_id: claims.jwt_id,
+            binding: claims.binding.map(Box::new),
             scopes: claims.scopes,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,

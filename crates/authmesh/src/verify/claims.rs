@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::VerifyError;
 use crate::policy::{AUDIENCE, Rules};
+use crate::possession::Binding;
 
 /// The `typ` of a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
 pub(crate) const LOGOUT_TYPE: &str = "logout+jwt";
@@ -28,6 +29,8 @@ pub(crate) struct Claims {
     /// The time window, leeway included.
     pub(crate) from: Unix,
     pub(crate) until: Unix,
+    /// What the token is bound to. The proof is no matter of the claims: it is checked on every call.
+    pub(crate) binding: Option<Binding>,
 }
 
 /// `iss`: it says which keys to look in, so it is read before the signature is checked, and believed after.
@@ -67,10 +70,13 @@ pub(crate) fn check(
     if !type_accepted || is_event {
         return Err(VerifyError::WrongType);
     }
-    // Whoever stole such a token has not stolen the key (RFC 9449 section 7.1, RFC 8705 section 3): as a bearer token it would be
-    // worth no more than any other.
-    if !rules.bound_as_bearer && claims.get("cnf").is_some_and(|binding| !binding.is_null()) {
-        return Err(VerifyError::Bound);
+    let binding = match Binding::of(claims) {
+        // Somebody else checks it, and may know more ways than are known here.
+        Err(_) if rules.bound_as_bearer => None,
+        binding => binding?,
+    };
+    if rules.require_bound && binding.is_none() {
+        return Err(VerifyError::NotBound);
     }
     let leeway = rules.leeway.as_secs();
     let expires_at = time(claims, "exp")?
@@ -146,6 +152,7 @@ pub(crate) fn check(
         expires_at,
         from: not_before.unwrap_or(0).saturating_sub(leeway),
         until,
+        binding,
     })
 }
 

@@ -119,7 +119,7 @@ impl Verifier {
     /// Tells what would happen to a token, and why. Verifies it as any call does, keys fetched where needed.
     pub async fn explain(&self, token: impl AsRef<[u8]>) -> Explanation {
         let token = token.as_ref();
-        let answer = self.answer(token).await;
+        let answer = self.answer_to_owner(token).await;
         let (decision, code, reason, outcome) = match &answer {
             Ok(answer) if answer.outcome == Outcome::Stale => (
                 Decision::Accepted,

@@ -28,6 +28,7 @@ use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
 use crate::l1::{Backing, Digester, TokenDigest, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
+use crate::possession::{Presentation, Replays};
 use crate::upstream::Upstream;
 use crate::verdict::{Answer, Level, Outcome, Verdict, Voucher};
 
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     /// Issuers whose tokens their providers validate.
     pub(crate) upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
     pub(crate) digester: Digester,
+    /// The proofs of bound tokens that were taken lately.
+    pub(crate) replays: Replays,
     /// The tag that every verdict carries: `clear` voids it.
     pub(crate) all_verdicts: ScopeId,
 }
@@ -98,6 +101,10 @@ impl Verifier {
             ));
         }
         let (when_blind, max_age) = (policy.when_blind, policy.max_verdict_age);
+        // As long as a proof can count, and the seconds that both clocks round away.
+        shared
+            .replays
+            .keep_for(policy.dpop.window + shared.node.max_skew + Duration::from_secs(2));
         Ok(Self {
             shared,
             policy: Arc::new(Compiled::new(policy)?),
@@ -137,7 +144,8 @@ impl Verifier {
         &self.policy.policy
     }
 
-    /// Verifies a token: the verdict of a valid one, shared.
+    /// Verifies a bearer token: the verdict of a valid one, shared. A token that is bound to a key or a certificate is refused:
+    /// it takes a [`Presentation`].
     ///
     /// Cancel safety: dropping the future loses nothing; a key fetch that it caused goes on for the others.
     ///
@@ -147,36 +155,72 @@ impl Verifier {
         self.answer(token).await.map(|answer| answer.verdict)
     }
 
-    /// Verifies a token and tells how the answer was reached.
+    /// Verifies a bearer token and tells how the answer was reached.
     ///
     /// # Errors
     /// As [`Verifier::verify`].
     pub async fn answer(&self, token: impl AsRef<[u8]>) -> Result<Answer, VerifyError> {
-        let token = token.as_ref();
-        let answer = match self.try_hit(token) {
-            Some(answer) => return answer,
-            None => self.missed(token).await,
+        self.answer_presented(&Presentation::bearer(&token)).await
+    }
+
+    /// Verifies a token as a request presents it, with the proof that the sender may use it, and tells how the answer was
+    /// reached. See [`possession`](crate::possession).
+    ///
+    /// Cancel safety: as of [`Verifier::verify`]; a proof that was taken already counts as used.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    pub async fn answer_presented(&self, presentation: &Presentation<'_>) -> Result<Answer, VerifyError> {
+        if let Some(answer) = self.try_hit_presented(presentation) {
+            return answer;
+        }
+        let verified = async {
+            let answer = self.verify_freshly(presentation.token()).await?;
+            self.check_possession(answer, presentation)
+        };
+        let answer = self.missed(verified).await;
+        self.count(&answer);
+        answer
+    }
+
+    /// The answer about a bearer token from this node's memory, without waiting: `None` when the token has to be verified.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], for what memory alone can tell: too large, expired, revoked, blind, bound.
+    pub fn try_hit(&self, token: impl AsRef<[u8]>) -> Option<Result<Answer, VerifyError>> {
+        self.try_hit_presented(&Presentation::bearer(&token))
+    }
+
+    /// [`Verifier::answer_presented`] from this node's memory, without waiting: `None` when the token has to be verified, and
+    /// no proof was looked at.
+    ///
+    /// # Errors
+    /// As [`Verifier::try_hit`], and whatever is wrong with the proof.
+    pub fn try_hit_presented(&self, presentation: &Presentation<'_>) -> Option<Result<Answer, VerifyError>> {
+        let answer = self.hit(presentation.token())?;
+        let answer = answer.and_then(|answer| self.check_possession(answer, presentation));
+        self.count(&answer);
+        Some(answer)
+    }
+
+    /// What would be answered to the owner of a token: for whoever only wants to know what it is, and lets nobody in by it.
+    pub(crate) async fn answer_to_owner(&self, token: &[u8]) -> Result<Answer, VerifyError> {
+        let answer = match self.hit(token) {
+            Some(answer) => answer,
+            None => self.missed(self.verify_freshly(token)).await,
         };
         self.count(&answer);
         answer
     }
 
-    /// The answer from this node's memory, without waiting: `None` when the token has to be verified.
-    ///
-    /// # Errors
-    /// As [`Verifier::verify`], for what memory alone can tell: too large, expired, revoked, blind.
-    pub fn try_hit(&self, token: impl AsRef<[u8]>) -> Option<Result<Answer, VerifyError>> {
-        let token = token.as_ref();
-        let answer = self.check_size(token).map_or_else(
-            |error| Some(Err(error)),
-            |()| {
-                let digest = self.digest(token);
-                let entry = self.shared.node.l1.verdicts.get(&digest)?;
-                self.check_hit(token, &digest, &entry).transpose()
-            },
-        )?;
-        self.count(&answer);
-        Some(answer)
+    /// The answer from this node's memory, whoever sent the token.
+    fn hit(&self, token: &[u8]) -> Option<Result<Answer, VerifyError>> {
+        if let Err(error) = self.check_size(token) {
+            return Some(Err(error));
+        }
+        let digest = self.digest(token);
+        let entry = self.shared.node.l1.verdicts.get(&digest)?;
+        self.check_hit(token, &digest, &entry).transpose()
     }
 
     /// Forgets the verdict of a token on every node. The token stays valid; it is verified again. `false` when the
@@ -353,6 +397,7 @@ impl Verifier {
             client: checked.client,
             session: checked.session,
             jwt_id: checked.jwt_id,
+            binding: checked.binding.map(Box::new),
             scopes: checked.scopes,
             issued_at: checked.issued_at,
             expires_at: checked.expires_at,

@@ -321,23 +321,29 @@ fn a_claim_equals_the_string_that_the_rules_name_and_nothing_like_it() {
     assert_eq!(with("other").unwrap_err(), VerifyError::WrongClaim("type".into()));
 }
 
-/// Trap 34: a bound token that passes for a bearer token is worth stealing.
+/// Trap 34: who may use it is no matter of the claims. What they say of it is told, or the token is refused.
 #[test]
-fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
-    for binding in [
-        json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
-        json!({"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
-        json!({}),
-        json!("of another shape"),
-    ] {
-        let bound = good(json!({ "cnf": binding }));
-        assert_eq!(
-            check_with(&rules(), None, bound.clone()).unwrap_err(),
-            VerifyError::Bound
-        );
-        check_with(&rules().danger_bound_as_bearer(), None, bound).unwrap();
+fn what_a_token_is_bound_to_is_told_or_it_is_refused() {
+    let jkt = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    let with = |rules: &Rules, cnf: Value| check_with(rules, None, good(json!({ "cnf": cnf })));
+    assert!(with(&rules(), jkt.clone()).unwrap().binding.unwrap().jkt().is_some());
+    assert!(
+        with(&rules(), json!({"x5t#S256": jkt["jkt"]}))
+            .unwrap()
+            .binding
+            .is_some()
+    );
+    for odd in [json!({}), json!("of another shape"), json!({"kid": "k"})] {
+        assert_eq!(with(&rules(), odd.clone()).unwrap_err().code(), "unsupported_binding");
+        let elsewhere = with(&rules().danger_bound_as_bearer(), odd).unwrap();
+        assert_eq!(elsewhere.binding, None);
     }
-    check_with(&rules(), None, good(json!({"cnf": null}))).unwrap();
+    assert!(check_with(&rules(), None, good(json!({}))).unwrap().binding.is_none());
+    let bound = rules().require_bound();
+    with(&bound, jkt).unwrap();
+    for unbound in [good(json!({})), good(json!({"cnf": null}))] {
+        assert_eq!(check_with(&bound, None, unbound).unwrap_err(), VerifyError::NotBound);
+    }
 }
 
 #[test]
