@@ -184,7 +184,7 @@ async fn serve(config: Config, exporters: Exporters) -> Result<Ended, ServeError
     tracing::info!("stopping: open requests may end");
     rotation.cancel();
     node.stop().await;
-    exporters.stop(metrics).await;
+    exporters.stop(&metrics).await;
     Ok(ended)
 }
 
