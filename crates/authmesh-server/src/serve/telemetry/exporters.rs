@@ -102,7 +102,7 @@ impl Exporters {
     }
 
     /// What takes spans in; nothing where no traces are sent.
-    pub(super) fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
+    pub(in crate::serve) fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
     where
         S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
     {

@@ -83,7 +83,7 @@ fn attributes<P>(points: Vec<P>, of: impl Fn(P) -> Vec<KeyValue>) -> Vec<BTreeMa
 }
 
 /// Two nodes with everything: a log, gossip, an issuer with keys, a provider that is asked.
-async fn exercised(metrics: &Metrics) {
+async fn exercised(metrics: &Metrics) -> [AuthMesh; 2] {
     let provider = Provider::start().await;
     let issuer = DevIssuer::new(ISSUER).unwrap();
     let jwks = super::super::jwks_of(&issuer).await;
@@ -114,11 +114,11 @@ async fn exercised(metrics: &Metrics) {
     let n2 = start("n2", &other).await.unwrap();
     assert!(n1.wait_for_keys(Duration::from_secs(5)).await);
     let token = issuer.mint(&DevClaims::default(), DevAlg::Es256).unwrap();
-    n1.verify(&token).await.unwrap();
-    n1.verify(OPAQUE).await.unwrap();
+    n1.verifier().verify(&token).await.unwrap();
+    n1.verifier().verify(OPAQUE).await.unwrap();
     let cache = n1.cache::<u32>(Namespace::new("numbers")).unwrap();
     cache
-        .get_or_load("one", || async { Ok::<_, std::io::Error>(1) })
+        .get_or_load("one", || async { Ok::<_, std::fmt::Error>(1) })
         .await
         .unwrap();
     // Until each knows the other, there is nobody to confirm anything.
@@ -132,9 +132,8 @@ async fn exercised(metrics: &Metrics) {
             break;
         }
     }
-    cache.invalidate("one").await.unwrap();
-    n1.shutdown().await;
-    n2.shutdown().await;
+    cache.remove("one").await.unwrap();
+    [n1, n2]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,9 +149,12 @@ async fn a_running_node_exports_what_the_table_says_and_nothing_else() {
     let config = Config::load(None, environment.into_iter()).unwrap().config;
     let exporters = Exporters::new(&config, |_| None).unwrap();
     let metrics = Metrics::with(&exporters).unwrap();
-    exercised(&metrics).await;
+    let nodes = exercised(&metrics).await;
     let text = metrics.text().unwrap();
     exporters.stop(&metrics).await;
+    for node in nodes {
+        node.shutdown().await;
+    }
 
     let came = decode(&collector.bodies("metrics").await);
     let exported: BTreeSet<&str> = came.iter().map(|metric| metric.name.as_str()).collect();
@@ -237,4 +239,31 @@ fn the_page_of_metrics_is_the_table() {
         written == page(),
         "docs/metrics.md is not what the table says: run this test with AUTHMESH_BLESS=1"
     );
+}
+
+#[test]
+fn the_api_s_description_lists_every_counter() {
+    let described: serde_json::Value = serde_json::from_str(include_str!("../../admin/openapi.json")).unwrap();
+    let counters = serde_json::to_value(authmesh::Counts::default()).unwrap();
+    let counters: BTreeSet<&str> = counters.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut found = 0;
+    let mut open = vec![&described];
+    while let Some(at) = open.pop() {
+        if let Some(counts) = at.get("counts").and_then(|counts| counts.get("required")) {
+            let listed: BTreeSet<&str> = counts
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|name| name.as_str())
+                .collect();
+            assert_eq!(listed, counters);
+            found += 1;
+        }
+        match at {
+            serde_json::Value::Object(fields) => open.extend(fields.values()),
+            serde_json::Value::Array(items) => open.extend(items),
+            _ => {}
+        }
+    }
+    assert_eq!(found, 1);
 }

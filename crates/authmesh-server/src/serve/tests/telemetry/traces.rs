@@ -188,7 +188,7 @@ async fn nothing_secret_is_in_any_span() {
     assert_eq!(world.verify(OPAQUE, &[]).await, StatusCode::OK);
     assert_eq!(world.verify(&jwt, &[]).await, StatusCode::OK);
     assert_eq!(world.verify(&forged, &[]).await, StatusCode::UNAUTHORIZED);
-    let revoke = Request::post("/v1/revoke")
+    let revoke = Request::post("/v1/revocations")
         .header("Authorization", format!("Bearer {CREDENTIAL}"))
         .header("Content-Type", "application/json")
         .body(Body::from(
