@@ -42,7 +42,6 @@ pub mod client;
 pub mod conformance;
 pub mod dev;
 pub mod fleet;
-pub mod forge;
 pub mod gateway;
 pub mod idp;
 pub mod idp_double;
