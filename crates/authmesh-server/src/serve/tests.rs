@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! The listeners' apps, asked without a socket.
 
+mod bound;
 mod issuers;
 mod marks;
 mod members;

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_bound_token_needs_its_proof;
 mod a_logout_is_idempotent;
 mod a_write_leaves_nothing_old;
 mod an_ended_verdict_is_told;
