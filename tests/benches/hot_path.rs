@@ -25,9 +25,9 @@ use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use authmesh::clock::SystemClock;
 use authmesh::memory::FixedKeys;
 use authmesh::ports::Clock as _;
-use authmesh::clock::SystemClock;
 use authmesh::{AuthMesh, Cache, Namespace, Rules, Verifier};
 use authmesh_tests::bench::{self, Figure, Scatter, median, per_item};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -143,11 +143,16 @@ async fn verifier(tokens: &[String], verdict_bytes: u64) -> Verifier {
 }
 
 fn keys(count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("customer:{n:08}:permissions:{}", "k".repeat(34))).collect()
+    (0..count)
+        .map(|n| format!("customer:{n:08}:permissions:{}", "k".repeat(34)))
+        .collect()
 }
 
 async fn cache(keys: &[String]) -> Cache<String> {
-    let cache = mesh(64 << 20).await.cache(Namespace::new("permissions").l2(false)).unwrap();
+    let cache = mesh(64 << 20)
+        .await
+        .cache(Namespace::new("permissions").l2(false))
+        .unwrap();
     for key in keys {
         assert_eq!(key.len(), 64);
         // Not `insert`, which voids the key first, and with it what shares its place in the fence.
@@ -159,7 +164,10 @@ async fn cache(keys: &[String]) -> Cache<String> {
 }
 
 fn verify_hit(verifier: &Verifier, token: &str) {
-    let answer = verifier.try_hit(black_box(token)).expect("it is in memory").expect("it is valid");
+    let answer = verifier
+        .try_hit(black_box(token))
+        .expect("it is in memory")
+        .expect("it is valid");
     black_box(answer);
 }
 
@@ -211,13 +219,20 @@ fn figures(quick: bool) -> Vec<Figure> {
         }
     }
     let [hit, full, cached, now, count] = times.map(|times| median(&times));
-    let (alone, both) = (throughput(&cache, &keys, 1, together), throughput(&cache, &keys, 2, together));
+    let (alone, both) = (
+        throughput(&cache, &keys, 1, together),
+        throughput(&cache, &keys, 2, together),
+    );
     vec![
         Figure::new("hit of a verdict, 1,000 tokens", hit, "ns"),
         Figure::new("the same where memory is more than half full", full, "ns").beside("with room", hit),
         Figure::new("hit of the generic cache, 1,000 keys of 64 characters", cached, "ns"),
         Figure::new("of each hit: both clocks", now, "ns"),
-        Figure::new("of each hit: the returned Arc, taken and dropped, by one thread", count, "ns"),
+        Figure::new(
+            "of each hit: the returned Arc, taken and dropped, by one thread",
+            count,
+            "ns",
+        ),
         Figure::new("hits of the generic cache, 2 threads together", both, "hits/s").beside("1 thread", alone),
     ]
 }
@@ -242,6 +257,9 @@ fn throughput(cache: &Cache<String>, keys: &[String], threads: usize, time: Dura
                 })
             })
             .collect();
-        running.into_iter().map(|thread| thread.join().expect("a thread ends")).sum()
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("a thread ends"))
+            .sum()
     })
 }

@@ -86,7 +86,9 @@ async fn a_hit_allocates_nothing() {
     let held: Vec<&String> = tokens.iter().filter(|token| crowded.try_hit(token).is_some()).collect();
     assert!(held.len() > TOKENS / 2);
     let cache: Cache<String> = roomy.cache(Namespace::new("permissions").l2(false)).unwrap();
-    let keys: Vec<String> = (0..TOKENS).map(|n| format!("customer:{n:08}:{}", "k".repeat(46))).collect();
+    let keys: Vec<String> = (0..TOKENS)
+        .map(|n| format!("customer:{n:08}:{}", "k".repeat(46)))
+        .collect();
     for key in &keys {
         // Not `insert`, which voids the key first, and with it what shares its place in the fence.
         let value = format!("value of {key}");
@@ -99,10 +101,22 @@ async fn a_hit_allocates_nothing() {
     let load = || async { Err::<String, ()>(()) };
     let rounds = || {
         [
-            ("try_hit", blocks(|| of_tokens().for_each(|token| hit(&verifier, token)))),
-            ("where memory is full", blocks(|| of_held().for_each(|token| hit(&crowded, token)))),
-            ("verify", blocks(|| of_tokens().for_each(|token| drop(at_once(verifier.verify(token)).unwrap())))),
-            ("get", blocks(|| of_keys().for_each(|key| drop(at_once(cache.get(key)).unwrap())))),
+            (
+                "try_hit",
+                blocks(|| of_tokens().for_each(|token| hit(&verifier, token))),
+            ),
+            (
+                "where memory is full",
+                blocks(|| of_held().for_each(|token| hit(&crowded, token))),
+            ),
+            (
+                "verify",
+                blocks(|| of_tokens().for_each(|token| drop(at_once(verifier.verify(token)).unwrap()))),
+            ),
+            (
+                "get",
+                blocks(|| of_keys().for_each(|key| drop(at_once(cache.get(key)).unwrap()))),
+            ),
             (
                 "get_or_load",
                 blocks(|| of_keys().for_each(|key| drop(at_once(cache.get_or_load(key, load)).unwrap()))),

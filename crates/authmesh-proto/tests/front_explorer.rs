@@ -204,7 +204,11 @@ impl World {
         }
         if scenario.mark && self.marking < 2 {
             let change = (self.marking == 0) == (scenario.off != Some(Rule::ChangeThenBump));
-            let what = if change { "the mark enters the map" } else { "the epoch is bumped" };
+            let what = if change {
+                "the mark enters the map"
+            } else {
+                "the epoch is bumped"
+            };
             self.step(next, what, |world| {
                 if change {
                     world.marked = true;
@@ -263,7 +267,9 @@ impl World {
         let reader = self.readers[number];
         let on = |rule| scenario.off != Some(rule);
         let mut go = |what: &str, at: At| {
-            self.step(next, format!("reader {number} {what}"), |world| world.readers[number].at = at);
+            self.step(next, format!("reader {number} {what}"), |world| {
+                world.readers[number].at = at
+            });
         };
         match reader.at {
             At::Idle if reader.left == 0 => {}
@@ -279,11 +285,15 @@ impl World {
             }),
             At::InFront(row) => {
                 if on(Rule::Gone) && self.rows[usize::from(row)].gone {
-                    self.step(next, format!("reader {number} drops row {row}, and looks into the index"), |world| {
-                        let begun = &mut world.readers[number];
-                        begun.front = None;
-                        begun.at = self.index.map_or(At::Missed, |row| At::Found(row, false));
-                    });
+                    self.step(
+                        next,
+                        format!("reader {number} drops row {row}, and looks into the index"),
+                        |world| {
+                            let begun = &mut world.readers[number];
+                            begun.front = None;
+                            begun.at = self.index.map_or(At::Missed, |row| At::Found(row, false));
+                        },
+                    );
                 } else {
                     go("has it in front", At::Found(row, true));
                 }
@@ -333,17 +343,21 @@ impl World {
                 } else if usize::from(self.made) == ROWS {
                     self.answer(next, number, "answers, and keeps nothing", Some((version, None)));
                 } else {
-                    self.step(next, format!("reader {number} puts row {} into the index", self.made), |world| {
-                        world.rows[usize::from(self.made)] = Row {
-                            stamp,
-                            version,
-                            checked: epoch,
-                            ..Row::default()
-                        };
-                        world.readers[number].at = At::Landed(self.made, self.index);
-                        world.index = Some(self.made);
-                        world.made += 1;
-                    });
+                    self.step(
+                        next,
+                        format!("reader {number} puts row {} into the index", self.made),
+                        |world| {
+                            world.rows[usize::from(self.made)] = Row {
+                                stamp,
+                                version,
+                                checked: epoch,
+                                ..Row::default()
+                            };
+                            world.readers[number].at = At::Landed(self.made, self.index);
+                            world.index = Some(self.made);
+                            world.made += 1;
+                        },
+                    );
                 }
             }
             At::Landed(row, former) => {
@@ -365,10 +379,14 @@ impl World {
     }
 
     fn stamped(&self, next: &mut Vec<(String, Self, bool)>, number: usize, row: u8, epoch: u8) {
-        self.step(next, format!("reader {number} stamps row {row} with epoch {epoch}"), |world| {
-            world.rows[usize::from(row)].checked = epoch;
-            world.readers[number].at = At::Good(row);
-        });
+        self.step(
+            next,
+            format!("reader {number} stamps row {row} with epoch {epoch}"),
+            |world| {
+                world.rows[usize::from(row)].checked = epoch;
+                world.readers[number].at = At::Good(row);
+            },
+        );
     }
 
     /// Answers with a row. The front may let it in, unless it says that it is gone.
@@ -379,18 +397,17 @@ impl World {
         if self.readers[number].front != Some(row) && !is_gone {
             let mut kept = *self;
             kept.readers[number].front = Some(row);
-            kept.answer(next, number, "answers, and keeps it in front", Some((held.version, Some(row))));
+            kept.answer(
+                next,
+                number,
+                "answers, and keeps it in front",
+                Some((held.version, Some(row))),
+            );
         }
     }
 
     /// Ends a read. `given`: the version, and the row in memory that it comes from.
-    fn answer(
-        &self,
-        next: &mut Vec<(String, Self, bool)>,
-        number: usize,
-        what: &str,
-        given: Option<(u8, Option<u8>)>,
-    ) {
+    fn answer(&self, next: &mut Vec<(String, Self, bool)>, number: usize, what: &str, given: Option<(u8, Option<u8>)>) {
         let reader = self.readers[number];
         let wrong = given.is_some_and(|(version, row)| {
             let taken = row.is_some_and(|row| reader.not & (1 << row) != 0);
@@ -438,7 +455,10 @@ fn explore(scenario: &Scenario) -> Report {
 }
 
 fn say(scenario: &Scenario, report: &Report) {
-    let found = report.wrong.as_ref().map_or("clean".to_owned(), |way| format!("wrong after {} steps", way.len()));
+    let found = report
+        .wrong
+        .as_ref()
+        .map_or("clean".to_owned(), |way| format!("wrong after {} steps", way.len()));
     let Report { states, steps, .. } = report;
     let off = scenario.off.map_or(String::new(), |rule| format!(", {rule:?} off"));
     // Straight to the terminal: what was covered belongs to the result, also where the test passes.
@@ -531,6 +551,10 @@ fn each_rule_is_missed_when_it_is_off() {
         };
         let report = explore(&scenario);
         say(&scenario, &report);
-        assert!(report.wrong.is_some(), "{}: {rule:?} off, and nothing goes wrong", scenario.name);
+        assert!(
+            report.wrong.is_some(),
+            "{}: {rule:?} off, and nothing goes wrong",
+            scenario.name
+        );
     }
 }

@@ -60,8 +60,12 @@ impl Default for HotCounter {
 }
 
 macro_rules! counter {
-    () => { Counter };
-    (hot) => { HotCounter };
+    () => {
+        Counter
+    };
+    (hot) => {
+        HotCounter
+    };
 }
 
 macro_rules! counters {

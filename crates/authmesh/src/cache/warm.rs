@@ -85,7 +85,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 let cache = self.clone();
                 reads.spawn(async move {
                     // Found in L2 is not kept in memory, where a statement came in between.
-                    let found = cache.find(&name).await.is_some() && cache.shared.node.l1.entries.get(&(&name).into()).is_some();
+                    let found = cache.find(&name).await.is_some()
+                        && cache.shared.node.l1.entries.get(&(&name).into()).is_some();
                     (name, found)
                 });
             }

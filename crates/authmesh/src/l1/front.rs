@@ -81,7 +81,9 @@ impl<R: Row> Slots<R> {
     pub(super) fn find(&mut self, key: &RowKey) -> Option<&Arc<R>> {
         let first = Self::set(key) * WAYS;
         let set = self.slots.get_mut(first..first + WAYS)?;
-        let slot = set.iter_mut().find(|slot| slot.word == key.word() && slot.row.is_some())?;
+        let slot = set
+            .iter_mut()
+            .find(|slot| slot.word == key.word() && slot.row.is_some())?;
         if slot.row.as_ref().is_some_and(|row| row.kept().is_gone()) {
             slot.row = None;
         }

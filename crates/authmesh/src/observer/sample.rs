@@ -19,11 +19,7 @@ pub(super) async fn take(node: &Arc<Node>, size: usize) -> Sample {
     let seeds = [(); 2].map(|()| u64::from_le_bytes(node.random()));
     let node = Arc::clone(node);
     let taken = tokio::task::spawn_blocking(move || Sample {
-        verdicts: reservoir(
-            size,
-            seeds[0],
-            node.l1.verdicts.rows(),
-        ),
+        verdicts: reservoir(size, seeds[0], node.l1.verdicts.rows()),
         entries: reservoir(
             size,
             seeds[1],

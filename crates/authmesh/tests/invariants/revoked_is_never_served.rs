@@ -342,7 +342,9 @@ async fn not_from_the_front_of_any_thread() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
     let verifier = mesh.verifier();
-    let tokens: Vec<String> = (0..TOKENS).map(|n| issuer.token(json!({"sub": format!("user-{n}")}))).collect();
+    let tokens: Vec<String> = (0..TOKENS)
+        .map(|n| issuer.token(json!({"sub": format!("user-{n}")})))
+        .collect();
     for token in &tokens {
         verifier.verify(token).await.unwrap();
     }
@@ -359,7 +361,11 @@ async fn not_from_the_front_of_any_thread() {
             for (n, token) in tokens.iter().enumerate() {
                 let since = revoked.load(Ordering::Acquire);
                 if let Some(Ok(answer)) = verifier.try_hit(token) {
-                    assert!(n >= since, "{:?} was revoked when it was asked for", answer.verdict.subject());
+                    assert!(
+                        n >= since,
+                        "{:?} was revoked when it was asked for",
+                        answer.verdict.subject()
+                    );
                     looks += 1;
                 }
             }
@@ -371,7 +377,9 @@ async fn not_from_the_front_of_any_thread() {
             tokio::task::yield_now().await;
         }
         for n in 0..TOKENS {
-            mesh.revoke(Subject::new(issuer.url(), format!("user-{n}"))).await.unwrap();
+            mesh.revoke(Subject::new(issuer.url(), format!("user-{n}")))
+                .await
+                .unwrap();
             revoked.store(n + 1, Ordering::Release);
         }
     };
