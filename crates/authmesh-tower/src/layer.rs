@@ -114,6 +114,19 @@ impl AuthLayer {
         self.guard.client_cert_header(name).into()
     }
 
+    /// As [`Guard::share`].
+    ///
+    /// # Errors
+    /// When it does not lie between 0 and 1.
+    pub fn share(self, share: f64) -> Result<Self, PolicyError> {
+        self.guard.share(share).map(Self::from)
+    }
+
+    /// As [`Guard::shadow`].
+    pub fn shadow(self) -> Self {
+        self.guard.shadow().into()
+    }
+
     /// As [`Guard::explain`].
     pub fn explain(self, explain: bool) -> Self {
         self.guard.explain(explain).into()

@@ -30,11 +30,17 @@
 //! | [`identity`] | writes who it is into headers for a service behind a proxy |
 //! | [`explain`] | writes how the answer was reached |
 //! | [`scopes`] | scopes as types |
+//! | [`trace`] | continues the trace of the caller |
 //!
 //! Every HTTP surface of authmesh uses this crate, so that all of them say the same. With `default-features = false` it depends on no
 //! framework and not on tower.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+/// What an outsider follows compiles.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../docs/axum.md")]
+struct Guide;
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -52,8 +58,10 @@ pub mod possession;
 mod present;
 pub mod rejection;
 pub mod respond;
+mod rollout;
 pub mod scope;
 pub mod scopes;
+pub mod trace;
 
 pub use bearer::TokenSource;
 pub use claims::NoClaims;
@@ -65,4 +73,5 @@ pub use policy::{PolicyError, RoutePolicy};
 pub use possession::CertificateThumbprint;
 pub use rejection::Rejection;
 pub use respond::MapRejection;
+pub use rollout::RolloutStats;
 pub use scope::{RequestScope, RequestStats};

@@ -15,9 +15,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tracing::{Instrument as _, Span};
 
 use super::original::Original;
-use super::routes::{Demand, Routes, lacking};
+use super::routes::{Demand, Routes};
+use super::telemetry::requests;
 use super::{Limits, Metrics, ServeError};
 use crate::config::Config;
 
@@ -153,7 +155,10 @@ async fn verify(State(app): State<Arc<App>>, request: Request) -> Response {
     // A body is the client's business, and is not read.
     let (parts, _) = request.into_parts();
     let head = RequestHead::from(&parts);
-    let answered = match tokio::time::timeout(app.limits.request, decide(&app, &head)).await {
+    // Of a request that memory cannot answer.
+    let mut span = Span::none();
+    let decided = decide(&app, &head, &mut span);
+    let answered = match tokio::time::timeout(app.limits.request, decided).await {
         Ok(answered) => answered,
         Err(_) => Err(Rejection::timed_out()),
     };
@@ -165,34 +170,33 @@ async fn verify(State(app): State<Arc<App>>, request: Request) -> Response {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    requests::answered(&span, &response);
     response
 }
 
 /// The headers of an answer that lets the request pass.
-async fn decide(app: &App, head: &RequestHead<'_>) -> Result<HeaderMap, Rejection> {
+async fn decide(app: &App, head: &RequestHead<'_>, span: &mut Span) -> Result<HeaderMap, Rejection> {
     let settings = &app.settings;
     let original = Original::of(head.headers).map_err(|ambiguous| Rejection::bad_request(ambiguous.0))?;
     let mut answer = HeaderMap::new();
     let demand = settings.routes.demand(&original).map_err(Rejection::bad_request)?;
-    let Demand::Token {
-        verifier,
-        scopes,
-        any_scope,
-    } = demand
-    else {
+    let Demand::Token { verifier, demands } = demand else {
         settings.identity.write_empty(&mut answer);
         return Ok(answer);
     };
     let found = bearer::find_presented(head, &settings.source)?;
     let (token, place) = found.ok_or_else(Rejection::no_credential)?;
     let presentation = settings.presentation(head.headers, &original, token.as_bytes(), place);
-    let found = verifier.answer_presented(&presentation).await;
+    let found = match verifier.try_hit_presented(&presentation) {
+        Some(hit) => hit,
+        None => {
+            *span = requests::span(head.method, "/verify", head.headers);
+            verifier.answer_presented(&presentation).instrument(span.clone()).await
+        }
+    };
     let found =
         found.map_err(|error| Rejection::from(error).with_dpop_algorithms(verifier.policy().dpop.algorithms))?;
-    let lacking = lacking(&found.verdict, scopes, any_scope);
-    if !lacking.is_empty() {
-        return Err(Rejection::insufficient_scope(lacking));
-    }
+    demands.check(&found.verdict)?;
     settings.identity.write(&found.verdict, &mut answer);
     let is_dpop = found.verdict.binding().is_some_and(|binding| binding.jkt().is_some());
     if let Some(nonce) = is_dpop.then(|| verifier.dpop_nonce()).flatten()

@@ -8,6 +8,7 @@
 
 pub(crate) mod claims;
 mod explain;
+mod missed;
 #[cfg(test)]
 mod tests;
 
@@ -178,7 +179,7 @@ impl Verifier {
         if let Some(answer) = self.try_hit_presented(presentation) {
             return answer;
         }
-        let answer = self.verify_freshly(presentation.token()).await;
+        let answer = self.missed(presentation.token()).await;
         let answer = answer.and_then(|answer| self.check_possession(answer, presentation));
         self.count(&answer);
         answer
@@ -208,7 +209,7 @@ impl Verifier {
     pub(crate) async fn answer_to_owner(&self, token: &[u8]) -> Result<Answer, VerifyError> {
         let answer = match self.hit(token) {
             Some(answer) => answer,
-            None => self.verify_freshly(token).await,
+            None => self.missed(token).await,
         };
         self.count(&answer);
         answer
