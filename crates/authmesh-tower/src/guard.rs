@@ -42,8 +42,8 @@ struct Settings {
     demands: Demands,
     optional: bool,
     explain: bool,
-    reached: Reached,
     rollout: Option<Arc<Rollout>>,
+    reached: Reached,
     map: Arc<dyn MapRejection>,
 }
 
@@ -58,8 +58,8 @@ impl Guard {
             demands: Demands::authenticated(),
             optional: false,
             explain: false,
-            reached: Reached::default(),
             rollout: None,
+            reached: Reached::default(),
             map: Arc::new(Standard),
         }))
     }

@@ -98,7 +98,6 @@ impl Rollout {
         }
     }
 
-    /// `request`: one of the request, so that its proof counts for both answers.
     pub(crate) async fn answer(
         &self,
         verifier: &Verifier,
@@ -112,11 +111,12 @@ impl Rollout {
         if drawn && !self.shadow {
             return presented.answer(verifier, reached, request).await;
         }
-        let from_memory = || presented.try_answer(verifier, reached, request);
-        let remembered = if drawn { from_memory() } else { None };
-        let direct = presented
-            .answer(&verifier.clone().max_age(Duration::ZERO), reached, request)
-            .await;
+        // Both are of one request, so that a proof counts for either.
+        let remembered = drawn
+            .then(|| presented.try_answer(verifier, reached, request))
+            .flatten();
+        let directly = verifier.clone().max_age(Duration::ZERO);
+        let direct = presented.answer(&directly, reached, request).await;
         if let Some(remembered) = remembered {
             self.compare(&remembered, &direct);
         }

@@ -179,8 +179,11 @@ impl Verifier {
         if let Some(answer) = self.try_hit_presented(presentation) {
             return answer;
         }
-        let answer = self.missed(presentation.token()).await;
-        let answer = answer.and_then(|answer| self.check_possession(answer, presentation));
+        let verified = async {
+            let answer = self.verify_freshly(presentation.token()).await?;
+            self.check_possession(answer, presentation)
+        };
+        let answer = self.missed(verified).await;
         self.count(&answer);
         answer
     }
@@ -209,7 +212,7 @@ impl Verifier {
     pub(crate) async fn answer_to_owner(&self, token: &[u8]) -> Result<Answer, VerifyError> {
         let answer = match self.hit(token) {
             Some(answer) => answer,
-            None => self.missed(token).await,
+            None => self.missed(self.verify_freshly(token)).await,
         };
         self.count(&answer);
         answer

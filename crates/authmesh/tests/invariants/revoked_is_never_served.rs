@@ -12,8 +12,8 @@ use authmesh::{
 use serde_json::json;
 
 use crate::support::{
-    BlockedKeys, TestIssuer, Wire, builder, cluster_with, eventually, manual_clock, node, node_through, poll_once,
-    ring, soon, twin,
+    TestIssuer, builder, cluster_with, es256, eventually, manual_clock, node, node_through, poll_once, ring, soon,
+    twin, wired,
 };
 
 async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
@@ -56,7 +56,7 @@ async fn revokes_everywhere(kind: ScopeKind, target: impl FnOnce(&TestIssuer, &s
     let other = issuer.other();
     let nodes = three(&cluster, &issuer, &other).await;
     let more = json!({"jti": "j1", "sid": "s1", "client_id": "app"});
-    let (token, spared) = (issuer.token(more.clone()), other.token(more));
+    let (token, spared) = (issuer.token_with(more.clone()), other.token_with(more));
     for node in &nodes {
         assert_hit(node, &token).await;
         assert_hit(node, &spared).await;
@@ -112,14 +112,14 @@ async fn by_issuer() {
 async fn and_nobody_else_is() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let bob = issuer.token(json!({"sub": "bob", "sid": "s2", "jti": "j2", "azp": "other"}));
+    let bob = issuer.token_with(json!({"sub": "bob", "sid": "s2", "jti": "j2", "azp": "other"}));
     assert_hit(&mesh, &bob).await;
 
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     mesh.revoke(Session::new(issuer.url(), "s1")).await.unwrap();
     mesh.revoke(JwtId::new(issuer.url(), "j1")).await.unwrap();
     mesh.revoke(Client::new(issuer.url(), "app")).await.unwrap();
-    mesh.revoke(Token::new(issuer.token(json!({"sub": "bob"}))))
+    mesh.revoke(Token::new(issuer.token_with(json!({"sub": "bob"}))))
         .await
         .unwrap();
 
@@ -130,7 +130,7 @@ async fn and_nobody_else_is() {
 async fn not_after_clear_or_invalidate() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     assert_hit(&a, &token).await;
     assert_hit(&b, &token).await;
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
@@ -150,7 +150,7 @@ async fn not_after_clear_or_invalidate() {
 async fn not_from_memory_after_a_rotation() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     assert_hit(&mesh, &token).await;
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
 
@@ -159,7 +159,7 @@ async fn not_from_memory_after_a_rotation() {
     mesh.refresh_keys(issuer.url()).await.unwrap().unwrap();
     // The new set is in use: it verifies what only the new key signs.
     mesh.verifier()
-        .verify(issuer.token(json!({"sub": "bob"})))
+        .verify(issuer.token_with(json!({"sub": "bob"})))
         .await
         .unwrap();
     assert_refused_on_every_path(&mesh, &token, ScopeKind::Subject).await;
@@ -170,9 +170,9 @@ async fn not_while_blind() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let mesh = node("a", &cluster, &issuer).await;
-    let before = issuer.token(json!({}));
-    let during = issuer.token(json!({"sub": "bob"}));
-    let kept = issuer.token(json!({"sub": "carol"}));
+    let before = issuer.token_with(json!({}));
+    let during = issuer.token_with(json!({"sub": "bob"}));
+    let kept = issuer.token_with(json!({"sub": "carol"}));
     for token in [&before, &during, &kept] {
         assert_hit(&mesh, token).await;
     }
@@ -211,9 +211,9 @@ async fn not_while_blind() {
 /// Trap 9.
 #[tokio::test]
 async fn not_by_the_twin_of_its_signature() {
-    let (cluster, issuer) = (Cluster::new(), TestIssuer::es256());
+    let (cluster, issuer) = (Cluster::new(), es256());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let twin = twin(&token);
     assert_ne!(token, twin);
     assert_hit(&mesh, &token).await;
@@ -229,8 +229,8 @@ async fn not_by_the_twin_of_its_signature() {
 async fn an_exception_spares_one_session_and_no_more() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let session = |sid| issuer.token(json!({"sid": sid}));
-    let (kept, lost, none) = (session("s1"), session("s2"), issuer.token(json!({})));
+    let session = |sid| issuer.token_with(json!({"sid": sid}));
+    let (kept, lost, none) = (session("s1"), session("s2"), issuer.token_with(json!({})));
     for token in [&kept, &lost, &none] {
         assert_hit(&mesh, token).await;
     }
@@ -243,7 +243,7 @@ async fn an_exception_spares_one_session_and_no_more() {
 
     // An earlier "all" stands beside a later "all but s1": any mark that voids, voids.
     mesh.revoke(subject()).not_before(issuer.now() - 60).await.unwrap();
-    let old = issuer.token(json!({"sid": "s1", "iat": issuer.now() - 90}));
+    let old = issuer.token_with(json!({"sid": "s1", "iat": issuer.now() - 90}));
     assert_refused_on_every_path(&mesh, &old, ScopeKind::Subject).await;
     assert_hit(&mesh, &kept).await;
 
@@ -257,23 +257,23 @@ async fn an_exception_spares_one_session_and_no_more() {
 #[tokio::test]
 async fn not_by_a_verification_that_began_before() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let keys = BlockedKeys::new(issuer.source());
+    let fetches = issuer.hang();
     let mesh = authmesh::AuthMesh::builder()
         .key_ring(ring())
-        .issuer(issuer.url(), Arc::clone(&keys) as _, issuer.rules())
+        .issuer(issuer.url(), issuer.source(), issuer.rules())
         .join(Arc::new(cluster))
         .start()
         .await
         .unwrap();
-    let (alice, bob) = (issuer.token(json!({})), issuer.token(json!({"sub": "bob"})));
+    let (alice, bob) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "bob"})));
     let verifier = mesh.verifier();
     let (mut revoked, mut control) = (pin!(verifier.verify(&alice)), pin!(verifier.verify(&bob)));
     assert!(poll_once(revoked.as_mut()).await.is_none(), "it waits for the keys");
     assert!(poll_once(control.as_mut()).await.is_none(), "it waits for the keys");
-    keys.asked().await;
+    fetches.holds(1).await;
 
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
-    keys.open();
+    fetches.lift();
 
     let refused = soon("the verification ends", revoked).await.unwrap_err();
     assert_eq!(refused, VerifyError::Revoked(ScopeKind::Subject));
@@ -286,10 +286,10 @@ async fn not_by_a_verification_that_began_before() {
 async fn not_by_a_key_that_left_the_set() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let old = issuer.token(json!({}));
+    let old = issuer.token_with(json!({}));
     issuer.new_key();
     issuer.publish();
-    let new = issuer.token(json!({}));
+    let new = issuer.token_with(json!({}));
     for token in [&old, &new] {
         mesh.verifier().verify(token).await.unwrap();
         assert_hit(&mesh, token).await;
@@ -304,17 +304,17 @@ async fn not_by_a_key_that_left_the_set() {
 #[tokio::test]
 async fn a_revoked_token_can_be_revoked_again_and_a_blind_node_can_revoke() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let mesh = node_through("a", &wire, &issuer).await;
-    let token = issuer.token(json!({"jti": "j1"}));
+    let token = issuer.token_with(json!({"jti": "j1"}));
     mesh.revoke(JwtId::new(issuer.url(), "j1")).await.unwrap();
     let receipt = mesh.revoke(Token::new(&*token)).await.unwrap();
     assert_eq!(receipt.scope, "token");
 
-    let never = Wire::new(&cluster);
-    never.cut(true);
+    let never = wired(&cluster);
+    never.faults().cut();
     let blind = node_through("b", &never, &issuer).await;
-    let other = issuer.token(json!({"sub": "bob"}));
+    let other = issuer.token_with(json!({"sub": "bob"}));
     assert_eq!(
         blind.verifier().verify(&other).await.unwrap_err(),
         VerifyError::Blind { blind_for: None }
@@ -322,10 +322,10 @@ async fn a_revoked_token_can_be_revoked_again_and_a_blind_node_can_revoke() {
     let revoking = blind.clone();
     let revoked = tokio::spawn(async move { revoking.revoke(Token::new(other)).await });
     eventually("the blind node holds the mark", || async { blind.stats().marks == 1 }).await;
-    never.cut(false);
+    never.faults().clear();
     soon("it is committed", revoked).await.unwrap().unwrap();
     // And only what verifies: another token's signature does not.
-    let (first, second) = (issuer.token(json!({})), issuer.token(json!({"sub": "carol"})));
+    let (first, second) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "carol"})));
     let (input, signature) = (first.rsplit_once('.').unwrap().0, second.rsplit_once('.').unwrap().1);
     let refused = blind
         .revoke(Token::new(format!("{input}.{signature}")))
