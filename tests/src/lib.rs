@@ -9,6 +9,8 @@
 //! | [`idp_double`] | an identity provider of our own, which misbehaves in every way we know |
 //! | [`upstream`] | a service that answers with the headers it received |
 //! | [`nginx`] | nginx, running the snippet that the documentation publishes |
+//! | [`gateway`] | Caddy, HAProxy and Envoy, running the snippets that the documentation publishes |
+//! | [`mod@chart`] | the Helm chart, rendered and judged |
 //! | [`authmesh`] | the binary under test, from a configuration file |
 //! | [`fleet`] | many of them side by side, each killed, frozen and started again by itself |
 //! | [`mod@proxy`] | a fault proxy for UDP and TCP between nodes: loss, delay, cuts, half-open connections |
@@ -35,11 +37,12 @@
 pub mod authmesh;
 pub mod bench;
 pub mod certificates;
+pub mod chart;
 pub mod client;
 pub mod conformance;
 pub mod dev;
 pub mod fleet;
-pub mod forge;
+pub mod gateway;
 pub mod idp;
 pub mod idp_double;
 pub mod netns;
@@ -54,6 +57,8 @@ pub mod rivals;
 pub mod stack;
 pub mod tools;
 pub mod upstream;
+
+pub use authmesh_testkit::forge;
 
 /// The README's code is compiled with the documentation's tests.
 #[cfg(doctest)]

@@ -43,10 +43,6 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-// What the tests of the invariants are made of serves the unit tests, too.
-#[cfg(test)]
-extern crate self as authmesh;
-
 mod builder;
 mod cache;
 pub mod clock;
@@ -93,9 +89,10 @@ pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,
     SigningKey, Subject, Target, Token, WholeIssuer,
 };
-pub use telemetry::Counts;
+pub use telemetry::{Counts, Metric, MetricAttribute, MetricKind, metrics};
 pub use upstream::{UpstreamRules, UpstreamStatus};
 pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict, VouchedBy};
 pub use verify::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation, Verifier,
+    Decision, ExplainedBinding, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime,
+    Explanation, Verifier,
 };

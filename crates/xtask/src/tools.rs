@@ -62,6 +62,26 @@ const TOOLS: &[Tool] = &[
         packages: &["redis-tools"],
     },
     Tool {
+        name: "caddy",
+        why: "runs the snippet that the documentation publishes",
+        packages: &["caddy"],
+    },
+    Tool {
+        name: "haproxy",
+        why: "runs the snippet that the documentation publishes",
+        packages: &["haproxy"],
+    },
+    Tool {
+        name: "promtool",
+        why: "tests the chart's alerts",
+        packages: &["prometheus"],
+    },
+    Tool {
+        name: "python3",
+        why: "runs Helm 4, Envoy and the schemas of Kubernetes, of which target/tools gets a copy",
+        packages: &["python3", "python3-venv"],
+    },
+    Tool {
         name: "openssl",
         why: "makes the certificates of the tests",
         packages: &["openssl"],

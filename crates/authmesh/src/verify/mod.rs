@@ -8,6 +8,7 @@
 
 pub(crate) mod claims;
 mod explain;
+mod missed;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use authmesh_proto::time::{Moment, Now};
 use crate::error::{BuildError, VerifyError};
 use crate::issuer::{Issuer, Keys, Template};
 use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
-use crate::l1::{Backing, Digester, TokenDigest, VerdictEntry};
+use crate::l1::{Backing, Digester, Domain, Kept, Row as _, RowKey, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
 use crate::possession::{Presentation, Replays};
@@ -32,7 +33,8 @@ use crate::upstream::Upstream;
 use crate::verdict::{Answer, Level, Outcome, Verdict, Voucher};
 
 pub use explain::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation,
+    Decision, ExplainedBinding, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime,
+    Explanation,
 };
 
 /// Verifies tokens under one policy. Cheap to clone; clones share everything.
@@ -40,6 +42,8 @@ pub use explain::{
 pub struct Verifier {
     pub(crate) shared: Arc<Shared>,
     pub(crate) policy: Arc<Compiled>,
+    /// Of tokens under the policy.
+    digester: Arc<Digester>,
     pub(crate) when_blind: WhenBlind,
     /// Whether proof of freshness is demanded.
     pub(crate) sensitive: bool,
@@ -55,7 +59,6 @@ pub(crate) struct Shared {
     pub(crate) templates: Vec<Arc<Template>>,
     /// Issuers whose tokens their providers validate.
     pub(crate) upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
-    pub(crate) digester: Digester,
     /// The proofs of bound tokens that were taken lately.
     pub(crate) replays: Replays,
     /// The tag that every verdict carries: `clear` voids it.
@@ -104,9 +107,12 @@ impl Verifier {
         shared
             .replays
             .keep_for(policy.dpop.window + shared.node.max_skew + Duration::from_secs(2));
+        let policy = Compiled::new(policy)?;
+        let digester = shared.node.l1.digester.under(Domain::Tokens, &policy.fingerprint);
         Ok(Self {
             shared,
-            policy: Arc::new(Compiled::new(policy)?),
+            policy: Arc::new(policy),
+            digester: Arc::new(digester),
             when_blind,
             sensitive: false,
             max_age,
@@ -173,8 +179,11 @@ impl Verifier {
         if let Some(answer) = self.try_hit_presented(presentation) {
             return answer;
         }
-        let answer = self.verify_freshly(presentation.token()).await;
-        let answer = answer.and_then(|answer| self.check_possession(answer, presentation));
+        let verified = async {
+            let answer = self.verify_freshly(presentation.token()).await?;
+            self.check_possession(answer, presentation)
+        };
+        let answer = self.missed(verified).await;
         self.count(&answer);
         answer
     }
@@ -193,30 +202,38 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::try_hit`], and whatever is wrong with the proof.
     pub fn try_hit_presented(&self, presentation: &Presentation<'_>) -> Option<Result<Answer, VerifyError>> {
-        let answer = self.hit(presentation.token())?;
-        let answer = answer.and_then(|answer| self.check_possession(answer, presentation));
-        self.count(&answer);
-        Some(answer)
+        self.hit(presentation.token(), |answer| {
+            self.check_possession(answer, presentation)
+        })
     }
 
     /// What would be answered to the owner of a token: for whoever only wants to know what it is, and lets nobody in by it.
     pub(crate) async fn answer_to_owner(&self, token: &[u8]) -> Result<Answer, VerifyError> {
-        let answer = match self.hit(token) {
-            Some(answer) => answer,
-            None => self.verify_freshly(token).await,
-        };
+        if let Some(answer) = self.hit(token, Ok) {
+            return answer;
+        }
+        let answer = self.missed(self.verify_freshly(token)).await;
         self.count(&answer);
         answer
     }
 
-    /// The answer from this node's memory, whoever sent the token.
-    fn hit(&self, token: &[u8]) -> Option<Result<Answer, VerifyError>> {
+    /// The answer from this node's memory to whoever may have it, counted.
+    fn hit(
+        &self,
+        token: &[u8],
+        admit: impl FnOnce(Answer) -> Result<Answer, VerifyError>,
+    ) -> Option<Result<Answer, VerifyError>> {
         if let Err(error) = self.check_size(token) {
-            return Some(Err(error));
+            let answer = Err(error);
+            self.count(&answer);
+            return Some(answer);
         }
-        let digest = self.digest(token);
-        let entry = self.shared.node.l1.verdicts.get(&digest)?;
-        self.check_hit(token, &digest, &entry).transpose()
+        let verdicts = &self.shared.node.l1.verdicts;
+        verdicts.hit(&self.digest(token), |entry, _| {
+            let answer = self.check_hit(token, entry).transpose()?.and_then(admit);
+            self.count(&answer);
+            Some(answer)
+        })
     }
 
     /// Forgets the verdict of a token on every node. The token stays valid; it is verified again. `false` when the
@@ -235,8 +252,8 @@ impl Verifier {
         crate::revoke::say_and_wait(node, authmesh_proto::statement::Body::Drop(name)).await
     }
 
-    pub(crate) fn digest(&self, token: &[u8]) -> TokenDigest {
-        self.shared.digester.digest(&self.policy.fingerprint, token)
+    pub(crate) fn digest(&self, token: &[u8]) -> RowKey {
+        self.digester.digest(token)
     }
 
     fn check_size(&self, token: &[u8]) -> Result<(), VerifyError> {
@@ -250,13 +267,10 @@ impl Verifier {
         Ok(())
     }
 
-    /// Every check that stands between an entry in memory and an answer. `None`: the entry does not count any more.
-    fn check_hit(
-        &self,
-        token: &[u8],
-        digest: &TokenDigest,
-        entry: &Arc<VerdictEntry>,
-    ) -> Result<Option<Answer>, VerifyError> {
+    /// Every check that stands between an entry in memory and an answer. Inlined into its one caller, which would move the answer
+    /// twice more otherwise. `None`: the entry does not count any more.
+    #[inline]
+    fn check_hit(&self, token: &[u8], entry: &Arc<VerdictEntry>) -> Result<Option<Answer>, VerifyError> {
         let node = &self.shared.node;
         let now = node.now();
         let age = now.boot.since(entry.verified_at);
@@ -264,13 +278,13 @@ impl Verifier {
         let of_provider = || matches!(entry.backing, Backing::Provider(_));
         if age >= self.max_age && age >= self.policy.policy.max_verdict_age && !of_provider() {
             node.counters.voided.add();
-            node.l1.verdicts.invalidate(digest);
+            node.l1.verdicts.invalidate(entry.kept().key());
             return Ok(None);
         }
         if age >= self.max_age || now.wall < entry.from {
             return Ok(None);
         }
-        if now.wall >= entry.verdict.until {
+        if now.wall >= entry.until {
             return Err(VerifyError::Expired {
                 ago: Duration::from_secs(now.wall.saturating_sub(entry.verdict.expires_at)),
             });
@@ -288,7 +302,7 @@ impl Verifier {
             };
         if !fresh {
             node.counters.voided.add();
-            node.l1.verdicts.invalidate(digest);
+            node.l1.verdicts.invalidate(entry.kept().key());
             return Ok(None);
         }
         // The epoch is loaded first: a mark that is applied during the check leaves an older stamp behind.
@@ -407,6 +421,7 @@ impl Verifier {
             },
         });
         let entry = VerdictEntry {
+            kept: Kept::new(self.digest(token)),
             verdict: Arc::clone(&verdict),
             backing: Backing::Keys(Arc::clone(issuer)),
             stamps,
@@ -414,9 +429,10 @@ impl Verifier {
             key_edition: AtomicU64::new(keys.edition),
             verified_at: asked.boot,
             from: checked.from,
+            until: checked.until,
         };
         // Insertion is harmless whatever happened meanwhile: the stamps are from before.
-        node.l1.verdicts.insert(self.digest(token), Arc::new(entry));
+        node.l1.verdicts.insert(Arc::new(entry));
         let blind_for = self.admit(node.now())?;
         Ok(Answer {
             verdict,
@@ -432,9 +448,12 @@ impl Verifier {
         })
     }
 
+    #[inline]
     pub(crate) fn count(&self, answer: &Result<Answer, VerifyError>) {
         let counters = &self.shared.node.counters;
         match answer {
+            // The one that is worth a branch of its own.
+            Ok(answer) if answer.outcome == Outcome::Hit && answer.level == Level::L1 => counters.hits.add(),
             Ok(answer) if answer.outcome == Outcome::Stale => counters.stale.add(),
             Ok(answer) => match (answer.blind_for.is_some(), answer.level) {
                 (false, Level::L2) => counters.l2.add(),
