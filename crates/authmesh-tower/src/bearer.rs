@@ -1,4 +1,4 @@
-//! Where a token stands in a request (RFC 6750 section 2.1).
+//! Where a token stands in a request (RFC 6750 section 2).
 //!
 //! One request carries one token, in one place. Where two answers are possible the request is refused: a proxy, a service
 //! and this crate could each take another one.
@@ -7,28 +7,53 @@
 //! | --- | --- |
 //! | `Authorization: Bearer TOKEN`, any case of `Bearer`, one space or more | the token |
 //! | the cookie, where one is configured, with or without quotes | the token |
-//! | neither, another scheme, an empty cookie | `None`: 401 without an error |
-//! | two `Authorization` headers, the cookie twice, a token in both places | [`CredentialError`]: 400 |
+//! | `Sec-WebSocket-Protocol: bearer, TOKEN`, where it is configured | the token |
+//! | the query parameter, where one is configured under `danger` | the token |
+//! | none of them, another scheme, an empty cookie | `None`: 401 without an error |
+//! | two `Authorization` headers, a cookie twice, a token in two places | [`CredentialError`]: 400 |
 //! | `Bearer` and no token, or something that is no token | [`CredentialError`]: 400 |
 //!
 //! An `Authorization` header of another scheme beside a token in the cookie is not two tokens: the cookie's is taken.
+//!
+//! # WebSockets
+//!
+//! A browser cannot set `Authorization` for a WebSocket. It can offer sub-protocols (RFC 6455 section 1.9), so a client offers the word
+//! `bearer`, then the token, then the protocols that it really speaks:
+//!
+//! ```js
+//! new WebSocket("wss://api.example.com/feed", ["bearer", token, "feed.v1"])
+//! ```
+//!
+//! A token with `/` or `=` cannot stand there; a JWT has neither. The server answers with one of its own protocols, never with the
+//! token: a browser closes a socket that it offered protocols to and that chose none. The layer of this crate takes an
+//! answer away that names the token.
 
 use std::fmt;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::AUTHORIZATION;
+
+mod places;
+
+use crate::head::RequestHead;
 
 /// Where to look for a token. The `Authorization` header is always looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenSource {
     cookie: Option<String>,
+    websocket: bool,
+    query: Option<String>,
 }
 
 impl TokenSource {
     /// Only the `Authorization` header.
     #[must_use]
     pub const fn header() -> Self {
-        Self { cookie: None }
+        Self {
+            cookie: None,
+            websocket: false,
+            query: None,
+        }
     }
 
     /// Also a cookie of this name, letter for letter (RFC 6265). Default: none.
@@ -39,6 +64,47 @@ impl TokenSource {
         self.cookie = Some(name.into());
         self
     }
+
+    /// Also the WebSocket sub-protocol after the word `bearer`; see the [module](self). Default: not.
+    #[must_use]
+    pub const fn or_websocket(mut self) -> Self {
+        self.websocket = true;
+        self
+    }
+
+    pub(crate) const fn has_cookie(&self) -> bool {
+        self.cookie.is_some()
+    }
+
+    pub(crate) const fn has_websocket(&self) -> bool {
+        self.websocket
+    }
+
+    /// Also a parameter of the query; RFC 6750 section 2.3 calls it `access_token`. Default: none.
+    ///
+    /// The token then stands in the logs of every proxy on the way, in the browser's history, and in `Referer` of what the page
+    /// links to; RFC 9700 section 4.3.2 forbids it. The parameter's name is compared letter for letter, and a token that would have to
+    /// be percent-encoded, or has a `+`, is refused: what it means there depends on who reads it. Answers to such requests say
+    /// `Cache-Control: no-store`.
+    #[must_use]
+    pub fn danger_or_query(mut self, name: impl Into<String>) -> Self {
+        self.query = Some(name.into());
+        self
+    }
+}
+
+/// Where a token stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Place {
+    /// In the `Authorization` header.
+    Header,
+    /// In the cookie.
+    Cookie,
+    /// In `Sec-WebSocket-Protocol`.
+    WebSocket,
+    /// In the query.
+    Query,
 }
 
 /// A token as it stood in a request: one `b64token` (RFC 6750 section 2.1), not verified. `Debug` tells its length only.
@@ -76,8 +142,8 @@ pub enum CredentialError {
     /// More than one `Authorization` header.
     #[error("there is more than one Authorization header; send one")]
     TwoHeaders,
-    /// A token in the header and one in the cookie.
-    #[error("there is a token in the Authorization header and one in the cookie; send one of them")]
+    /// A token in the header and one in the cookie, or in any other two places that are looked at.
+    #[error("there is a token in more than one place (header, cookie, WebSocket protocol, query); send one of them")]
     TwoPlaces,
     /// The cookie is there more than once.
     #[error("the token cookie is there more than once; send it once")]
@@ -91,22 +157,64 @@ pub enum CredentialError {
     /// The cookie's value is no token.
     #[error("the token cookie holds no token")]
     CookieNotAToken,
+    /// `Sec-WebSocket-Protocol` names `bearer` more than once.
+    #[error("Sec-WebSocket-Protocol names bearer more than once; send it once, then the token")]
+    TwoProtocols,
+    /// `bearer` in `Sec-WebSocket-Protocol` without a token after it.
+    #[error("Sec-WebSocket-Protocol names bearer, and what follows is no token; send: bearer, a comma, the token")]
+    ProtocolNotAToken,
+    /// The query parameter is there more than once.
+    #[error("the token parameter is in the query more than once; send it once")]
+    TwoParameters,
+    /// The query parameter's value is no token that stands there as it is.
+    #[error("the token parameter of the query holds no token that can stand there without encoding")]
+    ParameterNotAToken,
 }
 
-/// The token of a request; `None` where there is none, and where the `Authorization` header is of another scheme.
+/// The token of a request; `None` where there is none, and where the `Authorization` header is of another scheme. Does not look at
+/// the query: [`find_presented`] does.
 ///
 /// # Errors
 /// [`CredentialError`] where there could be more than one answer, or what should be a token is none.
 pub fn find_token<'a>(headers: &'a HeaderMap, source: &TokenSource) -> Result<Option<Token<'a>>, CredentialError> {
-    let header = from_header(headers)?;
-    let cookie = match &source.cookie {
-        Some(name) => from_cookie(headers, name)?,
-        None => None,
-    };
-    match (header, cookie) {
+    Ok(find(headers, None, source)?.map(|(token, _)| token))
+}
+
+/// The token of a request and where it stood, as [`find_token`], the query included.
+///
+/// # Errors
+/// As [`find_token`].
+pub fn find_presented<'a>(
+    head: &RequestHead<'a>,
+    source: &TokenSource,
+) -> Result<Option<(Token<'a>, Place)>, CredentialError> {
+    find(head.headers, head.uri.query(), source)
+}
+
+fn find<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+    source: &TokenSource,
+) -> Result<Option<(Token<'a>, Place)>, CredentialError> {
+    let mut found = from_header(headers)?.map(|token| (token, Place::Header));
+    let mut also = |token: Option<Token<'a>>, place| match (token, found) {
         (Some(_), Some(_)) => Err(CredentialError::TwoPlaces),
-        (header, cookie) => Ok(header.or(cookie)),
+        (Some(token), None) => {
+            found = Some((token, place));
+            Ok(())
+        }
+        (None, _) => Ok(()),
+    };
+    if let Some(name) = &source.cookie {
+        also(places::from_cookie(headers, name)?, Place::Cookie)?;
     }
+    if source.websocket {
+        also(places::from_protocols(headers)?, Place::WebSocket)?;
+    }
+    if let Some(name) = &source.query {
+        also(places::from_query(query, name)?, Place::Query)?;
+    }
+    Ok(found)
 }
 
 fn from_header(headers: &HeaderMap) -> Result<Option<Token<'_>>, CredentialError> {
@@ -130,41 +238,6 @@ fn from_header(headers: &HeaderMap) -> Result<Option<Token<'_>>, CredentialError
         .and_then(|rest| token(rest.trim_start_matches(' ').as_bytes()))
         .ok_or(CredentialError::NotAToken)
         .map(Some)
-}
-
-/// Splits bytes, not text: another site's cookie on the same line need not be ASCII, and no byte of a longer UTF-8
-/// character is a `;` or a `=`.
-fn from_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<Token<'a>>, CredentialError> {
-    if name.is_empty() {
-        return Ok(None);
-    }
-    let mut found = None;
-    // HTTP/2 may bring several lines (RFC 9113 section 8.2.3).
-    for line in headers.get_all(COOKIE) {
-        for pair in line.as_bytes().split(|byte| *byte == b';') {
-            // A value may hold `=`, a name may not.
-            let mut halves = pair.splitn(2, |byte| *byte == b'=');
-            let (Some(own), Some(value)) = (halves.next(), halves.next()) else {
-                continue;
-            };
-            if own.trim_ascii() == name.as_bytes() && found.replace(unquoted(value.trim_ascii())).is_some() {
-                return Err(CredentialError::TwoCookies);
-            }
-        }
-    }
-    match found {
-        // What a logout leaves behind is no credential.
-        None | Some([]) => Ok(None),
-        Some(value) => token(value).ok_or(CredentialError::CookieNotAToken).map(Some),
-    }
-}
-
-/// The value between its quotes (RFC 6265 section 4.1.1). A lone quote stays, and is refused with what holds it.
-const fn unquoted(value: &[u8]) -> &[u8] {
-    match value {
-        [b'"', bare @ .., b'"'] => bare,
-        value => value,
-    }
 }
 
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`

@@ -9,6 +9,8 @@
 //! | more than one, or what is no token | 400 | `error="invalid_request"` |
 //! | the token is refused ([`Fault::Token`]) | 401 | `error="invalid_token"` |
 //! | the token lacks scopes | 403 | `error="insufficient_scope"`, `scope` |
+//! | the token lacks a role | 403 | `error="insufficient_scope"` |
+//! | a handler asks who it is where no layer stands | 500 | none: the service is set up wrongly |
 //! | nothing can be told ([`Fault::Service`], a timeout) | 503, `Retry-After` | none: the token is not at fault |
 //!
 //! Every answer says `Cache-Control: no-store`: no intermediary may keep a word about a token.
@@ -27,6 +29,7 @@ use serde_json::json;
 
 pub use self::problems::{PREFIX, ProblemType, problem_types};
 use crate::bearer::CredentialError;
+use crate::scopes::is_scope;
 
 /// Longest detail, in bytes; what is longer is cut.
 pub const MAX_DETAIL: usize = 512;
@@ -43,7 +46,7 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {detail}", problem.title)]
 pub struct Rejection {
-    problem: ProblemType,
+    problem: &'static ProblemType,
     detail: String,
     realm: Cow<'static, str>,
     challenge: Challenge,
@@ -62,7 +65,7 @@ enum Challenge {
 }
 
 impl Rejection {
-    fn new(problem: ProblemType, detail: &str, challenge: Challenge) -> Self {
+    fn new(problem: &'static ProblemType, detail: &str, challenge: Challenge) -> Self {
         Self {
             problem,
             detail: cut(detail, MAX_DETAIL).to_owned(),
@@ -72,7 +75,7 @@ impl Rejection {
         }
     }
 
-    fn try_again(problem: ProblemType, detail: &str, after: Duration) -> Self {
+    fn try_again(problem: &'static ProblemType, detail: &str, after: Duration) -> Self {
         let rounded_up = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
         let mut rejection = Self::new(problem, detail, Challenge::None);
         rejection.retry_after = Some(rounded_up.clamp(1, MAX_RETRY_AFTER.as_secs()));
@@ -111,6 +114,36 @@ impl Rejection {
             problems::INSUFFICIENT_SCOPE,
             "the token does not carry the scopes that this needs",
             Challenge::InsufficientScope(scopes),
+        )
+    }
+
+    /// The token is valid and its holder lacks a role: 403. Roles are the service's own business: the answer names none.
+    #[must_use]
+    pub fn insufficient_role() -> Self {
+        Self::new(
+            problems::INSUFFICIENT_ROLE,
+            "the token does not carry a role that this needs",
+            Challenge::InsufficientScope(String::new()),
+        )
+    }
+
+    /// The token is valid, and its claims do not fit the type that the service reads them into: 401.
+    #[must_use]
+    pub fn unfit_claims() -> Self {
+        Self::new(
+            problems::UNFIT_CLAIMS,
+            "the token's claims are not what this service reads",
+            Challenge::Error("invalid_token"),
+        )
+    }
+
+    /// A handler asks who the caller is, and nothing before it has authenticated the request: 500, and the service's fault.
+    #[must_use]
+    pub fn not_protected() -> Self {
+        Self::new(
+            problems::NOT_PROTECTED,
+            "this route is not set up for authentication",
+            Challenge::None,
         )
     }
 
@@ -163,7 +196,7 @@ impl Rejection {
     /// The problem type: one of [`problem_types`].
     #[must_use]
     pub const fn problem_type(&self) -> &ProblemType {
-        &self.problem
+        self.problem
     }
 
     /// What is wrong this time, in a sentence, at most [`MAX_DETAIL`] bytes.
@@ -238,7 +271,7 @@ impl From<CredentialError> for Rejection {
 
 impl From<VerifyError> for Rejection {
     fn from(error: VerifyError) -> Self {
-        let problem = ProblemType::of_code(error.code()).copied();
+        let problem = ProblemType::of_code(error.code());
         match error.fault() {
             Fault::Token => Self::new(
                 problem.unwrap_or(problems::INVALID_TOKEN),
@@ -273,10 +306,6 @@ fn describable(text: &str) -> String {
 }
 
 /// `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 section 3.3)
-fn is_scope(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(is_scope_char)
-}
-
 const fn is_scope_char(c: char) -> bool {
     matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e')
 }

@@ -151,7 +151,17 @@ impl Verdict {
         }
     }
 
-    fn home(&self) -> Option<Arc<Node>> {
+    /// Whether the verdict does not count any more on a route of this rule, and why: [`Verdict::revoked_when`] without
+    /// waiting.
+    #[must_use]
+    pub fn ended_now(&self, rule: WhenBlind) -> Option<Ended> {
+        match self.home() {
+            Some(node) => self.look(&node, rule).err(),
+            None => Some(Ended::ShutDown),
+        }
+    }
+
+    pub(crate) fn home(&self) -> Option<Arc<Node>> {
         match &self.voucher {
             Voucher::Key { issuer, .. } => issuer.home(),
             Voucher::Provider(provider) => provider.home(),

@@ -66,6 +66,7 @@ pub mod offline;
 mod policy;
 pub mod ports;
 pub mod possession;
+mod recall;
 mod revoke;
 mod snapshot;
 mod telemetry;
@@ -87,6 +88,7 @@ pub use mesh::{AuthMesh, Health, Stats, Status};
 pub use node::{Coherence, GossipHealth, GossipStats, Member};
 pub use observer::{Checked, Explained, Findings, Inconsistency, Observation, ObserveError, Report};
 pub use policy::{Policy, Rules, WhenBlind};
+pub use recall::Kept;
 pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,
     SigningKey, Subject, Target, Token, WholeIssuer,
@@ -95,5 +97,6 @@ pub use telemetry::{Counts, Metric, MetricAttribute, MetricKind, metrics};
 pub use upstream::{UpstreamRules, UpstreamStatus};
 pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict, VouchedBy};
 pub use verify::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation, Verifier,
+    Decision, ExplainedBinding, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime,
+    Explanation, Verifier,
 };

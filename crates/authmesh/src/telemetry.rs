@@ -14,6 +14,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrumentBuilder, Meter};
 
 use crate::issuer::Issuer;
+use crate::l1::thread_number;
 use crate::node::{Node, register_gossip};
 use crate::upstream::Upstream;
 
@@ -35,12 +36,51 @@ impl Counter {
     }
 }
 
+/// A counter that every hit adds to: a share for each thread, summed when it is read, so that threads do not take it from each
+/// other.
+#[derive(Debug)]
+pub(crate) struct HotCounter(Box<[Share; SHARES]>);
+
+/// How many threads have a share of their own; more than these take turns.
+const SHARES: usize = 16;
+
+/// On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Share(AtomicU64);
+
+impl HotCounter {
+    pub(crate) fn add(&self) {
+        self.0[thread_number() % SHARES].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        let shares = self.0.iter().map(|share| share.0.load(Ordering::Relaxed));
+        shares.fold(0, u64::wrapping_add)
+    }
+}
+
+impl Default for HotCounter {
+    fn default() -> Self {
+        Self(Box::new(std::array::from_fn(|_| Share::default())))
+    }
+}
+
+macro_rules! counter {
+    () => {
+        Counter
+    };
+    (hot) => {
+        HotCounter
+    };
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $field:ident: $metric:literal $(, $label:literal = $value:literal)* ;)*) => {
+    ($($(#[$doc:meta])* $field:ident $(($kind:tt))?: $metric:literal $(, $label:literal = $value:literal)* ;)*) => {
         /// Every counter of a node.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
-            $(pub(crate) $field: Counter,)*
+            $(pub(crate) $field: counter!($($kind)?),)*
         }
 
         /// What a node counted since its start. The fields are the metrics of the same meaning.
@@ -67,11 +107,11 @@ macro_rules! counters {
 
 counters! {
     /// Tokens answered from L1.
-    hits: "authmesh.verify.answers", "outcome" = "hit", "level" = "l1";
+    hits (hot): "authmesh.verify.answers", "outcome" = "hit", "level" = "l1";
     /// Tokens verified freshly.
     verified: "authmesh.verify.answers", "outcome" = "verified", "level" = "source";
     /// Answers from L1 while the node was blind, inside `when_blind`.
-    blind_hits: "authmesh.verify.answers", "outcome" = "blind", "level" = "l1";
+    blind_hits (hot): "authmesh.verify.answers", "outcome" = "blind", "level" = "l1";
     /// Tokens verified freshly while the node was blind, inside `when_blind`.
     blind_verified: "authmesh.verify.answers", "outcome" = "blind", "level" = "source";
     /// Answers of a provider that L2 had.
@@ -165,7 +205,7 @@ counters! {
     /// Drops for which there was no room in the outbox; their whole channel was voided.
     soiled: "authmesh.channel.events", "event" = "soiled";
     /// Cache reads answered from L1.
-    cache_hits: "authmesh.cache.reads", "outcome" = "hit";
+    cache_hits (hot): "authmesh.cache.reads", "outcome" = "hit";
     /// Cache reads answered from L2.
     cache_l2: "authmesh.cache.reads", "outcome" = "l2";
     /// Cache reads that ran their loader.

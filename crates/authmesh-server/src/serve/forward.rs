@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tracing::{Instrument as _, Span};
 
 use super::original::Original;
-use super::routes::{Demand, Routes, lacking};
+use super::routes::{Demand, Routes};
 use super::telemetry::requests;
 use super::{Limits, Metrics, ServeError};
 use crate::config::Config;
@@ -140,12 +140,7 @@ async fn decide(app: &App, method: &Method, headers: &HeaderMap, span: &mut Span
     let original = Original::of(headers).map_err(|ambiguous| Rejection::bad_request(ambiguous.0))?;
     let mut answer = HeaderMap::new();
     let demand = settings.routes.demand(&original).map_err(Rejection::bad_request)?;
-    let Demand::Token {
-        verifier,
-        scopes,
-        any_scope,
-    } = demand
-    else {
+    let Demand::Token { verifier, demands } = demand else {
         settings.identity.write_empty(&mut answer);
         return Ok(answer);
     };
@@ -157,10 +152,7 @@ async fn decide(app: &App, method: &Method, headers: &HeaderMap, span: &mut Span
             verifier.answer(token.as_bytes()).instrument(span.clone()).await?
         }
     };
-    let lacking = lacking(&found.verdict, scopes, any_scope);
-    if !lacking.is_empty() {
-        return Err(Rejection::insufficient_scope(lacking));
-    }
+    demands.check(&found.verdict)?;
     settings.identity.write(&found.verdict, &mut answer);
     if settings.explain {
         authmesh_tower::explain::explain_headers(&found, &mut answer);

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use http::{HeaderName, HeaderValue};
+use http::header::{COOKIE, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
 
 use super::*;
@@ -152,6 +153,94 @@ fn what_is_no_token_is_refused() {
     ] {
         assert_eq!(cookie(value), Err(E::CookieNotAToken), "{value:?}");
     }
+}
+
+fn protocols(lines: &[&str]) -> Result<Option<String>, CredentialError> {
+    let lines: Vec<_> = lines.iter().map(|line| (SEC_WEBSOCKET_PROTOCOL, *line)).collect();
+    let source = TokenSource::header().or_websocket();
+    find_token(&headers(&lines), &source).map(|token| token.map(|token| token.as_str().to_owned()))
+}
+
+#[test]
+fn a_websocket_offers_its_token_after_the_word_bearer() {
+    use CredentialError as E;
+    for lines in [
+        &["bearer, a.b.c"][..],
+        &["feed.v1, Bearer,a.b.c , feed.v2"],
+        &["feed.v1", "bearer", "a.b.c, feed.v2"],
+    ] {
+        assert_eq!(protocols(lines).unwrap().unwrap(), "a.b.c", "{lines:?}");
+    }
+    for lines in [&[][..], &["feed.v1"], &["bearer.v1, a.b.c"]] {
+        assert_eq!(protocols(lines), Ok(None), "{lines:?}");
+    }
+    for lines in [&["bearer"][..], &["bearer,"], &["bearer, , a.b.c"], &["bearer, a b"]] {
+        assert_eq!(protocols(lines), Err(E::ProtocolNotAToken), "{lines:?}");
+    }
+    for lines in [
+        &["bearer, a.b.c, bearer, d.e.f"][..],
+        &["bearer, a.b.c", "bearer, a.b.c"],
+        &["bearer, bearer"],
+    ] {
+        assert_eq!(protocols(lines), Err(E::TwoProtocols), "{lines:?}");
+    }
+    let unasked = headers(&[(SEC_WEBSOCKET_PROTOCOL, "bearer, a.b.c")]);
+    assert_eq!(find_token(&unasked, &TokenSource::header()), Ok(None));
+}
+
+#[test]
+fn a_token_in_the_query_is_found_under_danger_only() {
+    use CredentialError as E;
+    let in_query = |query: &str, source: &TokenSource| {
+        let request = Request::builder().uri(format!("/feed?{query}")).body(()).unwrap();
+        find_presented(&RequestHead::of(&request), source)
+            .map(|found| found.map(|(token, place)| (token.as_str().to_owned(), place)))
+    };
+    let danger = TokenSource::header().danger_or_query("access_token");
+    let found = Ok(Some(("a.b.c".to_owned(), Place::Query)));
+    for query in ["access_token=a.b.c", "x=1&access_token=a.b.c&y=2"] {
+        assert_eq!(in_query(query, &danger), found, "{query}");
+        assert_eq!(in_query(query, &TokenSource::header()), Ok(None));
+    }
+    for query in ["", "x=1", "xaccess_token=a", "ACCESS_TOKEN=a"] {
+        assert_eq!(in_query(query, &danger), Ok(None), "{query}");
+    }
+    for query in [
+        "access_token",
+        "access_token=",
+        "access_token=a+b",
+        "access_token=a%2Eb",
+        "access_token==a",
+    ] {
+        assert_eq!(in_query(query, &danger), Err(E::ParameterNotAToken), "{query}");
+    }
+    assert_eq!(
+        in_query("access_token=a&access_token=a", &danger),
+        Err(E::TwoParameters)
+    );
+    assert_eq!(in_query("=a", &TokenSource::header().danger_or_query("")), Ok(None));
+}
+
+#[test]
+fn of_two_places_none_is_chosen() {
+    let request = Request::builder()
+        .uri("/?access_token=a.b.c")
+        .header(AUTHORIZATION, "Bearer a.b.c")
+        .header(COOKIE, "token=a.b.c")
+        .header(SEC_WEBSOCKET_PROTOCOL, "bearer, a.b.c")
+        .body(())
+        .unwrap();
+    let header = TokenSource::header;
+    for source in [
+        header().or_cookie(NAME),
+        header().or_websocket(),
+        header().danger_or_query("access_token"),
+        header().or_cookie(NAME).or_websocket().danger_or_query("access_token"),
+    ] {
+        let found = find_presented(&RequestHead::of(&request), &source);
+        assert_eq!(found, Err(CredentialError::TwoPlaces), "{source:?}");
+    }
+    assert!(find_presented(&RequestHead::of(&request), &header()).unwrap().is_some());
 }
 
 #[test]

@@ -49,51 +49,69 @@ const fn of(status: StatusCode, name: &'static str, title: &'static str, meaning
     }
 }
 
-pub(super) const NO_CREDENTIAL: ProblemType = of(
+pub(super) const NO_CREDENTIAL: &ProblemType = &of(
     StatusCode::UNAUTHORIZED,
     "no-credential",
     "No token",
     "The request carries no bearer token. Send one in the Authorization header.",
 );
-pub(super) const INVALID_REQUEST: ProblemType = of(
+pub(super) const INVALID_REQUEST: &ProblemType = &of(
     StatusCode::BAD_REQUEST,
     "invalid-request",
     "The request is ambiguous or malformed",
     "It cannot be told which token is meant, what stands in a token's place is none, or the proxy does not tell clearly \
      which request it asks about. The detail says what to mend.",
 );
-pub(super) const INVALID_TOKEN: ProblemType = of(
+pub(super) const INVALID_TOKEN: &ProblemType = &of(
     StatusCode::UNAUTHORIZED,
     "invalid-token",
     "The token is refused",
     "The token is refused for a reason that has no type of its own. Get a new token.",
 );
-pub(super) const INSUFFICIENT_SCOPE: ProblemType = of(
+pub(super) const INSUFFICIENT_SCOPE: &ProblemType = &of(
     StatusCode::FORBIDDEN,
     "insufficient-scope",
     "The token lacks a scope",
     "The token is valid, and not meant for this. Get one with the scopes that the challenge names.",
 );
-pub(super) const UNAVAILABLE: ProblemType = of(
+pub(super) const INSUFFICIENT_ROLE: &ProblemType = &of(
+    StatusCode::FORBIDDEN,
+    "insufficient-role",
+    "The token lacks a role",
+    "The token is valid, and its holder does not have a role that this needs.",
+);
+pub(super) const UNFIT_CLAIMS: &ProblemType = &of(
+    StatusCode::UNAUTHORIZED,
+    "unfit-claims",
+    "The token's claims are not what this service reads",
+    "The token is valid, and a claim that this service reads is missing or of another type. The service's log names the place.",
+);
+pub(super) const NOT_PROTECTED: &ProblemType = &of(
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "not-protected",
+    "The service is set up wrongly",
+    "This route asks who the caller is, and no authmesh layer stands before it. The service's operator has to add one.",
+);
+pub(super) const UNAVAILABLE: &ProblemType = &of(
     StatusCode::SERVICE_UNAVAILABLE,
     "unavailable",
     "Nothing can be told about the token now",
     "Something that is needed to judge the token is away. Not a verdict: keep the token, and try again after Retry-After.",
 );
-pub(super) const TIMED_OUT: ProblemType = of(
+pub(super) const TIMED_OUT: &ProblemType = &of(
     StatusCode::SERVICE_UNAVAILABLE,
     "timed-out",
     "The answer took too long",
     "Not a verdict: keep the token, and try again after Retry-After.",
 );
-pub(super) const NOT_FOUND: ProblemType = of(
+pub(super) const NOT_FOUND: &ProblemType = &of(
     StatusCode::NOT_FOUND,
     "not-found",
     "Nothing is at this path",
     "The path is none of this service's.",
 );
 
-static ALL: [ProblemType; 26] = [
+static ALL: [ProblemType; 29] = [
     of(
         StatusCode::UNAUTHORIZED,
         "too-large",
@@ -209,11 +227,14 @@ static ALL: [ProblemType; 26] = [
         "The node cannot prove that it knows every revocation, and the route demands that. Not a verdict: keep the token, and \
          try again after Retry-After.",
     ),
-    NO_CREDENTIAL,
-    INVALID_REQUEST,
-    INVALID_TOKEN,
-    INSUFFICIENT_SCOPE,
-    UNAVAILABLE,
-    TIMED_OUT,
-    NOT_FOUND,
+    *NO_CREDENTIAL,
+    *INVALID_REQUEST,
+    *INVALID_TOKEN,
+    *INSUFFICIENT_SCOPE,
+    *INSUFFICIENT_ROLE,
+    *UNFIT_CLAIMS,
+    *NOT_PROTECTED,
+    *UNAVAILABLE,
+    *TIMED_OUT,
+    *NOT_FOUND,
 ];

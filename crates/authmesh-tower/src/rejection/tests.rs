@@ -46,6 +46,9 @@ fn every_other_rejection() -> Vec<Rejection> {
         Rejection::no_credential(),
         Rejection::bad_request("x"),
         Rejection::insufficient_scope(["read"]),
+        Rejection::insufficient_role(),
+        Rejection::unfit_claims(),
+        Rejection::not_protected(),
         Rejection::unavailable(WAIT),
         Rejection::timed_out(),
         Rejection::not_found(),
@@ -84,7 +87,7 @@ fn every_problem_type_is_documented_and_every_documented_one_is_in_use() {
         .chain(every_other_rejection())
         .map(|rejection| *rejection.problem_type())
         // For errors that this crate does not know yet.
-        .chain([problems::INVALID_TOKEN])
+        .chain([*problems::INVALID_TOKEN])
         .collect();
     assert!(used.iter().all(|problem| problem_types().contains(problem)));
     let names = |types: &[ProblemType]| types.iter().map(|problem| problem.name).collect::<BTreeSet<_>>();
@@ -111,7 +114,7 @@ fn an_error_without_a_type_still_gets_a_documented_one() {
     assert_eq!(ProblemType::of_code("not_yet_valid").unwrap().name, "not-yet-valid");
     assert_eq!(ProblemType::of_code("of_the_future"), None);
     for fallback in [problems::INVALID_TOKEN, problems::UNAVAILABLE] {
-        assert!(problem_types().contains(&fallback));
+        assert!(problem_types().contains(fallback));
     }
 }
 
@@ -182,6 +185,10 @@ fn a_refused_credential_is_an_invalid_request() {
         E::NotAscii,
         E::NotAToken,
         E::CookieNotAToken,
+        E::TwoProtocols,
+        E::ProtocolNotAToken,
+        E::TwoParameters,
+        E::ParameterNotAToken,
     ] {
         let rejection = Rejection::from(error);
         assert_eq!(rejection.status(), StatusCode::BAD_REQUEST);

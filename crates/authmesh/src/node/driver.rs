@@ -372,7 +372,7 @@ impl Driver {
                         }
                         node.apply(&statement.body, Some((incarnation, position)));
                         if let Body::Drop(name) = &statement.body {
-                            node.l1.entries.invalidate(name);
+                            node.l1.entries.invalidate(&name.into());
                         }
                         let whole = unmerged.take() != Some(statement.name);
                         if gossips || statement.name.origin == node.origin {

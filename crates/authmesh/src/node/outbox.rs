@@ -282,7 +282,7 @@ impl Writing {
     /// has ended, and nobody else hears of it.
     pub(crate) fn drop_key(&self, name: EntryName) -> Option<Ticket> {
         let (node, body) = (&*self.0, Body::Drop(name));
-        node.l1.entries.invalidate(&name);
+        node.l1.entries.invalidate(&(&name).into());
         match node.admit_late(std::slice::from_ref(&body)) {
             Ok((room, _admission)) => node.say_admitted(body, room).ok(),
             Err(_) => node.without_room(&body),

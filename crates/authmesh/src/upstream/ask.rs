@@ -232,7 +232,7 @@ impl Asking {
 
     /// Whether this node, or L2 as far as it was looked at, has an answer that calls it active.
     fn held(&self) -> bool {
-        self.known || self.refused.load(Ordering::Acquire) || self.node.l1.entries.get(&self.name).is_some()
+        self.known || self.refused.load(Ordering::Acquire) || self.node.l1.entries.get(&(&self.name).into()).is_some()
     }
 
     /// The provider calls it inactive. What was never active makes no statement: that would be a flood for free.
