@@ -13,6 +13,7 @@ use authmesh::{Answer, Verifier, VerifyError};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Response};
+use opentelemetry::context::FutureExt as _;
 
 use crate::bearer::{Place, TokenSource};
 use crate::explain::explain_headers;
@@ -23,6 +24,7 @@ use crate::rejection::Rejection;
 use crate::respond::{self, MapRejection, Standard};
 use crate::rollout::{Rollout, RolloutStats, Share};
 use crate::scope::RequestScope;
+use crate::trace::of_caller;
 
 /// Decides whether a request may pass. Cheap to clone; clones share everything.
 ///
@@ -190,7 +192,10 @@ impl Guard {
         let visit = self.visit(head)?;
         let answer = match &visit.presented {
             None => visit.recalled.clone().transpose()?,
-            Some(presented) => Some(visit.scope.ask(self, self.asking(), presented).await?),
+            Some(presented) => {
+                let asking = visit.scope.ask(self, self.asking(), presented);
+                Some(asking.with_context(of_caller(head.headers)).await?)
+            }
         };
         self.enter(head, visit, answer)
     }
