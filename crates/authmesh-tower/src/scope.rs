@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use authmesh::possession::RequestProof;
 use authmesh::{Answer, Kept, Verdict, Verifier, VerifyError};
 use serde::de::DeserializeOwned;
 
@@ -33,6 +34,8 @@ struct Inner {
     gate: tokio::sync::Mutex<()>,
     asked: AtomicU32,
     verified: AtomicU32,
+    /// The proof that the request has shown: one request may show it again.
+    proof: RequestProof,
 }
 
 #[derive(Default)]
@@ -76,6 +79,7 @@ impl RequestScope {
             gate: tokio::sync::Mutex::new(()),
             asked: AtomicU32::new(0),
             verified: AtomicU32::new(0),
+            proof: RequestProof::new(),
         }))
     }
 
@@ -101,9 +105,9 @@ impl RequestScope {
     /// # Errors
     /// The refusal, where the answer does not count any more.
     pub fn answer(&self) -> Option<Result<Answer, Rejection>> {
-        let current = self.state().current.clone()?;
+        let judged = self.judge()?;
         self.0.asked.fetch_add(1, Ordering::Relaxed);
-        Some(current.kept.judge().map_err(Rejection::from))
+        Some(judged.map_err(Rejection::from))
     }
 
     /// Who the caller is, for an extractor: what is remembered, judged again, else by asking. `None`: the request presents nothing.
@@ -119,6 +123,11 @@ impl RequestScope {
         head: &RequestHead<'_>,
         fresh: Option<Duration>,
     ) -> Result<Option<Answer>, Rejection> {
+        if fresh.is_none()
+            && let Some(judged) = self.answer()
+        {
+            return judged.map(Some);
+        }
         let (current, guard) = {
             let state = self.state();
             let by = state.current.as_ref().map(|current| current.by.clone());
@@ -139,15 +148,14 @@ impl RequestScope {
             return Ok(None);
         };
         let answer = match self.try_ask(&guard, &verifier, &presented) {
-            Some(answer) => answer?,
-            None => self.ask(&guard, &verifier, &presented).await?,
-        };
+            Some(answer) => answer,
+            None => self.ask(&guard, &verifier, &presented).await,
+        }
+        .map_err(|error| guard.refuse(error))?;
         // A newer answer of a provider may carry less than the one that let the request in.
-        let state = self.state();
-        for guard in state.first.iter().chain(&state.inner) {
+        for guard in self.state().entered() {
             guard.demands().check(&answer.verdict)?;
         }
-        drop(state);
         Ok(Some(answer))
     }
 
@@ -161,7 +169,7 @@ impl RequestScope {
         let answer = match self.recall(verifier, presented) {
             Some(judged) => judged,
             None => {
-                let answer = guard.try_answer(verifier, presented)?;
+                let answer = guard.try_answer(verifier, presented, &self.0.proof)?;
                 self.0.verified.fetch_add(1, Ordering::Relaxed);
                 answer.inspect(|answer| self.keep(guard, verifier, presented, answer))
             }
@@ -185,7 +193,7 @@ impl RequestScope {
             return judged;
         }
         self.0.verified.fetch_add(1, Ordering::Relaxed);
-        let answer = guard.answer(verifier, presented).await?;
+        let answer = guard.answer(verifier, presented, &self.0.proof).await?;
         self.keep(guard, verifier, presented, &answer);
         Ok(answer)
     }
@@ -195,7 +203,7 @@ impl RequestScope {
         let mut state = self.state();
         if state.first.is_none() {
             state.first = Some(guard.clone());
-        } else if !state.first.iter().chain(&state.inner).any(|own| own.is_same(guard)) {
+        } else if !state.entered().any(|own| own.is_same(guard)) {
             // A retry comes through the same guard again.
             state.inner.push(guard.clone());
         }
@@ -247,6 +255,30 @@ impl RequestScope {
         Ok(claims)
     }
 
+    /// What is remembered, for a guard that finds no token where it looks: an outer one has found it elsewhere, under the same
+    /// policy.
+    pub(crate) fn recall_without_token(&self, guard: &Guard) -> Option<Result<Answer, VerifyError>> {
+        let judged = guard.asking().recall_of_policy(&self.state().current.as_ref()?.kept)?;
+        self.0.asked.fetch_add(1, Ordering::Relaxed);
+        Some(judged)
+    }
+
+    /// The answer that counts, judged again by every guard that let the request in: the strictest rule for blindness decides.
+    fn judge(&self) -> Option<Result<Answer, VerifyError>> {
+        let state = self.state();
+        let kept = &state.current.as_ref()?.kept;
+        let mut judged = None;
+        for guard in state.entered() {
+            match guard.asking().recall_of_policy(kept) {
+                Some(Err(error)) => return Some(Err(error)),
+                Some(Ok(answer)) => judged = Some(answer),
+                // Another policy, or the answer has grown old since it let the request in.
+                None => {}
+            }
+        }
+        Some(judged.map_or_else(|| kept.judge(), Ok))
+    }
+
     /// What is remembered of this token under this policy; it counts from now on.
     fn recall(&self, verifier: &Verifier, presented: &Presented<'_>) -> Option<Result<Answer, VerifyError>> {
         let mut state = self.state();
@@ -283,6 +315,10 @@ impl RequestScope {
 }
 
 impl State {
+    fn entered(&self) -> impl Iterator<Item = &Guard> {
+        self.first.iter().chain(&self.inner)
+    }
+
     fn innermost(&self) -> Option<&Guard> {
         self.inner.last().or(self.first.as_ref())
     }

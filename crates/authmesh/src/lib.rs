@@ -89,7 +89,7 @@ pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,
     SigningKey, Subject, Target, Token, WholeIssuer,
 };
-pub use telemetry::Counts;
+pub use telemetry::{Counts, Metric, MetricAttribute, MetricKind, metrics};
 pub use upstream::{UpstreamRules, UpstreamStatus};
 pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict, VouchedBy};
 pub use verify::{

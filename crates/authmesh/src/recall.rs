@@ -4,6 +4,7 @@
 //! applied between two uses voids the second.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::time::Moment;
@@ -12,6 +13,7 @@ use crate::ended::Ended;
 use crate::error::VerifyError;
 use crate::l1::RowKey;
 use crate::node::Coherence;
+use crate::policy::Compiled;
 use crate::verdict::{Answer, Level, Outcome};
 use crate::verify::Verifier;
 
@@ -27,7 +29,7 @@ const SAME_CHECK: Duration = Duration::from_secs(1);
 pub struct Kept {
     answer: Answer,
     digest: RowKey,
-    fingerprint: [u8; 32],
+    policy: Arc<Compiled>,
     at: Moment,
 }
 
@@ -104,19 +106,21 @@ impl Answer {
 
 impl Verifier {
     /// Keeps an answer that this verifier gave for this token a moment ago, to be judged again at each use. For what asks
-    /// about one token several times in one request.
+    /// about one token several times in **one request**: what its sender had to prove ([`possession`](crate::possession)) was proven for that
+    /// request, and is not asked again.
     #[must_use]
     pub fn keep(&self, token: impl AsRef<[u8]>, answer: Answer) -> Kept {
         Kept {
             digest: self.digest(token.as_ref()),
-            fingerprint: self.policy.fingerprint,
+            policy: Arc::clone(&self.policy),
             at: self.shared.now(),
             answer,
         }
     }
 
     /// The answer that was kept, judged again by this verifier. `None`: it is of another token or another policy, or too old for
-    /// this verifier; ask anew.
+    /// this verifier; ask anew. Of a bound token: with the proof, which counts again within the same request
+    /// ([`Presentation::within`](crate::possession::Presentation::within)).
     ///
     /// A verifier that demands a check at every call ([`Verifier::max_age`]) takes a check that was made for the same
     /// request within the last second.
@@ -135,7 +139,12 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::recall`].
     pub fn recall_of_policy(&self, kept: &Kept) -> Option<Result<Answer, VerifyError>> {
-        if kept.fingerprint != self.policy.fingerprint {
+        if kept.policy.fingerprint != self.policy.fingerprint {
+            return None;
+        }
+        // What was proven under other rules is proven again: they are no part of the fingerprint.
+        let same_proof = || kept.policy.policy.dpop == self.policy.policy.dpop;
+        if kept.answer.verdict.binding().is_some() && !same_proof() {
             return None;
         }
         let age = kept.answer.age.saturating_add(self.shared.now().since(kept.at));
@@ -143,8 +152,13 @@ impl Verifier {
             Level::Source => self.max_age.max(SAME_CHECK),
             _ => self.max_age,
         };
-        // A stale answer stands in where no proof of freshness is demanded, and not for longer than the next call takes.
-        if age >= limit || kept.answer.outcome == Outcome::Stale {
+        let asks_for_age = self.max_age < self.policy.policy.max_verdict_age;
+        if kept.answer.outcome == Outcome::Stale {
+            // Its age has another limit, which the provider's part keeps. It stands in where no proof of freshness is demanded.
+            if self.sensitive || asks_for_age {
+                return None;
+            }
+        } else if age >= limit {
             return None;
         }
         let mine = Answer {

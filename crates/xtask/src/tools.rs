@@ -62,18 +62,45 @@ const TOOLS: &[Tool] = &[
         packages: &["redis-tools"],
     },
     Tool {
+        name: "caddy",
+        why: "runs the snippet that the documentation publishes",
+        packages: &["caddy"],
+    },
+    Tool {
+        name: "haproxy",
+        why: "runs the snippet that the documentation publishes",
+        packages: &["haproxy"],
+    },
+    Tool {
+        name: "promtool",
+        why: "tests the chart's alerts",
+        packages: &["prometheus"],
+    },
+    Tool {
+        name: "python3",
+        why: "runs Helm 4, Envoy and the schemas of Kubernetes, of which target/tools gets a copy",
+        packages: &["python3", "python3-venv"],
+    },
+    Tool {
         name: "openssl",
         why: "makes the certificates of the tests",
         packages: &["openssl"],
     },
 ];
 
-/// Only Linux has it, and only there do the tests drop privileges with it.
-const SETPRIV: Tool = Tool {
-    name: "setpriv",
-    why: "runs peers that refuse to be root",
-    packages: &["util-linux"],
-};
+/// Only Linux has them, and only there does something need them.
+const LINUX: &[Tool] = &[
+    Tool {
+        name: "setpriv",
+        why: "runs peers that refuse to be root",
+        packages: &["util-linux"],
+    },
+    Tool {
+        name: "valgrind",
+        why: "counts the instructions of a hit",
+        packages: &["valgrind"],
+    },
+];
 
 /// Network namespaces are Linux's, and only root may make them: for everybody else the tests that need them are skipped.
 const NETWORK: &[Tool] = &[
@@ -220,7 +247,7 @@ impl Tools {
 fn wanted() -> impl Iterator<Item = &'static Tool> {
     let linux = cfg!(target_os = "linux");
     let network = if linux && is_root() { NETWORK } else { &[] };
-    TOOLS.iter().chain(linux.then_some(&SETPRIV)).chain(network)
+    TOOLS.iter().chain(if linux { LINUX } else { &[] }).chain(network)
 }
 
 /// `PATH`, with `first` before it and the system's own directories behind it, where Debian keeps nginx for root alone.

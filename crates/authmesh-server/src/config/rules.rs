@@ -205,7 +205,7 @@ pub(super) fn audience(text: &str) -> Verdict {
 }
 
 /// Space around a name is nearly always a slip, and compares unequal to everything.
-fn printable(text: &str) -> Verdict {
+pub(super) fn printable(text: &str) -> Verdict {
     if text.chars().any(char::is_control) {
         return Err("has a control character".into());
     }
@@ -278,6 +278,16 @@ pub(super) fn issuer_url(text: &str) -> Verdict {
     url(text)?;
     if text.contains('?') {
         return Err("has a query: an issuer is a plain URL (OpenID Connect Discovery 1.0 section 3)".into());
+    }
+    Ok(())
+}
+
+/// A scheme and a host, and no more.
+pub(super) fn origin(text: &str) -> Verdict {
+    url(text)?;
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    if rest.trim_end_matches('/').contains(['/', '?']) {
+        return Err("is more than an origin: write it as in \"https://api.example.com\"".into());
     }
     Ok(())
 }
@@ -378,6 +388,24 @@ pub(super) mod tests {
                 ("Transfer-Encoding", "meaning of its own"),
                 ("X-Forwarded-For", "meaning of its own"),
                 ("X-Authmesh-Outcome", "meaning of its own"),
+            ],
+        );
+    }
+
+    #[test]
+    fn origins() {
+        table(
+            origin,
+            &[
+                "https://api.example.com",
+                "https://api.example.com:8443/",
+                "http://[::1]:8080",
+            ],
+            &[
+                ("api.example.com", "does not begin"),
+                ("https://api.example.com/v1", "more than an origin"),
+                ("https://api.example.com/?x", "more than an origin"),
+                ("https://user@api.example.com", "user name"),
             ],
         );
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use authmesh::possession::DpopRules;
 use authmesh::{KeyPolicy, UpstreamRules};
 
 use super::preset::IssuerPreset;
@@ -20,6 +21,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// The forward-auth listener.
     pub server: Server,
+    /// Tokens that are bound to a key or certificate of their holder.
+    pub possession: Possession,
     /// The admin API.
     pub admin: Admin,
     /// The listener for logout tokens.
@@ -38,6 +41,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Logging.
     pub log: Log,
+    /// Traces and metrics for a collector.
+    pub telemetry: Telemetry,
     /// Options that weaken a rule.
     pub danger: Danger,
 }
@@ -90,6 +95,17 @@ pub struct Headers {
     pub email: Option<String>,
     /// End of validity. Default: `X-Auth-Expires`.
     pub expires: Option<String>,
+}
+
+/// Tokens that are bound to a key or certificate of their holder.
+#[derive(Debug, Clone)]
+pub struct Possession {
+    /// What is demanded of DPoP proofs. Default: [`DpopRules::default`].
+    pub dpop: DpopRules,
+    /// Where clients reach the services behind the proxies: 0 to 16 URLs without a path. Default: none, which takes the proxy's word.
+    pub origins: Vec<String>,
+    /// Header in which the proxy tells the client's certificate. Default: none.
+    pub client_cert_header: Option<String>,
 }
 
 /// The admin API.
@@ -202,6 +218,8 @@ pub struct Issuer {
     pub max_token_lifetime: Duration,
     /// Claims that every token must carry. Default: none beyond the standard ones.
     pub required_claims: Vec<String>,
+    /// Whether every token must be bound. Default: false.
+    pub require_bound: bool,
     /// When keys are fetched, and how long they are trusted. Default: [`KeyPolicy::DEFAULT`].
     pub keys: KeyPolicy,
     /// How it is asked about each token. Default: not at all; signatures are checked.
@@ -294,6 +312,27 @@ pub struct Log {
     pub level: Level,
     /// Form of a line. Default: text.
     pub format: LogFormat,
+}
+
+/// Traces and metrics for a collector.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Telemetry {
+    /// Base URL of the collector. Default: none; the environment may name one.
+    pub endpoint: Option<String>,
+    /// Whether traces are sent. Default: true.
+    pub traces: bool,
+    /// Whether metrics are sent. Default: true.
+    pub metrics: bool,
+    /// Share of the traces that begin here and are kept, 0 to 1. Default: what the environment says, else all.
+    pub sample: Option<f64>,
+    /// Name of the service. Default: what the environment says, else `authmesh`.
+    pub service_name: Option<String>,
+    /// Further attributes of the resource, as (name, value). Default: none.
+    pub attributes: Vec<(String, String)>,
+    /// Whether requests to issuers carry the trace context. Default: true.
+    pub propagate: bool,
+    /// PEM file of root certificates for the collector, in addition to the machine's. Default: none.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Options that weaken a rule. All are off by default.

@@ -85,8 +85,8 @@ async fn an_optional_token_may_be_missing_and_may_not_be_bad() {
         ("GET /must", &[][..], "no-credential"),
         ("GET /", &[("authorization", "Bearer x")], "malformed"),
         ("GET /", &[("authorization", "Bearer x y")], "invalid-request"),
-        ("GET /", &[("authorization", "DPoP x")], "no-credential"),
-        ("GET /", &[("authorization", "dpop")], "no-credential"),
+        ("GET /", &[("authorization", "DPoP x")], "malformed"),
+        ("GET /", &[("authorization", "dpop")], "invalid-request"),
     ] {
         assert_eq!(server.ask(path, headers).await.problem(), problem, "{headers:?}");
     }
@@ -277,6 +277,27 @@ async fn another_token_in_the_same_request_is_another_caller() {
     let alice = world.token(json!({}));
     assert_eq!(server.get("/bob", &alice).await.body, "bob");
     assert_eq!(server.get("/forged", &alice).await.problem(), "bad-signature");
+}
+
+#[tokio::test]
+async fn an_inner_layer_that_looks_elsewhere_takes_what_the_outer_one_was_told() {
+    let world = World::new().await;
+    let read = RoutePolicy::authenticated().scopes_all(["orders:read"]);
+    let inner = world.mesh.layer().policy(read).unwrap();
+    let by_cookie = TokenSource::header().or_cookie("session");
+    let app = Router::new()
+        .route("/", get(who).layer(inner))
+        .layer(world.mesh.layer().token_source(by_cookie));
+    let server = Server::start(app).await;
+    let cookie = |token: String| format!("session={token}");
+    let reader = cookie(world.token(json!({"scope": "orders:read"})));
+    assert_eq!(server.ask("GET /", &[("cookie", &reader)]).await.body, "alice");
+    let other = cookie(world.token(json!({})));
+    assert_eq!(
+        server.ask("GET /", &[("cookie", &other)]).await.problem(),
+        "insufficient-scope"
+    );
+    assert_eq!(server.ask("GET /", &[]).await.problem(), "no-credential");
 }
 
 #[tokio::test]

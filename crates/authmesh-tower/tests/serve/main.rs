@@ -3,4 +3,10 @@
 
 mod axum_app;
 mod bad_input;
+mod bound;
+mod contract;
+mod freshness;
+mod grpc;
+mod rollout;
+mod websocket;
 mod world;

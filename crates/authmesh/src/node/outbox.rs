@@ -10,6 +10,7 @@ use authmesh_proto::statement::{Body, Mark, Statement};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::progress::Timed;
 use super::undone::Undone;
 use super::{Node, Progress};
 
@@ -23,6 +24,7 @@ pub(crate) struct Said {
     pub(crate) statement: Statement,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) room: OwnedSemaphorePermit,
+    pub(crate) timed: Timed,
 }
 
 /// Waits for what becomes of a statement. Members are asked for their confirmation as long as it is there.
@@ -244,6 +246,7 @@ impl Node {
         self.apply(&statement.body, None);
         let name = statement.name;
         let said = Said {
+            timed: Timed::new(self, &statement.body),
             statement,
             progress,
             room,

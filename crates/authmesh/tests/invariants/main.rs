@@ -19,6 +19,7 @@ mod confirmed_by_members;
 mod garbage_cannot_push_out_truth;
 mod graceful_shutdown;
 mod holes_stay_shut;
+mod kept_answers_are_judged_again;
 mod key_rotation;
 mod marks_are_accounted_for;
 mod marks_of_one_subject_collapse;

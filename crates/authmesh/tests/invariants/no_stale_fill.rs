@@ -1,7 +1,10 @@
 //! Invariant 3: a fill that overlapped a statement for its key or its tags enters neither L1 nor L2, and answers only
 //! callers who came before the statement.
 
+use std::future::Future as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use authmesh::memory::Cluster;
 use authmesh::{AuthMesh, Cache, Load, Namespace};
@@ -279,4 +282,49 @@ async fn a_read_of_l2_that_a_drop_overtakes_brings_nothing() {
     assert_eq!(soon("the drop is committed", removing).await.unwrap(), Ok(true));
     answers.lift();
     assert_eq!(soon("the caller", reading).await.unwrap(), None);
+}
+
+/// Threads read one key all the time, each from its front, while its value is removed and filled again, by a key or by a tag.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_front_of_any_thread() {
+    const ROUNDS: usize = 60;
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let cache: Cache<usize> = mesh.cache(Namespace::new("versions").l2(false)).unwrap();
+    // No value below this one may be read from now on.
+    let (least, reads) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let look = || {
+        while least.load(Ordering::Acquire) < ROUNDS {
+            let since = least.load(Ordering::Acquire);
+            let get = std::pin::pin!(cache.get(KEY));
+            if let Poll::Ready(Some(value)) = get.poll(&mut Context::from_waker(Waker::noop())) {
+                assert!(*value >= since, "{value} was removed before {since} was said");
+                reads.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    };
+    let write = async {
+        for version in 0..ROUNDS {
+            let load = move || async move { Ok::<_, ()>(Load::new(version).tag(TAG)) };
+            // Until fronts have it. The copy of the last statement in the log may void it once more meanwhile.
+            let enough = reads.load(Ordering::Acquire) + 20;
+            while reads.load(Ordering::Acquire) < enough {
+                assert_eq!(*cache.get_or_load(KEY, load).await.unwrap(), version);
+                tokio::task::yield_now().await;
+            }
+            let said = match version % 3 {
+                0 => cache.remove(KEY).await,
+                1 => cache.invalidate_tag(TAG).await,
+                _ => cache.clear().await,
+            };
+            assert!(said.unwrap());
+            least.store(version + 1, Ordering::Release);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(look);
+        }
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(write));
+    });
 }

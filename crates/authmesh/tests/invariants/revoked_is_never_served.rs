@@ -1,7 +1,8 @@
 //! Invariant 1: once a node has applied a mark, no path on that node yields an answer that the mark voids.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use authmesh::memory::Cluster;
@@ -332,4 +333,92 @@ async fn a_revoked_token_can_be_revoked_again_and_a_blind_node_can_revoke() {
         .await
         .unwrap_err();
     assert_eq!(refused, RevokeError::Token(VerifyError::BadSignature));
+}
+
+/// Threads hit the same tokens all the time, each from its front, while one after the other is revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_from_the_front_of_any_thread() {
+    const TOKENS: usize = 40;
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let verifier = mesh.verifier();
+    let tokens: Vec<String> = (0..TOKENS)
+        .map(|n| issuer.token_with(json!({"sub": format!("user-{n}")})))
+        .collect();
+    for token in &tokens {
+        verifier.verify(token).await.unwrap();
+    }
+    // So many are revoked, and so many threads have filled their fronts.
+    let (revoked, ready) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let look = || {
+        // Twice let in, the third time served by the front.
+        for token in tokens.iter().chain(&tokens).chain(&tokens) {
+            assert!(verifier.try_hit(token).unwrap().is_ok());
+        }
+        ready.fetch_add(1, Ordering::AcqRel);
+        let mut looks = 0;
+        while revoked.load(Ordering::Acquire) < TOKENS {
+            for (n, token) in tokens.iter().enumerate() {
+                let since = revoked.load(Ordering::Acquire);
+                if let Some(Ok(answer)) = verifier.try_hit(token) {
+                    assert!(
+                        n >= since,
+                        "{:?} was revoked when it was asked for",
+                        answer.verdict.subject()
+                    );
+                    looks += 1;
+                }
+            }
+        }
+        looks
+    };
+    let revoke_all = async {
+        while ready.load(Ordering::Acquire) < 3 {
+            tokio::task::yield_now().await;
+        }
+        for n in 0..TOKENS {
+            mesh.revoke(Subject::new(issuer.url(), format!("user-{n}")))
+                .await
+                .unwrap();
+            revoked.store(n + 1, Ordering::Release);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(look)).collect();
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(revoke_all));
+        let looks: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert!(looks.iter().all(|looks| *looks > 0), "{looks:?}");
+    });
+    for token in &tokens {
+        assert!(is_revoked(&mesh, token).await);
+    }
+}
+
+/// `invalidate` makes no mark: the token is good, and verified again, by every thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_a_verdict_that_was_invalidated() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let (verifier, token) = (mesh.verifier(), issuer.token_with(json!({})));
+    let at_hand = || (0..4).map(|_| verifier.try_hit(&token).is_some()).collect::<Vec<_>>();
+    for _ in 0..50 {
+        verifier.verify(&token).await.unwrap();
+        let (warm, done) = (Barrier::new(3), Barrier::new(3));
+        std::thread::scope(|scope| {
+            let look = || {
+                assert_eq!(at_hand(), [true; 4]);
+                warm.wait();
+                done.wait();
+                assert_eq!(at_hand(), [false; 4]);
+            };
+            for _ in 0..2 {
+                scope.spawn(look);
+            }
+            warm.wait();
+            let invalidated = verifier.invalidate(&token);
+            let invalidated = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(invalidated));
+            done.wait();
+            assert!(invalidated.unwrap());
+        });
+    }
 }
