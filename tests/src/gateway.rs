@@ -111,7 +111,11 @@ fn haproxy(scratch: &TempDir, port: &Port, authmesh: SocketAddr, upstream: Socke
 fn envoy(scratch: &TempDir, port: &Port, authmesh: SocketAddr, upstream: SocketAddr) -> Command {
     let folder = scratch.path();
     let mut config = chart::read("docs/snippets/envoy.yaml");
-    for (name, address) in [("LISTEN", port.address()), ("AUTHMESH", authmesh), ("UPSTREAM", upstream)] {
+    for (name, address) in [
+        ("LISTEN", port.address()),
+        ("AUTHMESH", authmesh),
+        ("UPSTREAM", upstream),
+    ] {
         config = config
             .replace(&format!("${{{name}_HOST}}"), &address.ip().to_string())
             .replace(&format!("${{{name}_PORT}}"), &address.port().to_string());

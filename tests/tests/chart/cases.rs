@@ -54,7 +54,10 @@ pub(crate) fn refused() -> Vec<(Value, &'static [&'static str])> {
             with(json!({"config": {"redis": {"log_entries": 1}}})),
             &["log_entries", "128"],
         ),
-        (with(json!({"issuers": [{"url": "https://x", "adience": "y"}]})), &["adience"]),
+        (
+            with(json!({"issuers": [{"url": "https://x", "adience": "y"}]})),
+            &["adience"],
+        ),
         (with(json!({"routes": [{"scopes": ["admin"]}]})), &["routes", "path"]),
         (with(json!({"redis": {"url": "http://redis.example.com"}})), &["redis"]),
         (with(json!({"redis": {"password": "s3cret"}})), &["redis", "password"]),
@@ -65,7 +68,10 @@ pub(crate) fn refused() -> Vec<(Value, &'static [&'static str])> {
             with(json!({"secretFiles": [{"name": "authmesh", "secretName": "x"}]})),
             &["secretFiles"],
         ),
-        (with(json!({"snapshot": {"volume": "hostPath"}})), &["snapshot", "volume"]),
+        (
+            with(json!({"snapshot": {"volume": "hostPath"}})),
+            &["snapshot", "volume"],
+        ),
         // What only a template can say, and what to do about it.
         (
             json!({"redis": {"url": "rediss://r:6379"}}),
@@ -126,7 +132,9 @@ pub(crate) fn refused() -> Vec<(Value, &'static [&'static str])> {
             &["issuerRef is empty"],
         ),
         (
-            with(json!({"test": {"tokenSecret": "a", "clientCredentials": {"tokenUrl": "https://x", "existingSecret": "b"}}})),
+            with(
+                json!({"test": {"tokenSecret": "a", "clientCredentials": {"tokenUrl": "https://x", "existingSecret": "b"}}}),
+            ),
             &["exclude each other"],
         ),
         (

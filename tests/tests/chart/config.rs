@@ -130,7 +130,11 @@ fn every_rendered_configuration_is_accepted() {
         };
         let mut check = command(tools::authmesh_binary());
         check.args(["config", "check"]);
-        check.envs(root.variables(node, ip).into_iter().filter(|(name, _)| name != "POD_IP"));
+        check.envs(
+            root.variables(node, ip)
+                .into_iter()
+                .filter(|(name, _)| name != "POD_IP"),
+        );
         let output = check.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{shape_name}: {said}\n{}", shape.config());
@@ -168,7 +172,11 @@ fn the_configuration_says_what_the_values_say() {
     says("gossip-hpa", &["expect = 5", "probe_period = \"500ms\""]);
     says(
         "persistent-ipv6",
-        &["name = \"orders-prod\"", "listen = \"[::]:8400\"", "bind = \"[::]:7946\""],
+        &[
+            "name = \"orders-prod\"",
+            "listen = \"[::]:8400\"",
+            "bind = \"[::]:7946\"",
+        ],
     );
     says(
         "many-settings",

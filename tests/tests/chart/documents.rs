@@ -32,7 +32,10 @@ fn the_readme_explains_every_value() {
         .iter()
         .filter(|path| !readme.contains(&format!("| `{path}` |")))
         .collect();
-    assert!(missing.is_empty(), "helm/authmesh/README.md says nothing of {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "helm/authmesh/README.md says nothing of {missing:?}"
+    );
     // And of none that there is not.
     let rows = readme
         .lines()
@@ -113,8 +116,14 @@ fn the_image_and_the_chart_agree() {
     assert!(last.starts_with("gcr.io/distroless/static"), "{last}");
     assert!(last.contains(":nonroot") && last.contains("USER 65532:65532"), "{last}");
     assert!(last.contains("ENTRYPOINT [\"/usr/local/bin/authmesh\"]"), "{last}");
-    assert!(!last.contains("ENV "), "variables of the image would win over everybody's configuration");
-    assert!(file.contains("target-feature=+crt-static") && file.contains("--locked"), "{file}");
+    assert!(
+        !last.contains("ENV "),
+        "variables of the image would win over everybody's configuration"
+    );
+    assert!(
+        file.contains("target-feature=+crt-static") && file.contains("--locked"),
+        "{file}"
+    );
     let shape = &rendered().shapes["minimal"];
     let (pod, node) = shape.node();
     assert_eq!(pod["securityContext"]["runAsUser"], 65_532);
@@ -126,10 +135,17 @@ fn the_notes_tell_commands_that_are_there() {
     for (name, shape) in &rendered().shapes {
         let notes = &shape.notes;
         assert!(notes.contains("-- authmesh doctor"), "{name}: {notes}");
-        assert!(!notes.contains("%!") && !notes.contains("<no value>"), "{name}: {notes}");
+        assert!(
+            !notes.contains("%!") && !notes.contains("<no value>"),
+            "{name}: {notes}"
+        );
         let sidecar = shape.patch.is_some();
         assert_eq!(notes.contains("--patch-file"), sidecar, "{name}: {notes}");
         assert_eq!(notes.contains("rollout status"), !sidecar, "{name}: {notes}");
-        assert_eq!(notes.contains("members forget"), !shape.config().contains("[redis]"), "{name}: {notes}");
+        assert_eq!(
+            notes.contains("members forget"),
+            !shape.config().contains("[redis]"),
+            "{name}: {notes}"
+        );
     }
 }

@@ -121,7 +121,10 @@ async fn keeps_its_promises(kind: Kind) {
     let lacking = world.get("/admin/users", &reader).await;
     let challenge = lacking.expect(403, "a scope is lacking").header("www-authenticate");
     assert!(challenge.contains("scope=\"admin\""), "{kind:?}: {challenge:?}");
-    world.get("/admin/users", &admin).await.expect(200, "the scope is there");
+    world
+        .get("/admin/users", &admin)
+        .await
+        .expect(200, "the scope is there");
 
     // A protected path cannot be disguised, neither by its spelling nor by headers that tell another one.
     let bearer = format!("Authorization: Bearer {reader}");

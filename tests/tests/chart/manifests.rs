@@ -91,7 +91,10 @@ fn pods_are_restricted() {
             if whose != "the patch" {
                 assert_eq!(pod["automountServiceAccountToken"], false, "{at}");
                 assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{at}");
-                assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{at}");
+                assert_eq!(
+                    pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault",
+                    "{at}"
+                );
                 assert_eq!(pod["enableServiceLinks"], false, "{at}");
             }
             for forbidden in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
@@ -112,7 +115,10 @@ fn pods_are_restricted() {
                 assert!(container["resources"]["limits"]["memory"].is_string(), "{at}");
                 assert!(container["resources"]["requests"]["cpu"].is_string(), "{at}");
                 let image = text(&container["image"]);
-                assert!(image.contains([':', '@']) && !image.ends_with(":latest"), "{at}: {image}");
+                assert!(
+                    image.contains([':', '@']) && !image.ends_with(":latest"),
+                    "{at}: {image}"
+                );
             }
             assert!(count > 0, "{at}: no container");
         }
@@ -219,7 +225,11 @@ fn nodes_are_paused_by_the_kubelet_before_they_stop() {
         let stop = &node["lifecycle"]["preStop"];
         assert!(stop["exec"].is_null(), "{shape_name}");
         let pause = stop["sleep"]["seconds"].as_i64().unwrap_or(0);
-        assert_eq!(pause, if shape_name == "persistent-ipv6" { 0 } else { 5 }, "{shape_name}");
+        assert_eq!(
+            pause,
+            if shape_name == "persistent-ipv6" { 0 } else { 5 },
+            "{shape_name}"
+        );
         if let Some(grace) = pod["terminationGracePeriodSeconds"].as_i64() {
             assert!(grace >= pause + 10, "{shape_name}: {grace}");
         }

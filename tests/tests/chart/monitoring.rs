@@ -110,10 +110,7 @@ fn every_alert_is_tested_both_ways_and_explained() {
         );
     }
     // And no section is of an alert that is gone.
-    for heading in operations
-        .lines()
-        .filter_map(|line| line.strip_prefix("### Authmesh"))
-    {
+    for heading in operations.lines().filter_map(|line| line.strip_prefix("### Authmesh")) {
         let name = format!("Authmesh{heading}");
         assert!(
             alerts.iter().any(|alert| alert["alert"] == name.as_str()),
@@ -128,10 +125,7 @@ fn an_alert_can_be_left_out_and_a_threshold_changed() {
     let rules = spec["groups"][0]["rules"].as_array().unwrap();
     assert_eq!(rules.len() + 1, alerts().len());
     assert!(!spec.to_string().contains("AuthmeshMissRateHigh"));
-    let blind = rules
-        .iter()
-        .find(|rule| rule["alert"] == "AuthmeshNodeBlind")
-        .unwrap();
+    let blind = rules.iter().find(|rule| rule["alert"] == "AuthmeshNodeBlind").unwrap();
     assert!(blind["expr"].as_str().unwrap().ends_with("> 20"), "{blind}");
     assert!(spec.to_string().contains("https://runbooks.example.com/authmesh#"));
 }
@@ -152,7 +146,9 @@ fn wanted(query: &str, into: &mut Wanted) {
             continue;
         };
         for matcher in inside.0.split(", ") {
-            let Some((label, value)) = matcher.split_once('=') else { continue };
+            let Some((label, value)) = matcher.split_once('=') else {
+                continue;
+            };
             let values = labels.entry(label.trim().to_owned()).or_default();
             let value = value.trim_start_matches('~').trim_matches('"');
             // What a query leaves to the reader, or to any text, says nothing.
@@ -221,7 +217,10 @@ async fn alerts_and_dashboard_name_only_metrics_that_a_node_exports() {
     for (metric, labels) in &all {
         let lines: Vec<&str> = metrics
             .lines()
-            .filter(|line| line.strip_prefix(metric.as_str()).is_some_and(|rest| rest.starts_with('{')))
+            .filter(|line| {
+                line.strip_prefix(metric.as_str())
+                    .is_some_and(|rest| rest.starts_with('{'))
+            })
             .collect();
         if lines.is_empty() {
             missing.push(metric.clone());

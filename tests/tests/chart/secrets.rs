@@ -23,7 +23,11 @@ fn values(shape: &Shape) -> Vec<(String, String, Vec<u8>)> {
             all.push((name.to_owned(), key.clone(), value));
         }
         for (key, value) in secret["stringData"].as_object().into_iter().flatten() {
-            all.push((name.to_owned(), key.clone(), value.as_str().unwrap().as_bytes().to_vec()));
+            all.push((
+                name.to_owned(),
+                key.clone(),
+                value.as_str().unwrap().as_bytes().to_vec(),
+            ));
         }
     }
     all
