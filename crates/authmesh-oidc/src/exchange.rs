@@ -5,11 +5,13 @@ use std::time::SystemTime;
 use authmesh::jose::json;
 use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION};
 use reqwest::{RequestBuilder, Response, StatusCode};
+use tracing::{Instrument as _, Span};
 
 use crate::client::Inner;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::headers::{self, Content};
+use crate::trace;
 
 /// Longest error response that is read, in bytes. Its code is one word.
 const MAX_ERROR_BYTES: usize = 4 * 1024;
@@ -49,6 +51,16 @@ impl Document {
     /// Whether the one who asks must say who it is, in a request of its own making.
     fn needs_credentials(self) -> bool {
         matches!(self, Self::Introspection | Self::SignedIntrospection)
+    }
+
+    /// The word for it in traces.
+    fn word(self) -> &'static str {
+        match self {
+            Self::KeySet => "key_set",
+            Self::Discovery => "discovery",
+            Self::Introspection | Self::SignedIntrospection => "introspection",
+            Self::UserInfo => "userinfo",
+        }
     }
 
     fn name(self) -> &'static str {
@@ -110,10 +122,32 @@ async fn send(
     document: Document,
     conditional: bool,
 ) -> Result<Answer, Failure> {
-    let response = request
-        .send()
-        .await
-        .map_err(|error| Failure::transport(&error, endpoint, http.limits))?;
+    let failed = |error: &reqwest::Error| Failure::transport(error, endpoint, http.limits);
+    let (client, request) = request.build_split();
+    let mut request = request.map_err(|error| failed(&error))?;
+    let span = trace::span(request.method(), endpoint.url(), document.word());
+    if http.propagates {
+        span.in_scope(|| trace::inject(request.headers_mut()));
+    }
+    let exchange = async {
+        let response = client.execute(request).await.map_err(|error| failed(&error))?;
+        Span::current().record("http.response.status_code", response.status().as_u16());
+        receive(http, response, endpoint, document, conditional).await
+    };
+    let answer = exchange.instrument(span.clone()).await;
+    if let Err(failure) = &answer {
+        span.record("error.type", failure.error.fault.code());
+    }
+    answer
+}
+
+async fn receive(
+    http: &Inner,
+    response: Response,
+    endpoint: &Endpoint,
+    document: Document,
+    conditional: bool,
+) -> Result<Answer, Failure> {
     let status = response.status();
     tracing::debug!(%endpoint, status = status.as_u16(), "the identity provider answered");
     match status {

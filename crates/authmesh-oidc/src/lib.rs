@@ -44,6 +44,12 @@
 //! - Addresses that are not of the public internet, where [`HttpClientBuilder::public_addresses_only`] is set, and always for
 //!   issuers that only matched a template.
 //!
+//! # Traces
+//!
+//! Each request makes a [`tracing`] span of the target `authmesh::trace`. Where the application has set a propagator
+//! (`opentelemetry::global::set_text_map_propagator`), the request carries `traceparent` and `tracestate` (W3C Trace Context);
+//! never baggage. See [`HttpClientBuilder::propagate_trace`].
+//!
 //! # Limits
 //!
 //! | limit | default | setting |
@@ -81,6 +87,7 @@ mod headers;
 mod introspection;
 pub mod presets;
 mod source;
+mod trace;
 mod userinfo;
 
 pub use builder::WithOidc;

@@ -21,6 +21,7 @@ use crate::policy::{Demands, PolicyError, RoutePolicy};
 use crate::present::Presented;
 use crate::rejection::Rejection;
 use crate::respond::{self, MapRejection, Standard};
+use crate::rollout::{Rollout, RolloutStats, Share};
 use crate::scope::RequestScope;
 
 /// Decides whether a request may pass. Cheap to clone; clones share everything.
@@ -39,6 +40,7 @@ struct Settings {
     demands: Demands,
     optional: bool,
     explain: bool,
+    rollout: Option<Arc<Rollout>>,
     map: Arc<dyn MapRejection>,
 }
 
@@ -53,6 +55,7 @@ impl Guard {
             demands: Demands::authenticated(),
             optional: false,
             explain: false,
+            rollout: None,
             map: Arc::new(Standard),
         }))
     }
@@ -111,6 +114,39 @@ impl Guard {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Answers from memory for this share of the requests only; the others verify their token directly, as if there were no
+    /// cache. For a careful start with authmesh. Default: 1, all of them.
+    ///
+    /// # Errors
+    /// When it does not lie between 0 and 1.
+    pub fn share(self, share: f64) -> Result<Self, PolicyError> {
+        let (_, shadow) = self.rollout_settings();
+        let rollout = Rollout::new(share, shadow)?;
+        Ok(self.with(|settings| settings.rollout = Some(Arc::new(rollout))))
+    }
+
+    /// Compares: a request of the [share](Self::share) asks memory, **and** verifies its token directly. The direct answer is the one that
+    /// counts, so nothing passes that direct verification refuses. Differences are counted ([`Guard::rollout`]) and logged. Default: no.
+    #[must_use]
+    pub fn shadow(self) -> Self {
+        let (share, _) = self.rollout_settings();
+        let rollout = Arc::new(Rollout::of_share(share, true));
+        self.with(|settings| settings.rollout = Some(rollout))
+    }
+
+    fn rollout_settings(&self) -> (Share, bool) {
+        self.0
+            .rollout
+            .as_ref()
+            .map_or((Share::ALL, false), |rollout| rollout.settings())
+    }
+
+    /// What became of a gradual rollout so far; `None` where every request may be answered from memory.
+    #[must_use]
+    pub fn rollout(&self) -> Option<RolloutStats> {
+        self.0.rollout.as_ref().map(|rollout| rollout.stats())
+    }
+
     /// The verifier, as the policy asks it.
     pub(crate) fn asking(&self) -> &Verifier {
         &self.0.asking
@@ -131,7 +167,11 @@ impl Guard {
             Err(rejection) => return Some(Err(rejection)),
         };
         let answer = match &visit.presented {
-            None => None,
+            None => match visit.recalled.clone() {
+                Some(Err(error)) => return Some(Err(error.into())),
+                Some(Ok(answer)) => Some(answer),
+                None => None,
+            },
             Some(presented) => match visit.scope.try_ask(self, self.asking(), presented)? {
                 Ok(answer) => Some(answer),
                 Err(error) => return Some(Err(error.into())),
@@ -149,7 +189,7 @@ impl Guard {
     pub async fn admit(&self, head: &RequestHead<'_>) -> Result<Admission, Rejection> {
         let visit = self.visit(head)?;
         let answer = match &visit.presented {
-            None => None,
+            None => visit.recalled.clone().transpose()?,
             Some(presented) => Some(visit.scope.ask(self, self.asking(), presented).await?),
         };
         self.enter(head, visit, answer)
@@ -180,13 +220,22 @@ impl Guard {
     fn visit<'a>(&self, head: &RequestHead<'a>) -> Result<Visit<'a>, Rejection> {
         let known = RequestScope::of(head);
         let scope = known.cloned().unwrap_or_else(RequestScope::new);
+        let mut visit = Visit {
+            scope,
+            presented: None,
+            recalled: None,
+        };
         if self.0.demands.is_public() {
-            return Ok(Visit { scope, presented: None });
+            return Ok(visit);
         }
-        match Presented::find(head, &self.0.source)? {
-            None if !self.0.optional => Err(Rejection::no_credential()),
-            presented => Ok(Visit { scope, presented }),
+        visit.presented = Presented::find(head, &self.0.source)?;
+        if visit.presented.is_none() {
+            visit.recalled = visit.scope.recall_without_token(self);
+            if visit.recalled.is_none() && !self.0.optional {
+                return Err(Rejection::no_credential());
+            }
         }
+        Ok(visit)
     }
 
     fn enter(&self, head: &RequestHead<'_>, visit: Visit<'_>, answer: Option<Answer>) -> Result<Admission, Rejection> {
@@ -221,12 +270,19 @@ impl Guard {
         verifier: &Verifier,
         presented: &Presented<'_>,
     ) -> Option<Result<Answer, VerifyError>> {
-        presented.try_answer(verifier)
+        match &self.0.rollout {
+            None => presented.try_answer(verifier),
+            // The whole decision is one step, so that a request is drawn once.
+            Some(_) => None,
+        }
     }
 
     /// Asks the verifier.
     pub(crate) async fn answer(&self, verifier: &Verifier, presented: &Presented<'_>) -> Result<Answer, VerifyError> {
-        presented.answer(verifier).await
+        match &self.0.rollout {
+            None => presented.answer(verifier).await,
+            Some(rollout) => rollout.answer(verifier, presented).await,
+        }
     }
 }
 
@@ -243,6 +299,8 @@ impl fmt::Debug for Guard {
 struct Visit<'a> {
     scope: RequestScope,
     presented: Option<Presented<'a>>,
+    /// What an outer guard was told, where this one finds no token.
+    recalled: Option<Result<Answer, VerifyError>>,
 }
 
 /// A request may pass.

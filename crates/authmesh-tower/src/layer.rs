@@ -101,6 +101,19 @@ impl AuthLayer {
         self.guard.map_rejection(map).into()
     }
 
+    /// As [`Guard::share`].
+    ///
+    /// # Errors
+    /// When it does not lie between 0 and 1.
+    pub fn share(self, share: f64) -> Result<Self, PolicyError> {
+        self.guard.share(share).map(Self::from)
+    }
+
+    /// As [`Guard::shadow`].
+    pub fn shadow(self) -> Self {
+        self.guard.shadow().into()
+    }
+
     /// As [`Guard::explain`].
     pub fn explain(self, explain: bool) -> Self {
         self.guard.explain(explain).into()

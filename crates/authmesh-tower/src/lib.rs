@@ -29,11 +29,17 @@
 //! | [`identity`] | writes who it is into headers for a service behind a proxy |
 //! | [`explain`] | writes how the answer was reached |
 //! | [`scopes`] | scopes as types |
+//! | [`trace`] | continues the trace of the caller |
 //!
 //! Every HTTP surface of authmesh uses this crate, so that all of them say the same. With `default-features = false` it depends on no
 //! framework and not on tower.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+/// What an outsider follows compiles.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../docs/axum.md")]
+struct Guide;
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -50,8 +56,10 @@ pub mod policy;
 mod present;
 pub mod rejection;
 pub mod respond;
+mod rollout;
 pub mod scope;
 pub mod scopes;
+pub mod trace;
 
 pub use bearer::TokenSource;
 pub use claims::NoClaims;
@@ -62,4 +70,5 @@ pub use layer::{AuthLayer, Protect};
 pub use policy::{PolicyError, RoutePolicy};
 pub use rejection::Rejection;
 pub use respond::MapRejection;
+pub use rollout::RolloutStats;
 pub use scope::{RequestScope, RequestStats};

@@ -290,19 +290,16 @@ impl Demands {
         }
         let mut lacking: Vec<&str> = Vec::new();
         for group in self.groups.iter().filter(|group| group.what == What::Scopes) {
-            if !group.is_met(|scope| verdict.has_scope(scope)) {
-                lacking.extend(
-                    group
-                        .names
-                        .iter()
-                        .map(String::as_str)
-                        .filter(|name| !verdict.has_scope(name)),
-                );
+            if group.is_met(|scope| verdict.has_scope(scope)) {
+                continue;
+            }
+            for name in &group.names {
+                if !verdict.has_scope(name) && !lacking.contains(&name.as_str()) {
+                    lacking.push(name);
+                }
             }
         }
         if !lacking.is_empty() {
-            lacking.sort_unstable();
-            lacking.dedup();
             return Err(Rejection::insufficient_scope(lacking));
         }
         // The claims are parsed for it, so only where roles are demanded.

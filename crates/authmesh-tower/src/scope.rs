@@ -101,9 +101,9 @@ impl RequestScope {
     /// # Errors
     /// The refusal, where the answer does not count any more.
     pub fn answer(&self) -> Option<Result<Answer, Rejection>> {
-        let current = self.state().current.clone()?;
+        let judged = self.judge()?;
         self.0.asked.fetch_add(1, Ordering::Relaxed);
-        Some(current.kept.judge().map_err(Rejection::from))
+        Some(judged.map_err(Rejection::from))
     }
 
     /// Who the caller is, for an extractor: what is remembered, judged again, else by asking. `None`: the request presents nothing.
@@ -119,6 +119,11 @@ impl RequestScope {
         head: &RequestHead<'_>,
         fresh: Option<Duration>,
     ) -> Result<Option<Answer>, Rejection> {
+        if fresh.is_none()
+            && let Some(judged) = self.answer()
+        {
+            return judged.map(Some);
+        }
         let (current, guard) = {
             let state = self.state();
             let by = state.current.as_ref().map(|current| current.by.clone());
@@ -143,11 +148,9 @@ impl RequestScope {
             None => self.ask(&guard, &verifier, &presented).await?,
         };
         // A newer answer of a provider may carry less than the one that let the request in.
-        let state = self.state();
-        for guard in state.first.iter().chain(&state.inner) {
+        for guard in self.state().entered() {
             guard.demands().check(&answer.verdict)?;
         }
-        drop(state);
         Ok(Some(answer))
     }
 
@@ -195,7 +198,7 @@ impl RequestScope {
         let mut state = self.state();
         if state.first.is_none() {
             state.first = Some(guard.clone());
-        } else if !state.first.iter().chain(&state.inner).any(|own| own.is_same(guard)) {
+        } else if !state.entered().any(|own| own.is_same(guard)) {
             // A retry comes through the same guard again.
             state.inner.push(guard.clone());
         }
@@ -247,6 +250,30 @@ impl RequestScope {
         Ok(claims)
     }
 
+    /// What is remembered, for a guard that finds no token where it looks: an outer one has found it elsewhere, under the same
+    /// policy.
+    pub(crate) fn recall_without_token(&self, guard: &Guard) -> Option<Result<Answer, VerifyError>> {
+        let judged = guard.asking().recall_of_policy(&self.state().current.as_ref()?.kept)?;
+        self.0.asked.fetch_add(1, Ordering::Relaxed);
+        Some(judged)
+    }
+
+    /// The answer that counts, judged again by every guard that let the request in: the strictest rule for blindness decides.
+    fn judge(&self) -> Option<Result<Answer, VerifyError>> {
+        let state = self.state();
+        let kept = &state.current.as_ref()?.kept;
+        let mut judged = None;
+        for guard in state.entered() {
+            match guard.asking().recall_of_policy(kept) {
+                Some(Err(error)) => return Some(Err(error)),
+                Some(Ok(answer)) => judged = Some(answer),
+                // Another policy, or the answer has grown old since it let the request in.
+                None => {}
+            }
+        }
+        Some(judged.map_or_else(|| kept.judge(), Ok))
+    }
+
     /// What is remembered of this token under this policy; it counts from now on.
     fn recall(&self, verifier: &Verifier, presented: &Presented<'_>) -> Option<Result<Answer, VerifyError>> {
         let mut state = self.state();
@@ -283,6 +310,10 @@ impl RequestScope {
 }
 
 impl State {
+    fn entered(&self) -> impl Iterator<Item = &Guard> {
+        self.first.iter().chain(&self.inner)
+    }
+
     fn innermost(&self) -> Option<&Guard> {
         self.inner.last().or(self.first.as_ref())
     }

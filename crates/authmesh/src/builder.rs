@@ -19,7 +19,7 @@ use crate::clock::{SystemClock, SystemEntropy};
 use crate::error::BuildError;
 use crate::issuer::{Factory, Issuer, IssuerTemplate, Template};
 use crate::keyring::{RingFile, is_open_to_others};
-use crate::l1::{Digester, Stores};
+use crate::l1::Stores;
 use crate::logout::LogoutRules;
 use crate::memory;
 use crate::mesh::{AuthMesh, Inner};
@@ -440,8 +440,8 @@ impl Builder {
         };
         let now = self.clock.now().boot;
         let lease = self.follower.lease;
-        let digester = Digester::new(&*self.entropy);
         let codec = Codec::new(&ring, &self.cluster, Arc::clone(&self.entropy));
+        let l1 = Stores::new(self.verdict_bytes, self.entry_bytes, &*self.entropy);
         let (node, said) = Node::new(Parts {
             name: self.name,
             address: self.address,
@@ -456,7 +456,7 @@ impl Builder {
             codec,
             follower: self.follower,
             mark_cap: self.mark_cap,
-            l1: Stores::new(self.verdict_bytes, self.entry_bytes),
+            l1,
             max_skew: Duration::from_secs(30),
             alone,
             has_log,
@@ -497,7 +497,6 @@ impl Builder {
             issuers,
             templates,
             upstreams,
-            digester,
             replays: Replays::new(self.proof_memory),
             all_verdicts,
         });

@@ -1,7 +1,7 @@
 //! Clocks and random sources.
 
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use authmesh_proto::time::{Moment, Now};
 
@@ -13,12 +13,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         Now {
             boot: boot_time(),
-            wall,
+            wall: civil_time(),
         }
     }
 }
@@ -29,6 +26,19 @@ fn boot_time() -> Moment {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
     Moment::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// As the kernel noted it at its last tick, at most 10 ms ago: seconds are all that is asked, and it costs a read of memory.
+#[cfg(target_os = "linux")]
+fn civil_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    u64::try_from(time.tv_sec).unwrap_or(0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn civil_time() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(not(target_os = "linux"))]

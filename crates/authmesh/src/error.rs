@@ -256,6 +256,24 @@ pub enum RevokeError {
     },
 }
 
+impl RevokeError {
+    /// A stable word for it, in traces.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::BadValue(_) => "bad_value",
+            Self::UnknownKey(_) => "unknown_key",
+            Self::Token(error) => error.code(),
+            Self::Full { .. } => "full",
+            Self::Busy => "busy",
+            Self::AbsurdTime { .. } => "absurd_time",
+            Self::ShutDown => "shut_down",
+            Self::UnknownKind { .. } => "unknown_kind",
+        }
+    }
+}
+
 /// Why a batch of revocations was refused. None of them was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{error}", place(.at))]

@@ -93,9 +93,10 @@ pub use revoke::{
     Client, CommitState, Confirm, Confirmer, JwtId, Receipt, Revocation, RevocationBatch, RevocationOrder, Session,
     SigningKey, Subject, Target, Token, WholeIssuer,
 };
-pub use telemetry::Counts;
+pub use telemetry::{Counts, Metric, MetricAttribute, MetricKind, metrics};
 pub use upstream::{UpstreamRules, UpstreamStatus};
 pub use verdict::{Answer, ClaimsError, Level, Outcome, Verdict, VouchedBy};
 pub use verify::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation, Verifier,
+    Decision, ExplainedBinding, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime,
+    Explanation, Verifier,
 };

@@ -193,8 +193,8 @@ impl AuthMesh {
         let node = Arc::clone(self.node());
         let count = tokio::task::spawn_blocking(move || {
             let now = node.now().wall;
-            let covered = node.l1.verdicts.iter().filter(|entry| {
-                let verdict = &entry.value().verdict;
+            let covered = node.l1.verdicts.rows().filter(|entry| {
+                let verdict = &entry.verdict;
                 verdict.until > now && verdict.marked_by.contains(scope)
             });
             covered.count() as u64

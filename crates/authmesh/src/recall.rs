@@ -4,14 +4,16 @@
 //! applied between two uses voids the second.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use authmesh_proto::time::Moment;
 
 use crate::ended::Ended;
 use crate::error::VerifyError;
-use crate::l1::TokenDigest;
+use crate::l1::RowKey;
 use crate::node::Coherence;
+use crate::policy::Compiled;
 use crate::verdict::{Answer, Level, Outcome};
 use crate::verify::Verifier;
 
@@ -26,8 +28,8 @@ const SAME_CHECK: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Kept {
     answer: Answer,
-    digest: TokenDigest,
-    fingerprint: [u8; 32],
+    digest: RowKey,
+    policy: Arc<Compiled>,
     at: Moment,
 }
 
@@ -104,12 +106,13 @@ impl Answer {
 
 impl Verifier {
     /// Keeps an answer that this verifier gave for this token a moment ago, to be judged again at each use. For what asks
-    /// about one token several times in one request.
+    /// about one token several times in **one request**: what its sender had to prove ([`possession`](crate::possession)) was proven for that
+    /// request, and is not asked again.
     #[must_use]
     pub fn keep(&self, token: impl AsRef<[u8]>, answer: Answer) -> Kept {
         Kept {
             digest: self.digest(token.as_ref()),
-            fingerprint: self.policy.fingerprint,
+            policy: Arc::clone(&self.policy),
             at: self.shared.now(),
             answer,
         }
@@ -135,7 +138,11 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::recall`].
     pub fn recall_of_policy(&self, kept: &Kept) -> Option<Result<Answer, VerifyError>> {
-        if kept.fingerprint != self.policy.fingerprint {
+        let same = Arc::ptr_eq(&kept.policy, &self.policy);
+        // What a sender has to prove is no part of the fingerprint: it is asked of each request, not of the token. Under other rules
+        // for it, it has to be asked again.
+        let is_bound = kept.answer.verdict.binding().is_some();
+        if !same && (is_bound || kept.policy.fingerprint != self.policy.fingerprint) {
             return None;
         }
         let age = kept.answer.age.saturating_add(self.shared.now().since(kept.at));
@@ -143,8 +150,13 @@ impl Verifier {
             Level::Source => self.max_age.max(SAME_CHECK),
             _ => self.max_age,
         };
-        // A stale answer stands in where no proof of freshness is demanded, and not for longer than the next call takes.
-        if age >= limit || kept.answer.outcome == Outcome::Stale {
+        let asks_for_age = self.max_age < self.policy.policy.max_verdict_age;
+        if kept.answer.outcome == Outcome::Stale {
+            // Its age has another limit, which the provider's part keeps. It stands in where no proof of freshness is demanded.
+            if self.sensitive || asks_for_age {
+                return None;
+            }
+        } else if age >= limit {
             return None;
         }
         let mine = Answer {

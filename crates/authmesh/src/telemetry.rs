@@ -1,17 +1,26 @@
 //! Counters, and how they reach OpenTelemetry.
 //!
 //! The hot path adds to plain atomics; OpenTelemetry reads them when it collects. So telemetry that nobody collects costs
-//! an addition.
+//! an addition. What is slow is timed ([`timings`]) and traced ([`spans`]), a hit never.
+
+mod catalog;
+mod spans;
+mod timings;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{AsyncInstrumentBuilder, Meter};
 
 use crate::issuer::Issuer;
+use crate::l1::thread_number;
 use crate::node::{Node, register_gossip};
 use crate::upstream::Upstream;
+
+pub use catalog::{Metric, MetricAttribute, MetricKind, metrics};
+pub(crate) use spans::{Empty, span};
+pub(crate) use timings::{Began, Timing, Timings, word};
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -27,12 +36,51 @@ impl Counter {
     }
 }
 
+/// A counter that every hit adds to: a share for each thread, summed when it is read, so that threads do not take it from each
+/// other.
+#[derive(Debug)]
+pub(crate) struct HotCounter(Box<[Share; SHARES]>);
+
+/// How many threads have a share of their own; more than these take turns.
+const SHARES: usize = 16;
+
+/// On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Share(AtomicU64);
+
+impl HotCounter {
+    pub(crate) fn add(&self) {
+        self.0[thread_number() % SHARES].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        let shares = self.0.iter().map(|share| share.0.load(Ordering::Relaxed));
+        shares.fold(0, u64::wrapping_add)
+    }
+}
+
+impl Default for HotCounter {
+    fn default() -> Self {
+        Self(Box::new(std::array::from_fn(|_| Share::default())))
+    }
+}
+
+macro_rules! counter {
+    () => {
+        Counter
+    };
+    (hot) => {
+        HotCounter
+    };
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $field:ident: $metric:literal $(, $label:literal = $value:literal)* ;)*) => {
+    ($($(#[$doc:meta])* $field:ident $(($kind:tt))?: $metric:literal $(, $label:literal = $value:literal)* ;)*) => {
         /// Every counter of a node.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
-            $(pub(crate) $field: Counter,)*
+            $(pub(crate) $field: counter!($($kind)?),)*
         }
 
         /// What a node counted since its start. The fields are the metrics of the same meaning.
@@ -59,25 +107,25 @@ macro_rules! counters {
 
 counters! {
     /// Tokens answered from L1.
-    hits: "authmesh.verify", "outcome" = "hit", "level" = "l1";
+    hits (hot): "authmesh.verify.answers", "outcome" = "hit", "level" = "l1";
     /// Tokens verified freshly.
-    verified: "authmesh.verify", "outcome" = "verified", "level" = "source";
+    verified: "authmesh.verify.answers", "outcome" = "verified", "level" = "source";
     /// Answers from L1 while the node was blind, inside `when_blind`.
-    blind_hits: "authmesh.verify", "outcome" = "blind", "level" = "l1";
+    blind_hits (hot): "authmesh.verify.answers", "outcome" = "blind", "level" = "l1";
     /// Tokens verified freshly while the node was blind, inside `when_blind`.
-    blind_verified: "authmesh.verify", "outcome" = "blind", "level" = "source";
+    blind_verified: "authmesh.verify.answers", "outcome" = "blind", "level" = "source";
     /// Answers of a provider that L2 had.
-    l2: "authmesh.verify", "outcome" = "l2", "level" = "l2";
+    l2: "authmesh.verify.answers", "outcome" = "l2", "level" = "l2";
     /// Verdicts given past their lifetime while the provider was slow or away.
-    stale: "authmesh.verify", "outcome" = "stale", "level" = "l1";
+    stale: "authmesh.verify.answers", "outcome" = "stale", "level" = "l1";
     /// Tokens refused: the token's own fault.
-    refused: "authmesh.verify", "outcome" = "refused";
+    refused: "authmesh.verify.answers", "outcome" = "refused";
     /// Tokens refused because a mark voids them.
-    revoked: "authmesh.verify", "outcome" = "revoked";
+    revoked: "authmesh.verify.answers", "outcome" = "revoked";
     /// No answer: keys could not be asked for, or the provider about the token.
-    could_not_ask: "authmesh.verify", "outcome" = "could_not_ask";
+    could_not_ask: "authmesh.verify.answers", "outcome" = "could_not_ask";
     /// No answer: the node was blind and the route does not allow it.
-    blind_denied: "authmesh.verify", "outcome" = "blind_denied";
+    blind_denied: "authmesh.verify.answers", "outcome" = "blind_denied";
     /// Bound tokens whose sender proved that they are his.
     possession_proven: "authmesh.possession", "result" = "proven";
     /// Bound tokens without a proof that holds, and tokens that had to be bound and were not.
@@ -157,19 +205,19 @@ counters! {
     /// Drops for which there was no room in the outbox; their whole channel was voided.
     soiled: "authmesh.channel.events", "event" = "soiled";
     /// Cache reads answered from L1.
-    cache_hits: "authmesh.cache", "outcome" = "hit";
+    cache_hits (hot): "authmesh.cache.reads", "outcome" = "hit";
     /// Cache reads answered from L2.
-    cache_l2: "authmesh.cache", "outcome" = "l2";
+    cache_l2: "authmesh.cache.reads", "outcome" = "l2";
     /// Cache reads that ran their loader.
-    cache_loads: "authmesh.cache", "outcome" = "loaded";
+    cache_loads: "authmesh.cache.reads", "outcome" = "loaded";
     /// Loaders that failed.
-    cache_load_failures: "authmesh.cache", "outcome" = "load_failed";
+    cache_load_failures: "authmesh.cache.reads", "outcome" = "load_failed";
     /// L2 calls that failed; the loader was run instead.
-    cache_l2_failures: "authmesh.cache", "outcome" = "l2_failed";
+    cache_l2_failures: "authmesh.cache.reads", "outcome" = "l2_failed";
     /// Rounds of the observer.
-    observations: "authmesh.observations";
+    observations: "authmesh.observer.rounds";
     /// Differences that the observer saw, and that were gone within the bound.
-    observed_in_flight: "authmesh.observations.in_flight";
+    observed_in_flight: "authmesh.observer.in_flight";
     /// Verdicts in memory that would have been served although a mark held here voids them.
     inconsistent_marks: "authmesh.inconsistencies", "kind" = "marks";
     /// Entries of which memory and L2 held different values.
@@ -182,83 +230,65 @@ counters! {
     inconsistent_peer_values: "authmesh.inconsistencies", "kind" = "peer_value";
 }
 
-/// What each metric means, as collectors show it.
-const DESCRIPTIONS: [(&str, &str); 20] = [
-    (
-        "authmesh.issuers",
-        "Issuers that templates learned, or did not, by event",
-    ),
-    (
-        "authmesh.keys.changes",
-        "Keys that a newer set added, no longer held, or held under the name of another one",
-    ),
-    (
-        "authmesh.verify",
-        "Answers about tokens, by outcome, and by level where there is one",
-    ),
-    (
-        "authmesh.possession",
-        "Proofs of possession of tokens that are bound, or had to be, by result",
-    ),
-    (
-        "authmesh.l1.voided",
-        "Entries of L1 found void when they were looked up",
-    ),
-    ("authmesh.keys.fetches", "Key set fetches, by result"),
-    ("authmesh.keys.skipped", "Keys of fetched sets that were left out"),
-    (
-        "authmesh.upstream.calls",
-        "Calls of providers about tokens, by result, and those that were not made",
-    ),
-    (
-        "authmesh.upstream.refreshes",
-        "Answers of providers that were asked for again ahead of their end",
-    ),
-    (
-        "authmesh.statements",
-        "Statements made, applied from the log, heard by gossip, and lost",
-    ),
-    (
-        "authmesh.gossip.malformed",
-        "Things that members said and that cannot be",
-    ),
-    ("authmesh.logouts", "Logout tokens of issuers, by outcome"),
-    (
-        "authmesh.unopened",
-        "Sealed values that did not open: altered, moved, or of a foreign key",
-    ),
-    (
-        "authmesh.snapshot.failures",
-        "Snapshots of marks that could not be written",
-    ),
-    (
-        "authmesh.bells.malformed",
-        "Bells that were no log entry of this version",
-    ),
-    ("authmesh.channel.events", "Repairs of channels, by event"),
-    ("authmesh.cache", "Reads of the generic cache, by outcome"),
-    ("authmesh.observations", "Rounds of the observer"),
-    (
-        "authmesh.observations.in_flight",
-        "Differences that the observer saw, and that were gone within the bound",
-    ),
-    (
-        "authmesh.inconsistencies",
-        "Differences that outlasted the bound, by kind: one is one too many",
-    ),
-];
-
 /// Registers a node's metrics with a meter. They vanish from it when the node is gone.
 pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
+    node.set_timings(Timings::new(meter, &node.name));
     register_issuers(meter, node);
     register_upstreams(meter, node, upstreams.map(Arc::downgrade).collect());
     register_gossip(meter, node);
-    let weak = Arc::downgrade(node);
-    for (name, description) in DESCRIPTIONS {
-        let node = Weak::clone(&weak);
-        meter
-            .u64_observable_counter(name)
-            .with_description(description)
+    register_counters(meter, node);
+    type Read = (&'static str, fn(&Node) -> u64);
+    let gauges: [Read; 3] = [
+        ("authmesh.coherent", |node| u64::from(node.coherence().is_coherent())),
+        ("authmesh.blind", |node| node.blind_for().as_secs()),
+        ("authmesh.inconsistency.age", |node| node.observer.oldest_seconds()),
+    ];
+    for (name, read) in gauges {
+        let node = Arc::downgrade(node);
+        described(meter.u64_observable_gauge(name), name)
+            .with_callback(move |observer| {
+                if let Some(node) = node.upgrade() {
+                    observer.observe(read(&node), &[KeyValue::new("node", node.name.clone())]);
+                }
+            })
+            .build();
+    }
+    let held: [Read; 3] = [
+        ("authmesh.marks", |node| node.marks().len() as u64),
+        ("authmesh.l1.verdicts", Node::verdict_count),
+        ("authmesh.l1.size", Node::verdict_bytes),
+    ];
+    for (name, read) in held {
+        let node = Arc::downgrade(node);
+        described(meter.i64_observable_up_down_counter(name), name)
+            .with_callback(move |observer| {
+                if let Some(node) = node.upgrade() {
+                    let held = i64::try_from(read(&node)).unwrap_or(i64::MAX);
+                    observer.observe(held, &[KeyValue::new("node", node.name.clone())]);
+                }
+            })
+            .build();
+    }
+}
+
+/// Gives an instrument the unit and the meaning that the table has for it.
+pub(crate) fn described<'a, I, M>(
+    builder: AsyncInstrumentBuilder<'a, I, M>,
+    name: &str,
+) -> AsyncInstrumentBuilder<'a, I, M> {
+    match Metric::named(name) {
+        Some(metric) => builder.with_unit(metric.unit).with_description(metric.meaning),
+        None => builder,
+    }
+}
+
+fn register_counters(meter: &Meter, node: &Arc<Node>) {
+    let mut names: Vec<_> = Counts::default().rows().into_iter().map(|(name, ..)| name).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let node = Arc::downgrade(node);
+        described(meter.u64_observable_counter(name), name)
             .with_callback(move |observer| {
                 let Some(node) = node.upgrade() else { return };
                 for (metric, own, count) in node.counters.read().rows() {
@@ -271,77 +301,29 @@ pub(crate) fn register<'a>(meter: &Meter, node: &Arc<Node>, upstreams: impl Iter
             })
             .build();
     }
-    type Gauge = (&'static str, &'static str, fn(&Node) -> u64);
-    let gauges: [Gauge; 6] = [
-        (
-            "authmesh.coherent",
-            "1 while the node can prove that it knows every revocation",
-            |node| u64::from(node.coherence().is_coherent()),
-        ),
-        (
-            "authmesh.blind_seconds",
-            "For how long the node has been blind; 0 while it is coherent",
-            |node| node.blind_for().as_secs(),
-        ),
-        (
-            "authmesh.inconsistency_age_seconds",
-            "Age of the oldest inconsistency that the newest round of the observer found; 0 without one",
-            |node| node.observer.oldest_seconds(),
-        ),
-        ("authmesh.marks", "Marks held", |node| node.marks().len() as u64),
-        ("authmesh.l1.verdicts", "Verdicts in L1, about", Node::verdict_count),
-        (
-            "authmesh.l1.verdict_bytes",
-            "Weight of the verdicts in L1 in bytes, about",
-            Node::verdict_bytes,
-        ),
-    ];
-    for (name, description, read) in gauges {
-        let node = Weak::clone(&weak);
-        meter
-            .u64_observable_gauge(name)
-            .with_description(description)
-            .with_callback(move |observer| {
-                if let Some(node) = node.upgrade() {
-                    observer.observe(read(&node), &[KeyValue::new("node", node.name.clone())]);
-                }
-            })
-            .build();
-    }
 }
 
-/// The state of the key sets. Issuers are configured, so the label has few values.
-/// Of the issuers that are configured, and of those that were learned and have verified a token: whoever can write a token
-/// must not be able to make labels.
+/// The state of the key sets: of the issuers that are configured, and of those that were learned and have verified a token.
+/// Whoever can write a token must not be able to make labels.
 fn register_issuers(meter: &Meter, node: &Arc<Node>) {
-    type Gauge = (&'static str, &'static str, fn(&Issuer, &Node) -> Option<u64>);
+    type Gauge = (&'static str, fn(&Issuer, &Node) -> Option<u64>);
     let gauges: [Gauge; 4] = [
-        (
-            "authmesh.keys.generation",
-            "The cluster's number of the issuer's key set in use; 0 without one",
-            |issuer, _| Some(issuer.held().map_or(0, |keys| keys.generation())),
-        ),
-        (
-            "authmesh.keys.trusted_seconds",
-            "Seconds for which the issuer's key set is still trusted if the issuer cannot be asked",
-            |issuer, node| Some(issuer.trusted_until().since(node.now().boot).as_secs()),
-        ),
-        (
-            "authmesh.keys.circuit_open",
-            "1 while the issuer failed so often that it is only probed",
-            |issuer, node| Some(u64::from(issuer.status(node.now().boot).circuit_open)),
-        ),
-        (
-            "authmesh.keys.age_seconds",
-            "Seconds since the issuer's key set was fetched",
-            |issuer, node| issuer.status(node.now().boot).age_seconds,
-        ),
+        ("authmesh.keys.generation", |issuer, _| {
+            Some(issuer.held().map_or(0, |keys| keys.generation()))
+        }),
+        ("authmesh.keys.trusted", |issuer, node| {
+            Some(issuer.trusted_until().since(node.now().boot).as_secs())
+        }),
+        ("authmesh.keys.circuit_open", |issuer, node| {
+            Some(u64::from(issuer.status(node.now().boot).circuit_open))
+        }),
+        ("authmesh.keys.age", |issuer, node| {
+            issuer.status(node.now().boot).age_seconds
+        }),
     ];
-    for (name, description, read) in gauges {
+    for (name, read) in gauges {
         let node = Arc::downgrade(node);
-        meter
-            .u64_observable_gauge(name)
-            .with_description(description)
+        described(meter.u64_observable_gauge(name), name)
             .with_callback(move |observer| {
                 let Some(node) = node.upgrade() else { return };
                 for issuer in node.issuers.all().into_iter().filter(|issuer| !issuer.on_trial()) {
@@ -361,9 +343,8 @@ fn register_issuers(meter: &Meter, node: &Arc<Node>) {
 /// Whether providers are left alone. They are configured, so the label has few values.
 fn register_upstreams(meter: &Meter, node: &Arc<Node>, upstreams: Box<[Weak<Upstream>]>) {
     let node = node.name.clone();
-    meter
-        .u64_observable_gauge("authmesh.upstream.open")
-        .with_description("1 while the provider is left alone after failures")
+    let name = "authmesh.upstream.open";
+    described(meter.u64_observable_gauge(name), name)
         .with_callback(move |observer| {
             for upstream in upstreams.iter().filter_map(Weak::upgrade) {
                 let status = upstream.status();
@@ -379,19 +360,61 @@ fn register_upstreams(meter: &Meter, node: &Arc<Node>, upstreams: Box<[Weak<Upst
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn every_counter_belongs_to_a_described_metric_and_the_other_way_round() {
-        let rows = Counts::default().rows();
-        assert!(
-            rows.iter()
-                .all(|(metric, ..)| DESCRIPTIONS.iter().any(|(name, _)| name == metric))
-        );
-        assert!(
-            DESCRIPTIONS
-                .iter()
-                .all(|(name, _)| rows.iter().any(|(metric, ..)| metric == name))
-        );
+    fn every_counter_stands_in_the_table_with_its_words_and_the_other_way_round() {
+        let mut counted = BTreeSet::new();
+        for (name, attributes, _) in Counts::default().rows() {
+            let metric = Metric::named(name).unwrap_or_else(|| panic!("{name} is not in the table"));
+            assert_eq!(metric.kind, MetricKind::Counter, "{name}");
+            for (key, value) in attributes {
+                let attribute = metric.attributes.iter().find(|attribute| attribute.name == *key);
+                let attribute = attribute.unwrap_or_else(|| panic!("{name} has no {key}"));
+                assert!(attribute.values.contains(value), "{name} has no {key} {value}");
+                counted.insert((name, *key, *value));
+            }
+        }
+        let of_gossip = |metric: &&Metric| {
+            metric.name.starts_with("authmesh.gossip.") && metric.name != "authmesh.gossip.malformed"
+        };
+        for metric in metrics()
+            .iter()
+            .filter(|metric| metric.kind == MetricKind::Counter && !of_gossip(metric))
+        {
+            for attribute in metric.attributes {
+                for value in attribute.values {
+                    assert!(
+                        counted.contains(&(metric.name, attribute.name, value)),
+                        "nothing counts {} {value}",
+                        metric.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_as_opentelemetry_asks() {
+        for metric in metrics() {
+            let name = metric.name;
+            assert!(
+                !name.ends_with("_total") && !name.ends_with("_seconds") && !name.ends_with("_bytes"),
+                "{name}"
+            );
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte)),
+                "{name}"
+            );
+            let below = format!("{name}.");
+            let namespace = metrics().iter().find(|other| other.name.starts_with(&below));
+            assert_eq!(namespace, None, "{name} is a name and a namespace");
+            assert!(!metric.meaning.ends_with('.') && !metric.unit.is_empty(), "{name}");
+        }
     }
 }

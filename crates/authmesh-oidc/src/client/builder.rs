@@ -46,6 +46,7 @@ pub struct HttpClientBuilder {
     allow_http: bool,
     public_only: bool,
     pins: Vec<(String, SocketAddr)>,
+    propagate_trace: bool,
 }
 
 impl Default for HttpClientBuilder {
@@ -63,6 +64,7 @@ impl Default for HttpClientBuilder {
             allow_http: false,
             public_only: false,
             pins: Vec::new(),
+            propagate_trace: true,
         }
     }
 }
@@ -173,6 +175,16 @@ impl HttpClientBuilder {
         self
     }
 
+    /// Whether requests carry `traceparent` and `tracestate` (W3C Trace Context) of the span that they are made under, if the
+    /// application has set OpenTelemetry's global propagator. Baggage is never sent. A client that asks
+    /// [public addresses only](Self::public_addresses_only) sends none: strangers may choose whom it asks.
+    ///
+    /// Default: `true`.
+    pub fn propagate_trace(mut self, propagate: bool) -> Self {
+        self.propagate_trace = propagate;
+        self
+    }
+
     /// Allows `http:` URLs. Whoever sits on the way can then replace the keys and mint tokens: for tests on one machine only.
     ///
     /// Default: `false`.
@@ -256,6 +268,7 @@ impl HttpClientBuilder {
                     allow_http: self.allow_http,
                     public_only: self.public_only,
                 },
+                propagates: self.propagate_trace && !self.public_only,
                 settings: self,
                 strict: OnceLock::new(),
             }),

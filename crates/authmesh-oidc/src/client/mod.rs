@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) discovery_limit: usize,
     pub(crate) token_answer_limit: usize,
     pub(crate) urls: UrlPolicy,
+    /// Whether requests carry the trace context.
+    pub(crate) propagates: bool,
     /// What it was built of, and the client of [`HttpClient::only_public_addresses`] once that was asked for.
     settings: HttpClientBuilder,
     strict: OnceLock<HttpClient>,

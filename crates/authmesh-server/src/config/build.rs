@@ -11,7 +11,7 @@ use super::resolve::Resolved;
 use super::secret::Secret;
 use super::typed::{
     Admin, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerLogout, IssuerUpstream, Log,
-    Logout, Marks, Redis, Route, Server, Validate,
+    Logout, Marks, Redis, Route, Server, Telemetry, Validate,
 };
 use super::value::{FromValue, Value};
 
@@ -83,6 +83,7 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
             level: values.take("log.level")?,
             format: values.take("log.format")?,
         },
+        telemetry: telemetry(&mut values)?,
         danger: Danger {
             any_audience: values.take("danger.any_audience")?,
             without_issued_at: values.take("danger.without_issued_at")?,
@@ -114,6 +115,23 @@ fn redis(values: &mut Values) -> Result<Option<Redis>, Problem> {
         urls: urls.unwrap_or_default(),
     };
     Ok(Some(redis).filter(|redis| !redis.urls.is_empty()))
+}
+
+/// Numbers and pairs were checked as text before.
+fn telemetry(values: &mut Values) -> Result<Telemetry, Problem> {
+    let sample: Option<String> = values.take("telemetry.sample")?;
+    let attributes: Vec<String> = values.take("telemetry.attributes")?;
+    let pairs = attributes.iter().filter_map(|pair| pair.split_once('='));
+    Ok(Telemetry {
+        endpoint: values.take("telemetry.endpoint")?,
+        traces: values.take("telemetry.traces")?,
+        metrics: values.take("telemetry.metrics")?,
+        sample: sample.and_then(|sample| sample.parse().ok()),
+        service_name: values.take("telemetry.service_name")?,
+        attributes: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        propagate: values.take("telemetry.propagate")?,
+        ca_file: values.take("telemetry.ca_file")?,
+    })
 }
 
 /// `None` where it is off: `checks` has seen that nothing else is set then.

@@ -31,6 +31,7 @@ mod sections;
 mod source;
 mod suggest;
 mod table;
+mod telemetry;
 mod typed;
 mod units;
 mod value;
@@ -47,7 +48,7 @@ pub use resolve::{Effective, Source};
 pub use secret::Secret;
 pub use typed::{
     Access, Admin, AuthMethod, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerLogout,
-    IssuerUpstream, Level, Log, LogFormat, Logout, Redis, Route, Server, Validate, WhenBlind,
+    IssuerUpstream, Level, Log, LogFormat, Logout, Redis, Route, Server, Telemetry, Validate, WhenBlind,
 };
 
 use std::path::Path;

@@ -205,7 +205,7 @@ pub(super) fn audience(text: &str) -> Verdict {
 }
 
 /// Space around a name is nearly always a slip, and compares unequal to everything.
-fn printable(text: &str) -> Verdict {
+pub(super) fn printable(text: &str) -> Verdict {
     if text.chars().any(char::is_control) {
         return Err("has a control character".into());
     }

@@ -97,6 +97,11 @@ pub(super) static SECTIONS: &[Section] = &[
         doc: "Logging.",
     },
     Section {
+        path: "telemetry",
+        doc: "OpenTelemetry: traces and metrics for a collector, by OTLP over HTTP. OTEL_ variables count where a setting is not \
+              given; OTEL_SDK_DISABLED=true turns it off.",
+    },
+    Section {
         path: "danger",
         doc: "Options that weaken a rule. Leave them alone in production.",
     },

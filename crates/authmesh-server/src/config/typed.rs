@@ -38,6 +38,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Logging.
     pub log: Log,
+    /// Traces and metrics for a collector.
+    pub telemetry: Telemetry,
     /// Options that weaken a rule.
     pub danger: Danger,
 }
@@ -294,6 +296,27 @@ pub struct Log {
     pub level: Level,
     /// Form of a line. Default: text.
     pub format: LogFormat,
+}
+
+/// Traces and metrics for a collector.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Telemetry {
+    /// Base URL of the collector. Default: none; the environment may name one.
+    pub endpoint: Option<String>,
+    /// Whether traces are sent. Default: true.
+    pub traces: bool,
+    /// Whether metrics are sent. Default: true.
+    pub metrics: bool,
+    /// Share of the traces that begin here and are kept, 0 to 1. Default: what the environment says, else all.
+    pub sample: Option<f64>,
+    /// Name of the service. Default: what the environment says, else `authmesh`.
+    pub service_name: Option<String>,
+    /// Further attributes of the resource, as (name, value). Default: none.
+    pub attributes: Vec<(String, String)>,
+    /// Whether requests to issuers carry the trace context. Default: true.
+    pub propagate: bool,
+    /// PEM file of root certificates for the collector, in addition to the machine's. Default: none.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Options that weaken a rule. All are off by default.

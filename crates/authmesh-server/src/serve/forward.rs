@@ -11,10 +11,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tracing::{Instrument as _, Span};
 
 use super::original::Original;
-use super::routes::{Demand, Routes, lacking};
+use super::routes::{Demand, Routes};
+use super::telemetry::requests;
 use super::{Limits, Metrics, ServeError};
 use crate::config::Config;
 
@@ -112,8 +114,11 @@ async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn verify(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let answered = match tokio::time::timeout(app.limits.request, decide(&app, &headers)).await {
+async fn verify(State(app): State<Arc<App>>, method: Method, headers: HeaderMap) -> Response {
+    // Of a request that memory cannot answer.
+    let mut span = Span::none();
+    let decided = decide(&app, &method, &headers, &mut span);
+    let answered = match tokio::time::timeout(app.limits.request, decided).await {
         Ok(answered) => answered,
         Err(_) => Err(Rejection::timed_out()),
     };
@@ -125,30 +130,29 @@ async fn verify(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    requests::answered(&span, &response);
     response
 }
 
 /// The headers of an answer that lets the request pass.
-async fn decide(app: &App, headers: &HeaderMap) -> Result<HeaderMap, Rejection> {
+async fn decide(app: &App, method: &Method, headers: &HeaderMap, span: &mut Span) -> Result<HeaderMap, Rejection> {
     let settings = &app.settings;
     let original = Original::of(headers).map_err(|ambiguous| Rejection::bad_request(ambiguous.0))?;
     let mut answer = HeaderMap::new();
     let demand = settings.routes.demand(&original).map_err(Rejection::bad_request)?;
-    let Demand::Token {
-        verifier,
-        scopes,
-        any_scope,
-    } = demand
-    else {
+    let Demand::Token { verifier, demands } = demand else {
         settings.identity.write_empty(&mut answer);
         return Ok(answer);
     };
     let token = bearer::find_token(headers, &settings.source)?.ok_or_else(Rejection::no_credential)?;
-    let found = verifier.answer(token.as_bytes()).await?;
-    let lacking = lacking(&found.verdict, scopes, any_scope);
-    if !lacking.is_empty() {
-        return Err(Rejection::insufficient_scope(lacking));
-    }
+    let found = match verifier.try_hit(token.as_bytes()) {
+        Some(hit) => hit?,
+        None => {
+            *span = requests::span(method, "/verify", headers);
+            verifier.answer(token.as_bytes()).instrument(span.clone()).await?
+        }
+    };
+    demands.check(&found.verdict)?;
     settings.identity.write(&found.verdict, &mut answer);
     if settings.explain {
         authmesh_tower::explain::explain_headers(&found, &mut answer);

@@ -30,6 +30,7 @@ use crate::dev;
 pub use forward::Settings as ForwardSettings;
 pub(crate) use issuer::{key_source, token_source};
 pub use logout::Budget as LogoutBudget;
+use telemetry::Exporters;
 pub use telemetry::Metrics;
 
 /// Runs a node: forward auth, admin API, metrics.
@@ -98,11 +99,12 @@ pub fn run(args: &ServeArgs) -> ExitCode {
                 .map(|()| Ended::Stopped);
         }
         let loaded = Config::load(args.config.as_deref(), config::process_environment()).map_err(ServeError::new)?;
-        telemetry::log(&loaded.config.log);
+        let exporters = Exporters::new(&loaded.config, |name| std::env::var(name).ok())?;
+        telemetry::log(&loaded.config.log, &exporters);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        serve(loaded.config).await
+        serve(loaded.config, exporters).await
     });
     match served {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
@@ -131,8 +133,8 @@ enum Ended {
     Forgotten,
 }
 
-async fn serve(config: Config) -> Result<Ended, ServeError> {
-    let metrics = Metrics::new()?;
+async fn serve(config: Config, exporters: Exporters) -> Result<Ended, ServeError> {
+    let metrics = Metrics::with(&exporters)?;
     let listener = bind(config.server.listen).await?;
     let address = listener.local_addr().map_err(ServeError::new)?;
     let admin_listener = match (&config.admin.listen, &config.admin.token) {
@@ -158,7 +160,7 @@ async fn serve(config: Config) -> Result<Ended, ServeError> {
     let settings = ForwardSettings::from_config(&config, &mesh)?;
     let node = RunningNode::start(
         mesh,
-        metrics,
+        metrics.clone(),
         listener,
         settings,
         admin_listener.zip(config.admin.token.clone()),
@@ -182,6 +184,7 @@ async fn serve(config: Config) -> Result<Ended, ServeError> {
     tracing::info!("stopping: open requests may end");
     rotation.cancel();
     node.stop().await;
+    exporters.stop(metrics).await;
     Ok(ended)
 }
 

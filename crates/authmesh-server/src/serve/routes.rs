@@ -1,6 +1,7 @@
 //! Which rule covers a request, and the verifier that goes with it.
 
-use authmesh::{AuthMesh, Verdict, Verifier, WhenBlind};
+use authmesh::{AuthMesh, Verifier, WhenBlind};
+use authmesh_tower::policy::{Demands, RoutePolicy};
 
 use super::ServeError;
 use super::original::Original;
@@ -11,6 +12,7 @@ use crate::config::{Access, Route, WhenBlind as Configured};
 struct Prepared {
     route: Route,
     verifier: Verifier,
+    demands: Demands,
 }
 
 /// Every route, and the verifier of what none covers.
@@ -18,6 +20,7 @@ struct Prepared {
 pub(super) struct Routes {
     prepared: Vec<Prepared>,
     plain: Verifier,
+    nothing_more: Demands,
 }
 
 /// What a request needs.
@@ -25,11 +28,10 @@ pub(super) struct Routes {
 pub(super) enum Demand<'a> {
     /// Nothing: the route is public.
     Nothing,
-    /// A token that this verifier accepts, with these scopes.
+    /// A token that this verifier accepts, and that meets these demands.
     Token {
         verifier: &'a Verifier,
-        scopes: &'a [String],
-        any_scope: &'a [String],
+        demands: &'a Demands,
     },
 }
 
@@ -40,7 +42,11 @@ impl Routes {
             .iter()
             .map(|route| prepare(mesh, &plain, route))
             .collect::<Result<_, _>>()?;
-        Ok(Self { prepared, plain })
+        Ok(Self {
+            prepared,
+            plain,
+            nothing_more: Demands::authenticated(),
+        })
     }
 
     /// The demand on a request. `Err`: there are routes, and the proxy does not tell which path was asked for.
@@ -52,7 +58,12 @@ impl Routes {
                 Err("routes are configured, and the proxy does not tell the original path: let it send X-Forwarded-Uri")
             };
         };
-        for Prepared { route, verifier } in &self.prepared {
+        for Prepared {
+            route,
+            verifier,
+            demands,
+        } in &self.prepared
+        {
             let host = route.host.is_none() || route.host == original.host;
             // A method that is not told may be any of them.
             let method = route.methods.is_empty()
@@ -61,13 +72,10 @@ impl Routes {
                     .as_ref()
                     .is_none_or(|method| route.methods.contains(method));
             if host && method && route.covers_path(path) {
-                return Ok(match route.access {
-                    Access::Public => Demand::Nothing,
-                    Access::Authenticated => Demand::Token {
-                        verifier,
-                        scopes: &route.scopes,
-                        any_scope: &route.any_scope,
-                    },
+                return Ok(if demands.is_public() {
+                    Demand::Nothing
+                } else {
+                    Demand::Token { verifier, demands }
                 });
             }
         }
@@ -77,8 +85,7 @@ impl Routes {
     fn plain(&self) -> Demand<'_> {
         Demand::Token {
             verifier: &self.plain,
-            scopes: &[],
-            any_scope: &[],
+            demands: &self.nothing_more,
         }
     }
 }
@@ -110,27 +117,33 @@ fn prepare(mesh: &AuthMesh, plain: &Verifier, route: &Route) -> Result<Prepared,
         Configured::Deny => WhenBlind::Deny,
         Configured::Serve(at_most) => WhenBlind::Serve { at_most },
     });
-    if route.sensitive {
-        verifier = verifier.sensitive();
-    }
-    if let Some(age) = route.max_age {
-        verifier = verifier.max_age(age);
-    }
+    let demands = policy(route)
+        .build()
+        .map_err(|error| ServeError::new(format!("routes: {}: {error}", route.path)))?;
     Ok(Prepared {
         route: route.clone(),
-        verifier,
+        verifier: demands.verifier(verifier),
+        demands,
     })
 }
 
-/// The scopes that a verdict lacks; empty when it lacks none.
-pub(super) fn lacking<'a>(verdict: &Verdict, scopes: &'a [String], any_scope: &'a [String]) -> Vec<&'a str> {
-    let mut lacking: Vec<&str> = scopes
-        .iter()
-        .map(String::as_str)
-        .filter(|scope| !verdict.has_scope(scope))
-        .collect();
-    if lacking.is_empty() && !any_scope.is_empty() && !any_scope.iter().any(|scope| verdict.has_scope(scope)) {
-        lacking.extend(any_scope.iter().map(String::as_str));
+/// What the configuration says, in the words of the SDK. A public route's other settings count for nothing.
+fn policy(route: &Route) -> RoutePolicy {
+    if route.access == Access::Public {
+        return RoutePolicy::public();
     }
-    lacking
+    let mut policy = RoutePolicy::authenticated();
+    if !route.scopes.is_empty() {
+        policy = policy.scopes_all(&route.scopes);
+    }
+    if !route.any_scope.is_empty() {
+        policy = policy.scopes_any(&route.any_scope);
+    }
+    if route.sensitive {
+        policy = policy.sensitive();
+    }
+    match route.max_age {
+        Some(age) => policy.max_age(age),
+        None => policy,
+    }
 }

@@ -280,6 +280,27 @@ async fn another_token_in_the_same_request_is_another_caller() {
 }
 
 #[tokio::test]
+async fn an_inner_layer_that_looks_elsewhere_takes_what_the_outer_one_was_told() {
+    let world = World::new().await;
+    let read = RoutePolicy::authenticated().scopes_all(["orders:read"]);
+    let inner = world.mesh.layer().policy(read).unwrap();
+    let by_cookie = TokenSource::header().or_cookie("session");
+    let app = Router::new()
+        .route("/", get(who).layer(inner))
+        .layer(world.mesh.layer().token_source(by_cookie));
+    let server = Server::start(app).await;
+    let cookie = |token: String| format!("session={token}");
+    let reader = cookie(world.token(json!({"scope": "orders:read"})));
+    assert_eq!(server.ask("GET /", &[("cookie", &reader)]).await.body, "alice");
+    let other = cookie(world.token(json!({})));
+    assert_eq!(
+        server.ask("GET /", &[("cookie", &other)]).await.problem(),
+        "insufficient-scope"
+    );
+    assert_eq!(server.ask("GET /", &[]).await.problem(), "no-credential");
+}
+
+#[tokio::test]
 async fn the_token_also_comes_by_cookie_and_under_danger_by_query() {
     let world = World::new().await;
     let source = TokenSource::header()

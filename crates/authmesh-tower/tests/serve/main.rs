@@ -3,4 +3,9 @@
 
 mod axum_app;
 mod bad_input;
+mod contract;
+mod freshness;
+mod grpc;
+mod rollout;
+mod websocket;
 mod world;

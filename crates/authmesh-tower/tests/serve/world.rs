@@ -19,6 +19,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// A node and the issuer whose tokens it takes.
 pub(crate) struct World {
     pub(crate) mesh: AuthMesh,
+    /// Where the node gets its keys, unless they come from elsewhere.
+    pub(crate) keys: Arc<FixedKeys>,
     pair: Ed25519KeyPair,
 }
 
@@ -26,22 +28,29 @@ impl World {
     pub(crate) async fn new() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let keys = Arc::new(FixedKeys::new(document(&pair)));
-        Self::with(pair, keys).await
+        let mesh = mesh(Arc::clone(&keys) as _).await;
+        Self::of(mesh, pair, keys)
     }
 
     /// Keys come from elsewhere.
     pub(crate) async fn with(pair: Ed25519KeyPair, keys: Arc<dyn authmesh::ports::KeySource>) -> Self {
-        let mesh = AuthMesh::builder()
-            .issuer(ISSUER, keys, Rules::for_audiences(["api"]))
-            .start()
-            .await
-            .unwrap();
-        Self { mesh, pair }
+        Self::of(mesh(keys).await, pair, Arc::new(FixedKeys::new("")))
+    }
+
+    /// A node that takes the tokens that this key signs.
+    pub(crate) const fn of(mesh: AuthMesh, pair: Ed25519KeyPair, keys: Arc<FixedKeys>) -> Self {
+        Self { mesh, keys, pair }
+    }
+
+    /// The issuer takes its key out of its set.
+    pub(crate) fn publish_no_keys(&self) {
+        let other = Ed25519KeyPair::generate().unwrap();
+        self.keys.set(document(&other).replace("k1", "k2"));
     }
 
     /// A good token of alice. `more` adds and replaces claims.
     pub(crate) fn token(&self, more: Value) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = now();
         let mut claims = json!({"iss": ISSUER, "aud": "api", "sub": "alice", "iat": now, "exp": now + 600});
         for (name, value) in more.as_object().unwrap() {
             claims[name] = value.clone();
@@ -62,6 +71,25 @@ impl World {
         let (_, signature) = other.rsplit_once('.').unwrap();
         format!("{input}.{signature}")
     }
+}
+
+async fn mesh(keys: Arc<dyn authmesh::ports::KeySource>) -> AuthMesh {
+    let builder = AuthMesh::builder().issuer(ISSUER, keys, Rules::for_audiences(["api"]));
+    builder.start().await.unwrap()
+}
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Looks again and again until `holds`; fails the test at the deadline.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, looking).await;
 }
 
 /// The key set of a key.

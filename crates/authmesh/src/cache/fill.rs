@@ -17,11 +17,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::l2::Look;
 use super::{Cache, Demand, Loader};
 use crate::error::CacheError;
 use crate::l1::Entry;
+use crate::telemetry::span;
 
 /// How long a lease lives, and how long those of others are waited for: the defaults of the machine.
 pub(super) const FILL: FillConfig = FillConfig::DEFAULT;
@@ -107,7 +109,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     let off_the_table = OffTheTable(Arc::clone(&shared.flights), key);
                     let cache = self.clone();
                     let shutdown = shared.node.shutdown.clone();
-                    shared.node.tasks.spawn(async move {
+                    let span = span!("authmesh.fill", authmesh.namespace = %shared.space.name);
+                    let flight = async move {
                         let landed = tokio::select! {
                             landed = cache.fill(name, loader) => Some(landed),
                             // A load that hangs must not keep the node from ending.
@@ -118,7 +121,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                             // Nobody waiting is no error.
                             let _ = sender.send(landed);
                         }
-                    });
+                    };
+                    shared.node.tasks.spawn(flight.instrument(span));
                     (receiver, false)
                 }
             }

@@ -70,8 +70,12 @@ pub(super) enum Look<T> {
 }
 
 impl Shared {
-    pub(super) async fn bounded<T>(&self, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
-        self.node.ask_l2(call).await
+    pub(super) async fn bounded<T>(
+        &self,
+        operation: &'static str,
+        call: BoxFuture<'_, Result<T, PortError>>,
+    ) -> Option<T> {
+        self.node.ask_l2(operation, call).await
     }
 
     /// A record that counts: the head is what this node has applied, the value is of the head's incarnation and generation,
@@ -87,7 +91,7 @@ impl Shared {
         let Some(StoreRead {
             head: Some(head),
             value: Some(value),
-        }) = self.bounded(node.ports.store.read(*name)).await
+        }) = self.bounded("read", node.ports.store.read(*name)).await
         else {
             return Look::Nothing;
         };
@@ -146,7 +150,7 @@ impl Shared {
         if !self.space.l2 {
             return None;
         }
-        self.bounded(self.node.ports.store.lease(*name, nonce, over, FILL.lease))
+        self.bounded("lease", self.node.ports.store.lease(*name, nonce, over, FILL.lease))
             .await
     }
 
@@ -162,8 +166,11 @@ impl Shared {
         // Records live whole seconds.
         if filled.encoded.len() <= MAX_VALUE && filled.lifetime >= Duration::from_secs(1) {
             let sealed = self.seal(name, place, |tag| captured.applied[tag.slot().channel.index()], filled);
-            self.bounded(self.node.ports.store.store(*name, nonce, sealed, filled.lifetime))
-                .await;
+            self.bounded(
+                "store",
+                self.node.ports.store.store(*name, nonce, sealed, filled.lifetime),
+            )
+            .await;
         } else {
             self.release(name, nonce).await;
         }
@@ -171,18 +178,19 @@ impl Shared {
 
     /// Gives an own lease back for what stood there before, which nothing has voided as long as the lease is ours.
     pub(super) async fn put_back(&self, name: &EntryName, nonce: Nonce, bytes: Vec<u8>, left: Duration) {
-        self.bounded(self.node.ports.store.store(*name, nonce, bytes, left))
+        self.bounded("store", self.node.ports.store.store(*name, nonce, bytes, left))
             .await;
     }
 
     /// Gives an own lease back; it would run out by itself.
     pub(super) async fn release(&self, name: &EntryName, nonce: Nonce) {
-        self.bounded(self.node.ports.store.release(*name, nonce)).await;
+        self.bounded("release", self.node.ports.store.release(*name, nonce))
+            .await;
     }
 
     /// Prolongs an own lease. Whether it still is ours shows when the value is stored.
     pub(super) async fn renew(&self, name: &EntryName, nonce: Nonce) {
-        self.bounded(self.node.ports.store.renew(*name, nonce, FILL.lease))
+        self.bounded("renew", self.node.ports.store.renew(*name, nonce, FILL.lease))
             .await;
     }
 

@@ -18,19 +18,19 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::freshness::{Captured, Stamp};
 use authmesh_proto::ident::{EntryName, ScopeId, Slot};
 use authmesh_proto::statement::{Body, Mark, MarkKey, Note, to_full_hour};
-use authmesh_proto::time::Unix;
+use authmesh_proto::time::{Moment, Unix};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{BuildError, CacheError, RevokeError};
-use crate::l1::Entry;
+use crate::l1::{Digester, Domain, Entry, Kept, RowKey};
 use crate::node::{Coherence, Node};
 use crate::policy::WhenBlind;
 use crate::ports::LeaseOutcome;
@@ -163,6 +163,8 @@ pub(crate) struct Shared {
     space: Namespace,
     /// The tag that every entry of the namespace carries.
     whole: ScopeId,
+    /// Of keys of the namespace, for memory: the cluster's name of a key costs several times as much.
+    digester: Digester,
 }
 
 /// The namespaces that were declared, each with its type.
@@ -229,12 +231,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// A namespace of the SDK itself, whose every entry carries `whole`.
     pub(crate) fn under(node: &Arc<Node>, flights: &Arc<Flights>, space: Namespace, whole: ScopeId) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                node: Arc::clone(node),
-                flights: Arc::clone(flights),
-                space,
-                whole,
-            }),
+            shared: Arc::new(Shared::new(node, flights, space, whole)),
             _values: PhantomData,
         }
     }
@@ -246,7 +243,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     /// The value under a name in L1, if it may be served now.
     pub(crate) fn at_hand(&self, name: &EntryName) -> Option<Arc<V>> {
-        self.shared.look_in_l1(name)?.downcast().ok()
+        self.shared.look_in_l1(&name.into(), None)?.downcast().ok()
     }
 
     /// As [`Cache::get_or_load`] behind a miss in L1, with a loader that has a say in what counts and in when it runs.
@@ -260,15 +257,26 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     /// The value under a key, from L1 or L2. `None`: neither has it, or it may not be served now.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Option<Arc<V>> {
+        let digest = self.shared.digester.digest(key.as_ref());
+        if let Some(value) = self.shared.look_in_l1(&digest, None) {
+            return value.downcast().ok();
+        }
         let name = self.shared.name(key.as_ref());
-        self.find(&name).await
+        if let Some(value) = self.shared.look_in_l1(&(&name).into(), Some(digest)) {
+            return value.downcast().ok();
+        }
+        self.find_in_l2(&name).await
     }
 
     /// As [`Cache::get`], by the entry's name.
     pub(crate) async fn find(&self, name: &EntryName) -> Option<Arc<V>> {
-        if let Some(value) = self.shared.look_in_l1(name) {
+        if let Some(value) = self.shared.look_in_l1(&name.into(), None) {
             return value.downcast().ok();
         }
+        self.find_in_l2(name).await
+    }
+
+    async fn find_in_l2(&self, name: &EntryName) -> Option<Arc<V>> {
         let fence = &self.shared.node.fence;
         let glance = fence.glance();
         match self
@@ -295,8 +303,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         R: Into<Load<V>> + Send,
         E: Clone + Send + Sync + 'static,
     {
+        let digest = self.shared.digester.digest(key.as_ref());
+        if let Some(value) = self.shared.look_in_l1(&digest, None)
+            && let Ok(value) = value.downcast()
+        {
+            return Ok(value);
+        }
         let name = self.shared.name(key.as_ref());
-        if let Some(value) = self.shared.look_in_l1(&name)
+        if let Some(value) = self.shared.look_in_l1(&(&name).into(), Some(digest))
             && let Ok(value) = value.downcast()
         {
             return Ok(value);
@@ -340,7 +354,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// When the statement was not accepted.
     pub async fn remove(&self, key: impl AsRef<[u8]>) -> Result<bool, RevokeError> {
         let name = self.shared.name(key.as_ref());
-        self.shared.node.l1.entries.invalidate(&name);
+        self.shared.node.l1.entries.invalidate(&(&name).into());
         self.shared.say(Body::Drop(name)).await
     }
 
@@ -393,6 +407,16 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 }
 
 impl Shared {
+    fn new(node: &Arc<Node>, flights: &Arc<Flights>, space: Namespace, whole: ScopeId) -> Self {
+        Self {
+            digester: node.l1.digester.under(Domain::Cache, space.name.as_bytes()),
+            node: Arc::clone(node),
+            flights: Arc::clone(flights),
+            space,
+            whole,
+        }
+    }
+
     fn name(&self, key: &[u8]) -> EntryName {
         self.node.codec.namer.entry(&self.space.name, key)
     }
@@ -418,35 +442,42 @@ impl Shared {
         }
     }
 
-    fn may_serve(&self) -> bool {
-        match (self.node.coherence(), self.space.when_blind) {
+    fn may_serve(&self, now: Moment) -> bool {
+        match (self.node.coherence_at(now), self.space.when_blind) {
             (Coherence::Coherent, _) => true,
             (Coherence::Blind(since), WhenBlind::Serve { at_most }) => since <= at_most,
             _ => false,
         }
     }
 
-    fn look_in_l1(&self, name: &EntryName) -> Option<Arc<dyn Any + Send + Sync>> {
-        let entry = self.node.l1.entries.get(name)?;
-        let live = self.node.now().boot < entry.until && self.node.fence.all_current(&entry.stamps);
-        if !live {
-            self.node.counters.voided.add();
-            self.node.l1.entries.invalidate(name);
-            return None;
-        }
-        if !self.may_serve() {
-            return None;
-        }
-        self.node.counters.cache_hits.add();
-        entry.is_hit();
-        Some(Arc::clone(&entry.value))
+    /// The value in memory under a digest of its key, or under the cluster's name, if it may be served now. `alias`: the digest
+    /// by which it is to be found from now on.
+    fn look_in_l1(&self, key: &RowKey, alias: Option<RowKey>) -> Option<Arc<dyn Any + Send + Sync>> {
+        let (node, entries) = (&self.node, &self.node.l1.entries);
+        entries.hit(key, |entry, many| {
+            let now = node.now().boot;
+            if now >= entry.until || !node.fence.all_current(&entry.stamps) {
+                node.counters.voided.add();
+                entries.invalidate(key);
+                return None;
+            }
+            if !self.may_serve(now) {
+                return None;
+            }
+            node.counters.cache_hits.add();
+            entry.is_hit(many);
+            if let Some(alias) = alias {
+                entries.attach(entry, alias);
+            }
+            Some(Arc::clone(&entry.value))
+        })
     }
 
     /// `stamp` gives what was captured before the source was read; an entry without all of its stamps is not kept.
     fn keep_in_l1(&self, name: &EntryName, stamp: impl Fn(Slot) -> Option<Stamp>, filled: &Filled) -> Arc<Entry> {
         let (entry, whole) = self.entry(name, stamp, filled);
         if whole {
-            self.node.l1.entries.insert(*name, Arc::clone(&entry));
+            self.node.l1.entries.insert(Arc::clone(&entry));
         }
         entry
     }
@@ -457,6 +488,9 @@ impl Shared {
         let stamps: Option<Box<[Stamp]>> = slots.map(stamp).collect();
         let whole = stamps.is_some();
         let entry = Arc::new(Entry {
+            kept: Kept::new(name.into()),
+            name: *name,
+            alias: OnceLock::new(),
             value: Arc::clone(&filled.value),
             stamps: stamps.unwrap_or_default(),
             until: self.node.now().boot.plus(filled.lifetime),

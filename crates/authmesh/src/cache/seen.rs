@@ -37,12 +37,8 @@ impl Shared {
 /// What L2 holds under the name of an entry, if it counts by the rules that every read obeys. `whole` is the tag of its
 /// namespace.
 pub(crate) async fn seen_in_l2(node: &Arc<Node>, name: &EntryName, whole: ScopeId) -> Option<Held> {
-    let reader = Shared {
-        node: Arc::clone(node),
-        flights: Arc::new(Flights::default()),
-        space: Namespace::new("").lifetime(MAX_LIFETIME),
-        whole,
-    };
+    let space = Namespace::new("").lifetime(MAX_LIFETIME);
+    let reader = Shared::new(node, &Arc::new(Flights::default()), space, whole);
     match reader.read_record(name).await {
         Look::Counts((record, ..)) => Some(Held {
             digest: node.observer.digest(name, &record.value),

@@ -85,7 +85,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 let cache = self.clone();
                 reads.spawn(async move {
                     // Found in L2 is not kept in memory, where a statement came in between.
-                    let found = cache.find(&name).await.is_some() && cache.shared.node.l1.entries.contains_key(&name);
+                    let found = cache.find(&name).await.is_some()
+                        && cache.shared.node.l1.entries.get(&(&name).into()).is_some();
                     (name, found)
                 });
             }
@@ -204,11 +205,11 @@ fn hottest(node: &Node, question: &HotQuestion) -> HotAnswer {
     let most = usize::from(question.most);
     let now = node.now().boot;
     let mut heap = BinaryHeap::with_capacity(most + 1);
-    for entry in node.l1.entries.iter() {
+    for entry in node.l1.entries.rows() {
         let counts = entry.seen.whole == question.space && now < entry.until && node.fence.all_current(&entry.stamps);
         if counts {
             let hits = entry.hits.load(std::sync::atomic::Ordering::Relaxed);
-            heap.push(Reverse((hits, *entry.key())));
+            heap.push(Reverse((hits, entry.name)));
             if heap.len() > most {
                 heap.pop();
             }

@@ -252,7 +252,11 @@ impl Writer {
         let mut asked = JoinSet::new();
         for name in self.names.iter().copied() {
             let (shared, nonce) = (Arc::clone(&self.shared), self.nonce);
-            asked.spawn(async move { shared.bounded(shared.node.ports.store.hold(name, nonce, ttl)).await });
+            asked.spawn(async move {
+                shared
+                    .bounded("hold", shared.node.ports.store.hold(name, nonce, ttl))
+                    .await
+            });
         }
         let mut held = Held::Still;
         while let Some(outcome) = asked.join_next().await {
@@ -290,7 +294,11 @@ impl Writer {
         let mut asked = JoinSet::new();
         for name in self.names.iter().copied() {
             let (shared, nonce) = (Arc::clone(&self.shared), self.nonce);
-            asked.spawn(async move { shared.bounded(shared.node.ports.store.unhold(name, nonce)).await });
+            asked.spawn(async move {
+                shared
+                    .bounded("unhold", shared.node.ports.store.unhold(name, nonce))
+                    .await
+            });
         }
         // Those that fail run out by themselves.
         while asked.join_next().await.is_some() {}

@@ -9,12 +9,14 @@ use authmesh_proto::ident::Nonce;
 use authmesh_proto::keys::{self, Action, End, Errand, ErrandConfig, FetchEnd, Input, LeaseEnd, Source, Told, Trip};
 use authmesh_proto::time::Moment;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::level2::{Found, Stand};
 use super::{Issuer, Parsed};
 use crate::jose::KeySet;
 use crate::node::Node;
 use crate::ports::{BoxFuture, FetchedBody, GossipPeer, KeyFetch, UpstreamError, UpstreamFault};
+use crate::telemetry::{Empty, Timing, span, word};
 
 /// The longest sleep where the errand waits for nothing but an answer.
 const LONG: Duration = Duration::from_secs(3_600);
@@ -85,12 +87,21 @@ impl Flight {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// The trip, under a span below that of the caller who causes it.
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+        let span = span!(
+            "authmesh.keys.trip",
+            authmesh.issuer = self.issuer.label(),
+            authmesh.end = Empty
+        );
         let node = Arc::clone(&self.node);
-        tokio::select! {
-            () = self.fly() => {}
-            () = node.shutdown.cancelled() => {}
-        }
+        let fly = async move {
+            tokio::select! {
+                () = self.fly() => {}
+                () = node.shutdown.cancelled() => {}
+            }
+        };
+        fly.instrument(span)
     }
 
     async fn fly(&mut self) {
@@ -168,26 +179,29 @@ impl Flight {
             Action::Ask(owner) => {
                 let peer = self.owners.get(owner).cloned();
                 let why = self.trip.why;
-                Box::pin(async move {
+                let span = span!("authmesh.keys.ask", authmesh.issuer = issuer.label());
+                let ask = async move {
                     let answer = match peer {
                         Some(peer) => issuer.ask(&node, &peer, why).await,
                         None => Err(None),
                     };
                     Done::Answered(Box::new(answer))
-                })
+                };
+                Box::pin(ask.instrument(span))
             }
             Action::Fetch { no_cache } => {
                 // Something new is known to be there: an answer of "not modified" would not be believed.
                 let conditional = !self.trip.why.no_cache();
                 Box::pin(async move {
-                    let fetched = issuer.fetch(&node, no_cache, conditional).await;
+                    let fetched = issuer.fetch_timed(&node, no_cache, conditional).await;
                     Done::Fetched(Box::new(fetched))
                 })
             }
             Action::Renew => {
-                node.tasks.clone().spawn(async move {
+                let renew = async move {
                     issuer.renew(&node, nonce, lease).await;
-                });
+                };
+                self.node.tasks.spawn(renew.in_current_span());
                 return None;
             }
             Action::Hold => Box::pin(async move { Done::Holds(issuer.renew(&node, nonce, lease).await) }),
@@ -325,6 +339,13 @@ impl Flight {
 
     fn end(&mut self, end: End, proof: bool) {
         self.ended = true;
+        let word = match &end {
+            End::Fetched { .. } => "fetched",
+            End::Taken { .. } => "taken",
+            End::Failed { .. } => "failed",
+            End::Refused { .. } => "refused",
+        };
+        Span::current().record("authmesh.end", word);
         let held = self.issuer.held().map_or(0, |keys| keys.generation());
         let (end, trouble) = match end {
             End::Fetched { asked, max_age, .. } => {
@@ -368,6 +389,26 @@ impl Drop for Flight {
 }
 
 impl Issuer {
+    /// What it is called where strings of strangers must not stand: an issuer that was learned by its pattern.
+    fn label(&self) -> &str {
+        match &self.learned {
+            Some(learned) => learned.template_name(),
+            None => &self.url,
+        }
+    }
+
+    async fn fetch_timed(&self, node: &Node, no_cache: bool, conditional: bool) -> Result<Brought, UpstreamError> {
+        let span = span!("authmesh.keys.fetch", authmesh.issuer = self.label(), error.type = Empty);
+        let began = node.begins();
+        let fetched = self.fetch(node, no_cache, conditional).instrument(span.clone()).await;
+        let fault = fetched.as_ref().err().map(|error| error.fault.code());
+        fault.map(|fault| span.record("error.type", fault));
+        let issuer = Some(opentelemetry::Value::from(self.label().to_owned()));
+        let attributes = [("issuer", issuer), ("error.type", fault.and_then(word))];
+        node.ended(Timing::KeyFetch, began, &attributes);
+        fetched
+    }
+
     /// Asks the issuer, once.
     async fn fetch(&self, node: &Node, no_cache: bool, conditional: bool) -> Result<Brought, UpstreamError> {
         let held = self.held();

@@ -71,9 +71,9 @@ impl Issuer {
         node: &Node,
         holds: &(dyn Fn(&crate::jose::KeySet) -> bool + Send + Sync),
     ) -> Found {
-        let ticket = node.ask_l2(node.ports.store.read(self.names.ticket)).await;
+        let ticket = node.ask_l2("read", node.ports.store.read(self.names.ticket)).await;
         let set = match ticket {
-            Some(_) => node.ask_l2(node.ports.store.read(self.names.set)).await,
+            Some(_) => node.ask_l2("read", node.ports.store.read(self.names.set)).await,
             None => None,
         };
         let ticket = ticket.map_or(Held::Unknown, |read| self.read_ticket(node, read));
@@ -194,7 +194,7 @@ impl Issuer {
         ttl: Duration,
     ) -> (LeaseEnd, Option<Place>) {
         let call = node.ports.store.lease(self.names.ticket, nonce, over, ttl);
-        match node.ask_l2(call).await {
+        match node.ask_l2("lease", call).await {
             Some(LeaseOutcome::Taken(incarnation, generation)) => (LeaseEnd::Taken, Some((incarnation, generation))),
             Some(LeaseOutcome::Held(holder)) => (LeaseEnd::Held(holder), None),
             Some(LeaseOutcome::Present) => (LeaseEnd::Present, None),
@@ -204,11 +204,12 @@ impl Issuer {
 
     pub(super) async fn renew(&self, node: &Node, nonce: Nonce, ttl: Duration) -> bool {
         let call = node.ports.store.renew(self.names.ticket, nonce, ttl);
-        node.ask_l2(call).await == Some(true)
+        node.ask_l2("renew", call).await == Some(true)
     }
 
     pub(super) async fn release(&self, node: &Node, nonce: Nonce) {
-        node.ask_l2(node.ports.store.release(self.names.ticket, nonce)).await;
+        node.ask_l2("release", node.ports.store.release(self.names.ticket, nonce))
+            .await;
     }
 
     /// Draws on the cluster's budget for unknown kids; how long until it has something, if it is spent. Counted by the store:
@@ -217,12 +218,17 @@ impl Issuer {
         let policy = *self.machine().policy();
         let window = policy.unknown_kid_period.saturating_mul(policy.unknown_kid_burst);
         let store = &node.ports.store;
-        let drawn = node.ask_l2(store.increment(self.names.budget, 1, window)).await?;
+        let drawn = node
+            .ask_l2("increment", store.increment(self.names.budget, 1, window))
+            .await?;
         if drawn <= i64::from(policy.unknown_kid_burst) {
             return None;
         }
         let drawn = node
-            .ask_l2(store.increment(self.names.drip, 1, policy.unknown_kid_period))
+            .ask_l2(
+                "increment",
+                store.increment(self.names.drip, 1, policy.unknown_kid_period),
+            )
             .await?;
         (drawn > 1).then_some(policy.unknown_kid_period)
     }
@@ -242,7 +248,7 @@ impl Issuer {
             node.codec.nonce(),
         );
         let call = node.ports.store.store(self.names.ticket, nonce, sealed.encode(), ttl);
-        node.ask_l2(call).await;
+        node.ask_l2("store", call).await;
     }
 
     /// States the generation of the current set, if it is a new one, and stores the set over exactly what was seen there.
@@ -268,7 +274,7 @@ impl Issuer {
         );
         let store = &node.ports.store;
         let call = store.insert_if_absent(self.names.set, sealed.encode(), stand.bytes, ttl);
-        let stored = node.ask_l2(call).await;
+        let stored = node.ask_l2("insert", call).await;
         if stored == Some(false) {
             tracing::debug!(issuer = %self.url, "another node has shared a key set meanwhile");
         }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
+use tracing::Instrument as _;
 
 use super::Node;
 use super::gossip::{Answering, Fed, Road};
@@ -22,6 +23,7 @@ use super::jobs::{self, Finished, Loaded, Mending};
 use super::outbox::SaidReceiver;
 use super::progress::Awaiting;
 use crate::ports::{BusEvent, BusStream};
+use crate::telemetry::span;
 
 /// How often marks that are past are collected: one channel at a time, so that nobody waits long for the map.
 const COLLECT_PERIOD: Duration = Duration::from_secs(1);
@@ -244,9 +246,12 @@ impl Driver {
             match action {
                 commit::Action::Commit { statement, announced } => {
                     let (name, node) = (statement.name, Arc::clone(&self.node));
-                    self.spawn(Finished::Committed(name, jobs::Commit::Failed), async move {
-                        Finished::Committed(name, jobs::commit(&node, &statement, announced).await)
-                    });
+                    let commit =
+                        async move { Finished::Committed(name, jobs::commit(&node, &statement, announced).await) };
+                    // Another node's statement has no caller here.
+                    let span = self.awaiting.span_of(&name);
+                    let lost = Finished::Committed(name, jobs::Commit::Failed);
+                    self.spawn(lost, commit.instrument(span));
                 }
                 commit::Action::Positioned(voids) => self.node.unpositioned().positioned(&voids),
                 commit::Action::Unpositioned(voids) => self.node.unpositioned().add(voids),
@@ -337,10 +342,11 @@ impl Driver {
             self.node.soil(channel);
         } else if !mending.is_empty() {
             let node = Arc::clone(&self.node);
-            self.spawn(Finished::Mended, async move {
+            let mend = async move {
                 jobs::mend(&node, channel, mending).await;
                 Finished::Mended
-            });
+            };
+            self.spawn(Finished::Mended, mend.instrument(repair("mend", channel)));
         }
     }
 
@@ -366,7 +372,7 @@ impl Driver {
                         }
                         node.apply(&statement.body, Some((incarnation, position)));
                         if let Body::Drop(name) = &statement.body {
-                            node.l1.entries.invalidate(name);
+                            node.l1.entries.invalidate(&name.into());
                         }
                         let whole = unmerged.take() != Some(statement.name);
                         if gossips || statement.name.origin == node.origin {
@@ -410,12 +416,14 @@ impl Driver {
             }
             Action::ReadLog(channel, from) => {
                 let lost = Finished::Input(Input::Slice(channel, asked, None));
-                self.spawn(lost, async move { jobs::read(&node, channel, asked, from).await });
+                let read = async move { jobs::read(&node, channel, asked, from).await };
+                self.spawn(lost, read.instrument(repair("read", channel)));
             }
             Action::Load(channel) => {
                 let lost = Finished::Loaded(channel, asked, None);
                 let trusted = !self.distrusted.contains(&channel);
-                self.spawn(lost, async move { jobs::load(&node, channel, trusted).await });
+                let load = async move { jobs::load(&node, channel, trusted).await };
+                self.spawn(lost, load.instrument(repair("load", channel)));
             }
             Action::Recommit(channel) => {
                 let mending = self.lacking.remove(&channel).unwrap_or_default();
@@ -423,12 +431,14 @@ impl Driver {
                     self.step(Some(Input::Recommitted(channel, true)));
                 } else {
                     let lost = Finished::Input(Input::Recommitted(channel, false));
-                    self.spawn(lost, async move { jobs::recommit(&node, channel, mending).await });
+                    let recommit = async move { jobs::recommit(&node, channel, mending).await };
+                    self.spawn(lost, recommit.instrument(repair("recommit", channel)));
                 }
             }
             Action::Mint(channel, expected) => {
                 let lost = Finished::Input(Input::Minted(channel, false));
-                self.spawn(lost, async move { jobs::mint(&node, channel, expected).await });
+                let mint = async move { jobs::mint(&node, channel, expected).await };
+                self.spawn(lost, mint.instrument(repair("mint", channel)));
             }
             Action::Tell(event) => {
                 self.tell(event);
@@ -449,7 +459,8 @@ impl Driver {
             }
             Event::Adopted(channel) => {
                 counters.adoptions.add();
-                tracing::info!(%channel, "channel follows a new incarnation");
+                let adopted = || tracing::info!(%channel, "channel follows a new incarnation");
+                repair("adopt", channel).in_scope(adopted);
             }
             Event::Reloaded(channel) => tracing::info!(%channel, "log was trimmed past this node; marks loaded anew"),
             Event::LostWrites(channel) => {
@@ -476,4 +487,13 @@ async fn next(bells: &mut Option<BusStream>) -> Option<BusEvent> {
         Some(stream) => stream.next().await,
         None => None,
     }
+}
+
+/// One step of a repair.
+fn repair(step: &'static str, channel: ChannelId) -> tracing::Span {
+    span!(
+        "authmesh.repair",
+        authmesh.step = step,
+        authmesh.channel = channel.index()
+    )
 }

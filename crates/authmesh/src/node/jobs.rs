@@ -10,12 +10,17 @@ use authmesh_proto::marks::{BUCKETS, Buckets, Digests, bucket_of};
 use authmesh_proto::statement::{Body, Mark, Statement};
 use authmesh_proto::time::Moment;
 
-use super::Node;
+use tracing::{Instrument as _, Span};
+
 use super::codec::Unopened;
+use super::{Node, taken};
 use crate::ports::{self, BoxFuture, BusStream, Committed, Effect, GossipStream, PortError, StoredMark};
+use crate::telemetry::{Empty, Timing, span};
 
 /// How long one call of a port may take.
 const PORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The call that is made once a second.
+const HEADS: &str = "heads";
 /// How many channels are loaded at a time.
 pub(super) const LOADS: usize = 8;
 /// How many marks are opened or applied before others get their turn.
@@ -47,30 +52,34 @@ pub(super) enum Commit {
     Failed,
 }
 
-async fn bounded<T>(what: &'static str, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
-    match tokio::time::timeout(PORT_TIMEOUT, call).await {
-        Ok(Ok(value)) => Some(value),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, what, "a port call failed");
-            None
-        }
-        Err(_) => {
-            tracing::debug!(what, "a port call took longer than {PORT_TIMEOUT:?}");
-            None
-        }
+async fn bounded<T>(node: &Node, what: &'static str, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
+    // Heads are read once a second: as spans they would be the noise of every node.
+    let span = match node.has_log && what != HEADS {
+        true => span!("authmesh.log", otel.kind = "client", authmesh.operation = what, error.type = Empty),
+        false => Span::none(),
+    };
+    let began = node.begins();
+    let answer = tokio::time::timeout(PORT_TIMEOUT, call).instrument(span.clone()).await;
+    match &answer {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, what, "a port call failed"),
+        Err(_) => tracing::debug!(what, "a port call took longer than {PORT_TIMEOUT:?}"),
     }
+    let (value, error) = taken(answer);
+    node.call_ended(Timing::Log, what, began, error, &span);
+    value
 }
 
 pub(super) async fn subscribe(node: &Node) -> Finished {
-    Finished::Subscribed(bounded("subscribe", node.ports.bus.subscribe()).await)
+    Finished::Subscribed(bounded(node, "subscribe", node.ports.bus.subscribe()).await)
 }
 
 pub(super) async fn heads(node: &Node, asked: Moment) -> Finished {
-    Finished::Input(Input::Heads(asked, bounded("heads", node.ports.log.heads()).await))
+    Finished::Input(Input::Heads(asked, bounded(node, HEADS, node.ports.log.heads()).await))
 }
 
 pub(super) async fn read(node: &Node, channel: ChannelId, asked: Moment, from: Position) -> Finished {
-    let slice = bounded("read", node.ports.log.read(channel, from, READ_LIMIT)).await;
+    let slice = bounded(node, "read", node.ports.log.read(channel, from, READ_LIMIT)).await;
     let slice = slice.map(|slice| Slice {
         head: slice.head,
         first: slice.first,
@@ -238,7 +247,7 @@ async fn load_table(node: &Node, channel: ChannelId, known: Option<Digests>) -> 
 
 /// `None`: the table could not be read, or holds what only others can open.
 async fn load_with(node: &Node, channel: ChannelId, known: Option<Digests>) -> Option<Opened> {
-    let table = bounded("load", node.ports.log.load(channel, known)).await?;
+    let table = bounded(node, "load", node.ports.log.load(channel, known)).await?;
     let mut root = Digest::EMPTY;
     for (bucket, digest) in known.into_iter().flatten().enumerate() {
         if table.same.contains(bucket) {
@@ -334,7 +343,7 @@ pub(super) async fn commit(node: &Node, statement: &Statement, announced: bool) 
             Err(error) => Err(error),
         }
     };
-    bounded("commit", Box::pin(call)).await.unwrap_or(Commit::Failed)
+    bounded(node, "commit", Box::pin(call)).await.unwrap_or(Commit::Failed)
 }
 
 /// What a channel's table lacks, and what it should not hold.
@@ -379,7 +388,9 @@ pub(super) async fn mend(node: &Node, channel: ChannelId, mending: Mending) -> b
     let Mending { lacking, garbage } = mending;
     let mut all = true;
     if !garbage.is_empty() {
-        all = bounded("purge", node.ports.log.purge(channel, garbage)).await.is_some();
+        all = bounded(node, "purge", node.ports.log.purge(channel, garbage))
+            .await
+            .is_some();
     }
     for (mark, announced) in lacking {
         let statement = Statement {
@@ -398,6 +409,6 @@ pub(super) async fn recommit(node: &Node, channel: ChannelId, mending: Mending) 
 pub(super) async fn mint(node: &Node, channel: ChannelId, expected: Option<Incarnation>) -> Finished {
     let (incarnation, nonce) = (Incarnation(node.random()), Nonce(node.random()));
     let call = node.ports.log.mint(channel, expected, incarnation, nonce);
-    let won = bounded("mint", call).await.unwrap_or(false);
+    let won = bounded(node, "mint", call).await.unwrap_or(false);
     Finished::Input(Input::Minted(channel, won))
 }

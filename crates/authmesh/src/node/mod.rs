@@ -30,9 +30,10 @@ use authmesh_proto::time::{Moment, Now};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 
 use crate::ports::{BoxFuture, Bus, Clock, Entropy, Log, Members, PortError, Store};
-use crate::telemetry::Counters;
+use crate::telemetry::{Began, Counters, Empty, Timing, Timings, span, word};
 
 pub(crate) use codec::Codec;
 pub(crate) use driver::Driver;
@@ -83,6 +84,8 @@ pub(crate) struct Node {
     /// Turns to load the marks of a channel.
     loads: Semaphore,
     pub(crate) counters: Counters,
+    /// Set where there is a meter.
+    timings: OnceLock<Timings>,
     pub(crate) seen: members::Seen,
     pub(crate) observer: crate::observer::Watch,
     pub(crate) issuers: crate::issuer::Registry,
@@ -163,6 +166,7 @@ impl Node {
             unpositioned: Mutex::default(),
             loads: Semaphore::new(jobs::LOADS),
             counters: Counters::default(),
+            timings: OnceLock::new(),
             seen: members::Seen::default(),
             l1: parts.l1,
             warmth: crate::cache::Warmth::new(parts.warm_from_peers),
@@ -389,13 +393,62 @@ impl Node {
     }
 
     /// A call of L2, given up after [`L2_TIMEOUT`]. `None`: L2 could not be asked, which is a miss and counted.
-    pub(crate) async fn ask_l2<T>(&self, call: BoxFuture<'_, Result<T, PortError>>) -> Option<T> {
-        match tokio::time::timeout(L2_TIMEOUT, call).await {
-            Ok(Ok(value)) => Some(value),
-            Ok(Err(_)) | Err(_) => {
-                self.counters.cache_l2_failures.add();
-                None
-            }
+    pub(crate) async fn ask_l2<T>(
+        &self,
+        operation: &'static str,
+        call: BoxFuture<'_, Result<T, PortError>>,
+    ) -> Option<T> {
+        // Without a log nobody shares an L2: the call goes nowhere.
+        let span = match self.has_log {
+            true => span!("authmesh.l2", otel.kind = "client", authmesh.operation = operation, error.type = Empty),
+            false => Span::none(),
+        };
+        let began = self.begins();
+        let answer = tokio::time::timeout(L2_TIMEOUT, call).instrument(span.clone()).await;
+        let (value, error) = taken(answer);
+        self.call_ended(Timing::L2, operation, began, error, &span);
+        if error.is_some() {
+            self.counters.cache_l2_failures.add();
+        }
+        value
+    }
+
+    /// Where there is a meter, what is slow is timed.
+    pub(crate) fn set_timings(&self, timings: Timings) {
+        // A second meter could not be, and would change nothing.
+        let _ = self.timings.set(timings);
+    }
+
+    /// Something slow begins.
+    pub(crate) fn begins(&self) -> Began {
+        Began::now(self.timings.get())
+    }
+
+    /// It has ended.
+    pub(crate) fn ended(
+        &self,
+        timing: Timing,
+        began: Began,
+        attributes: &[(&'static str, Option<opentelemetry::Value>)],
+    ) {
+        began.ended(self.timings.get(), timing, attributes);
+    }
+
+    /// A call of a port has ended.
+    fn call_ended(
+        &self,
+        timing: Timing,
+        operation: &'static str,
+        began: Began,
+        error: Option<&'static str>,
+        span: &Span,
+    ) {
+        if let Some(error) = error {
+            span.record("error.type", error);
+        }
+        if self.has_log {
+            let attributes = [("operation", word(operation)), ("error.type", error.and_then(word))];
+            self.ended(timing, began, &attributes);
         }
     }
 
@@ -422,5 +475,14 @@ impl Node {
 
     pub(crate) fn verdict_bytes(&self) -> u64 {
         self.l1.verdicts.weighted_size()
+    }
+}
+
+/// What a bounded call of a port brought, or the word for why it brought nothing.
+fn taken<T>(answer: Result<Result<T, PortError>, tokio::time::error::Elapsed>) -> (Option<T>, Option<&'static str>) {
+    match answer {
+        Ok(Ok(value)) => (Some(value), None),
+        Ok(Err(error)) => (None, Some(error.code())),
+        Err(_) => (None, Some("timeout")),
     }
 }

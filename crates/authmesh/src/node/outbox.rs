@@ -10,6 +10,7 @@ use authmesh_proto::statement::{Body, Mark, Statement};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::progress::Timed;
 use super::undone::Undone;
 use super::{Node, Progress};
 
@@ -23,6 +24,7 @@ pub(crate) struct Said {
     pub(crate) statement: Statement,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) room: OwnedSemaphorePermit,
+    pub(crate) timed: Timed,
 }
 
 /// Waits for what becomes of a statement. Members are asked for their confirmation as long as it is there.
@@ -244,6 +246,7 @@ impl Node {
         self.apply(&statement.body, None);
         let name = statement.name;
         let said = Said {
+            timed: Timed::new(self, &statement.body),
             statement,
             progress,
             room,
@@ -279,7 +282,7 @@ impl Writing {
     /// has ended, and nobody else hears of it.
     pub(crate) fn drop_key(&self, name: EntryName) -> Option<Ticket> {
         let (node, body) = (&*self.0, Body::Drop(name));
-        node.l1.entries.invalidate(&name);
+        node.l1.entries.invalidate(&(&name).into());
         match node.admit_late(std::slice::from_ref(&body)) {
             Ok((room, _admission)) => node.say_admitted(body, room).ok(),
             Err(_) => node.without_room(&body),

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use authmesh_proto::gossip;
 use authmesh_proto::ident::StatementName;
+use authmesh_proto::statement::Body;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tracing::Span;
 
+use super::Node;
 use super::driver::Driver;
 use super::outbox::Said;
+use crate::telemetry::{Began, Timing, span, word};
 
 /// How far a statement has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,9 +35,38 @@ impl Progress {
     }
 }
 
+/// Since when a statement is on its way, for whoever wants to know.
+#[derive(Debug)]
+pub(crate) struct Timed {
+    kind: &'static str,
+    began: Began,
+    /// Until it is committed.
+    span: Span,
+}
+
+impl Timed {
+    /// A statement is made, for the caller whose span is the current one.
+    pub(super) fn new(node: &Node, body: &Body) -> Self {
+        let kind = match body {
+            Body::Drop(_) => "drop",
+            Body::Mark(_) => "mark",
+        };
+        Self {
+            kind,
+            began: node.begins(),
+            span: span!("authmesh.commit", authmesh.kind = kind),
+        }
+    }
+
+    fn ended(&self, node: &Node, timing: Timing) {
+        node.ended(timing, self.began, &[("kind", word(self.kind))]);
+    }
+}
+
 /// A statement that somebody waits for, or that is not committed.
 #[derive(Debug)]
 struct Awaited {
+    timed: Timed,
     progress: watch::Sender<Progress>,
     /// Its room in the outbox, until the log has it.
     room: Option<OwnedSemaphorePermit>,
@@ -44,6 +77,12 @@ struct Awaited {
 pub(super) struct Awaiting(BTreeMap<StatementName, Awaited>);
 
 impl Awaiting {
+    /// The span of a statement that is on its way.
+    pub(super) fn span_of(&self, name: &StatementName) -> Span {
+        let awaited = self.0.get(name);
+        awaited.map_or_else(Span::none, |awaited| awaited.timed.span.clone())
+    }
+
     /// Whether somebody waits for a statement that is not committed.
     pub(super) fn is_empty(&self) -> bool {
         !self.0.values().any(|awaited| {
@@ -59,6 +98,7 @@ impl Driver {
         let name = said.statement.name;
         let is_awaited = !said.progress.is_closed();
         let awaited = Awaited {
+            timed: said.timed,
             progress: said.progress,
             room: Some(said.room),
         };
@@ -94,6 +134,9 @@ impl Driver {
         let Some(room) = self.node.gossip() else { return };
         let others = room.machine().members().next().is_some();
         if let Some(awaited) = self.awaiting.0.get(&name) {
+            if whole && others && !awaited.progress.borrow().whole {
+                awaited.timed.ended(&self.node, Timing::Propagation);
+            }
             awaited.progress.send_modify(|progress| {
                 // Without a log a node that is alone has nobody whom it could ask.
                 progress.confirmed |= others;
@@ -109,13 +152,17 @@ impl Driver {
     fn judge(&mut self, name: StatementName) {
         let now = self.node.now().boot;
         let vouched = self.node.gossip().is_none_or(|room| room.machine().vouched(now));
-        let Some(awaited) = self.awaiting.0.get(&name) else {
+        let Some(awaited) = self.awaiting.0.get_mut(&name) else {
             return;
         };
-        awaited.progress.send_if_modified(|progress| {
+        let news = awaited.progress.send_if_modified(|progress| {
             let committed = progress.whole || (progress.logged.is_some() && vouched);
             committed && !std::mem::replace(&mut progress.committed, true)
         });
+        if news {
+            awaited.timed.ended(&self.node, Timing::Commit);
+            awaited.timed.span = Span::none();
+        }
         if awaited.progress.borrow().committed {
             self.node.outbox.undone.end(&name);
         }

@@ -63,7 +63,7 @@ async fn reply(node: &Node, question: &Question) -> Reply {
 
 /// What is served under a name, from memory.
 fn held(node: &Node, name: &EntryName) -> Option<Held> {
-    let entry = node.l1.entries.get(name)?;
+    let entry = node.l1.entries.get(&name.into())?;
     is_served(node, &entry).then_some(Held {
         digest: entry.seen.digest,
         filled_at: entry.seen.filled_at,

@@ -38,7 +38,7 @@ pub(super) fn is_served(node: &Node, entry: &Entry) -> bool {
 
 /// Whether it is still this entry that is served under its name.
 pub(super) fn is_still_served(node: &Node, name: &EntryName, entry: &Arc<Entry>) -> bool {
-    let held = node.l1.entries.get(name);
+    let held = node.l1.entries.get(&name.into());
     held.is_some_and(|held| Arc::ptr_eq(&held, entry)) && is_served(node, entry)
 }
 

@@ -7,25 +7,23 @@ use authmesh_proto::crypto::ScopeKind;
 use authmesh_proto::marks::Voided;
 
 use super::report::{Checked, Explained, Finding, Inconsistency};
-use crate::l1::{TokenDigest, VerdictEntry};
+use crate::l1::{Row as _, VerdictEntry};
 use crate::node::{Node, hex};
 
 pub(super) struct Suspect {
-    digest: TokenDigest,
     entry: Arc<VerdictEntry>,
     voided: Voided,
 }
 
-pub(super) fn look(node: &Node, sample: &[(TokenDigest, Arc<VerdictEntry>)], checked: &mut Checked) -> Vec<Suspect> {
+pub(super) fn look(node: &Node, sample: &[Arc<VerdictEntry>], checked: &mut Checked) -> Vec<Suspect> {
     let mut suspects = Vec::new();
-    for (digest, entry) in sample {
+    for entry in sample {
         if !is_served_unlooked(node, entry) {
             continue;
         }
         checked.verdicts += 1;
         if let Some(voided) = node.marks().check(&entry.verdict.marked_by) {
             suspects.push(Suspect {
-                digest: *digest,
                 entry: Arc::clone(entry),
                 voided,
             });
@@ -48,7 +46,7 @@ fn is_served_unlooked(node: &Node, entry: &VerdictEntry) -> bool {
 impl Suspect {
     /// Whether it would still be served, and still is void.
     pub(super) fn stands(&self, node: &Node) -> bool {
-        let held = node.l1.verdicts.get(&self.digest);
+        let held = node.l1.verdicts.get(self.entry.kept().key());
         held.is_some_and(|held| Arc::ptr_eq(&held, &self.entry))
             && is_served_unlooked(node, &self.entry)
             && node.marks().check(&self.entry.verdict.marked_by).is_some()

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use authmesh_proto::ident::EntryName;
 
-use crate::l1::{Entry, TokenDigest, VerdictEntry};
+use crate::l1::{Entry, VerdictEntry};
 use crate::node::Node;
 
 /// What was taken.
 pub(super) struct Sample {
-    pub(super) verdicts: Vec<(TokenDigest, Arc<VerdictEntry>)>,
+    pub(super) verdicts: Vec<Arc<VerdictEntry>>,
     pub(super) entries: Vec<(EntryName, Arc<Entry>)>,
 }
 
@@ -19,22 +19,15 @@ pub(super) async fn take(node: &Arc<Node>, size: usize) -> Sample {
     let seeds = [(); 2].map(|()| u64::from_le_bytes(node.random()));
     let node = Arc::clone(node);
     let taken = tokio::task::spawn_blocking(move || Sample {
-        verdicts: reservoir(
-            size,
-            seeds[0],
-            node.l1
-                .verdicts
-                .iter()
-                .map(|entry| (*entry.key(), Arc::clone(entry.value()))),
-        ),
+        verdicts: reservoir(size, seeds[0], node.l1.verdicts.rows()),
         entries: reservoir(
             size,
             seeds[1],
             node.l1
                 .entries
-                .iter()
+                .rows()
                 .filter(|entry| !entry.seen.renews)
-                .map(|entry| (*entry.key(), Arc::clone(entry.value()))),
+                .map(|entry| (entry.name, entry)),
         ),
     });
     // The runtime is going down.

@@ -84,6 +84,19 @@ pub enum UpstreamFault {
     Configuration,
 }
 
+impl UpstreamFault {
+    /// A stable word for it, in metrics and traces.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Answer => "answer",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
 /// An upstream (the identity provider) gave no usable answer. Never a verdict about a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]

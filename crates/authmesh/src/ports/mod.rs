@@ -65,3 +65,17 @@ pub enum PortError {
     #[error("full: {0}")]
     Full(String),
 }
+
+impl PortError {
+    /// A stable word for it, in metrics and traces.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Unknown(_) => "unknown",
+            Self::Refused(_) => "refused",
+            Self::Partly(_) => "partly",
+            Self::Full(_) => "full",
+        }
+    }
+}

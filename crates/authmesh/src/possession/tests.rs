@@ -116,8 +116,10 @@ fn a_proof_for_anything_else_is_refused() {
         jkt[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(refused(Case { jkt, ..rfc() }), ProofError::WrongKey);
     }
-    let mut rules = DpopRules::default();
-    rules.algorithms = AlgorithmSet::of(&[Algorithm::EdDSA, Algorithm::PS256]);
+    let rules = DpopRules {
+        algorithms: AlgorithmSet::of(&[Algorithm::EdDSA, Algorithm::PS256]),
+        ..DpopRules::default()
+    };
     assert!(matches!(refused(Case { rules, ..rfc() }), ProofError::Unsupported(_)));
     // Made for a token endpoint: it says nothing of a token.
     let tokenless = Case {

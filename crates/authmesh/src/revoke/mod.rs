@@ -12,11 +12,13 @@ use std::time::Duration;
 use authmesh_proto::statement::{Body, Mark};
 use authmesh_proto::time::Unix;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::error::{BatchError, RevokeError};
 use crate::mesh::AuthMesh;
 use crate::node::{Node, Once, Progress, SayError, Ticket};
 use crate::ports::BoxFuture;
+use crate::telemetry::{Empty, span};
 
 pub(crate) use collapse::Subjects;
 pub(crate) use confirm::Wait;
@@ -66,6 +68,17 @@ pub enum CommitState {
     Committed,
     /// It is in force on this node, and is being committed; nobody has confirmed it yet. It is never rolled back.
     Unconfirmed,
+}
+
+impl CommitState {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
 }
 
 /// A revocation that is being put together. `.await` carries it out.
@@ -133,6 +146,21 @@ impl<'a> Revocation<'a> {
     }
 
     async fn carry_out(self) -> Result<Receipt, RevokeError> {
+        let span = span!("authmesh.revoke", authmesh.scope = Empty, authmesh.state = Empty, error.type = Empty);
+        let ended = self.carried_out().instrument(span.clone()).await;
+        match &ended {
+            Ok(receipt) => {
+                span.record("authmesh.scope", receipt.scope);
+                span.record("authmesh.state", receipt.state.as_str());
+            }
+            Err(error) => {
+                span.record("error.type", error.code());
+            }
+        }
+        ended
+    }
+
+    async fn carried_out(self) -> Result<Receipt, RevokeError> {
         let node = self.mesh.node();
         let (receipt, mark) = self.order.mark(self.mesh).await?;
         let ticket = node.say(Body::Mark(mark))?;
@@ -202,6 +230,11 @@ impl<'a> RevocationBatch<'a> {
     }
 
     async fn carry_out(self) -> Result<Vec<Receipt>, BatchError> {
+        let span = span!("authmesh.revoke", authmesh.count = self.orders.len());
+        self.carried_out().instrument(span).await
+    }
+
+    async fn carried_out(self) -> Result<Vec<Receipt>, BatchError> {
         let whole = |error| BatchError { at: None, error };
         if self.orders.len() > MAX_BATCH {
             return Err(whole(RevokeError::BadValue("a batch has at most 1,000 revocations")));
@@ -269,7 +302,8 @@ impl ReceiptOf {
 
     /// Waits; then says how far it came.
     async fn when(self, node: &Node, mut ticket: Ticket, wait: &Wait, deadline: Instant) -> Receipt {
-        let progress = wait.wait(node, &mut ticket, deadline).await;
+        let confirm = span!("authmesh.confirm");
+        let progress = wait.wait(node, &mut ticket, deadline).instrument(confirm).await;
         let (confirmed_by, missing) = confirm::named(node, &ticket);
         self.with(progress, confirmed_by, missing)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use authmesh_proto::ident::EntryName;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::Upstream;
 use super::gate::{Closed, Turn};
@@ -15,6 +16,7 @@ use crate::error::{CacheError, VerifyError};
 use crate::jose::json::parse_object;
 use crate::node::Node;
 use crate::ports::{ActiveToken, TokenState, UpstreamError, UpstreamFault};
+use crate::telemetry::{Empty, Timing, span, word};
 
 /// The longest answer that is kept, in bytes.
 const MAX_CLAIMS: usize = 64 * 1024;
@@ -117,7 +119,7 @@ impl Upstream {
         let (sender, receiver) = oneshot::channel();
         let node = Arc::clone(&asking.node);
         let shutdown = node.shutdown.clone();
-        node.tasks.spawn(async move {
+        let call = async move {
             tokio::select! {
                 said = asking.past_caches() => {
                     // Nobody waiting is no error.
@@ -125,7 +127,8 @@ impl Upstream {
                 }
                 () = shutdown.cancelled() => {}
             }
-        });
+        };
+        node.tasks.spawn(call.in_current_span());
         receiver.await.unwrap_or_else(|_| {
             Err(NotSaid::CouldNotAsk {
                 what: "the call ended without an answer".to_owned(),
@@ -138,7 +141,12 @@ impl Upstream {
     async fn ask(&self, node: &Node, token: &str, turn: Turn) -> Result<Said, NotSaid> {
         let asked = node.now();
         let most = self.rules.hard_timeout;
-        let answer = tokio::time::timeout(most, self.source.ask(token)).await;
+        let span = span!(
+            "authmesh.upstream", authmesh.issuer = self.issuer(), authmesh.result = Empty, error.type = Empty
+        );
+        let began = node.begins();
+        let call = tokio::time::timeout(most, self.source.ask(token));
+        let answer = call.instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(UpstreamError::new(
                 UpstreamFault::Timeout,
@@ -149,6 +157,18 @@ impl Upstream {
             TokenState::Active(token) => claims(&token).map(|claims| Some(Said::new(*token, claims, asked))),
             TokenState::Inactive => Ok(None),
         });
+        let result = match &answer {
+            Ok(Some(_)) => "active",
+            Ok(None) => "inactive",
+            Err(_) => "failed",
+        };
+        let fault = answer.as_ref().err().map(|error| error.fault.code());
+        span.record("authmesh.result", result);
+        fault.map(|fault| span.record("error.type", fault));
+        let issuer = Some(opentelemetry::Value::from(self.issuer().to_owned()));
+        let fault = fault.and_then(word);
+        let attributes = [("issuer", issuer), ("result", word(result)), ("error.type", fault)];
+        node.ended(Timing::Upstream, began, &attributes);
         match answer {
             Ok(said) => {
                 turn.succeeded();
@@ -212,7 +232,7 @@ impl Asking {
 
     /// Whether this node, or L2 as far as it was looked at, has an answer that calls it active.
     fn held(&self) -> bool {
-        self.known || self.refused.load(Ordering::Acquire) || self.node.l1.entries.get(&self.name).is_some()
+        self.known || self.refused.load(Ordering::Acquire) || self.node.l1.entries.get(&(&self.name).into()).is_some()
     }
 
     /// The provider calls it inactive. What was never active makes no statement: that would be a flood for free.

@@ -100,7 +100,7 @@ pub(super) fn judge(question: &Question<'_>, said: &Said, now: Now) -> Result<Ju
     } else {
         // The provider's `null` takes no binding away that the token itself tells.
         let binding = Binding::both(bindings.0?, bindings.1?)?;
-        if named_dpop && !binding.is_some_and(|binding| binding.jkt().is_some()) {
+        if named_dpop && binding.is_none_or(|binding| binding.jkt().is_none()) {
             return Err(VerifyError::UnsupportedBinding(
                 "the provider calls it a DPoP token, and names no key",
             ));

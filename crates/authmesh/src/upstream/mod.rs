@@ -143,7 +143,7 @@ impl Upstream {
 
     /// Voids whatever any node holds of a token: the provider has ended it.
     fn drop_everywhere(node: &Arc<Node>, name: EntryName) {
-        node.l1.entries.invalidate(&name);
+        node.l1.entries.invalidate(&(&name).into());
         if node.say(Body::Drop(name)).is_err() {
             // Nobody else hears of it; here it is void all the same.
             node.fence.bump(name.slot());

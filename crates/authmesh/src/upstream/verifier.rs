@@ -14,7 +14,7 @@ use super::judge::{Judged, judge, scopes_of};
 use super::route::Question;
 use super::said::{Said, Times};
 use crate::error::VerifyError;
-use crate::l1::{Backing, VerdictEntry};
+use crate::l1::{Backing, Kept, VerdictEntry};
 use crate::policy::WhenBlind;
 use crate::verdict::{Answer, Level, Outcome, Verdict, Voucher};
 use crate::verify::Verifier;
@@ -149,7 +149,7 @@ impl Verifier {
     ) -> Result<(Arc<Said>, Level), NotSaid> {
         let (node, upstream, name) = (&self.shared.node, question.upstream, before.name);
         // By another policy perhaps.
-        let known = known || node.l1.entries.get(&name).is_some();
+        let known = known || node.l1.entries.get(&(&name).into()).is_some();
         let asking = || upstream.asking(node, question.token, name, known);
         if self.max_age.is_zero() && matches!(wanted, Wanted::Younger(_)) {
             return upstream.now(asking()).await.map(|said| (said, Level::Source));
@@ -205,6 +205,7 @@ impl Verifier {
         // What the provider forbids to keep is not kept; nor is what can answer nobody.
         if now.boot < times.stale_until.max(times.fresh_until) {
             let entry = VerdictEntry {
+                kept: Kept::new(self.digest(question.token.as_bytes())),
                 verdict: Arc::clone(&verdict),
                 backing: Backing::Provider(Arc::new(Backed {
                     times,
@@ -217,9 +218,7 @@ impl Verifier {
                 from: claims.from,
             };
             // Harmless whatever happened meanwhile: the stamps are from before.
-            node.l1
-                .verdicts
-                .insert(self.digest(question.token.as_bytes()), Arc::new(entry));
+            node.l1.verdicts.insert(Arc::new(entry));
         }
         let outcome = match level {
             Level::L1 => Outcome::Hit,

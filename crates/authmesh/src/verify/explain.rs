@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{Verifier, check_signature, claims, scopes_of};
 use crate::error::{Fault, VerifyError};
-use crate::jose::{self, CompactJws};
+use crate::jose::{self, CompactJws, base64url};
+use crate::possession::Binding;
 use crate::upstream::Question;
 use crate::verdict::{Outcome, Verdict};
 
@@ -34,6 +35,8 @@ pub struct Explanation {
     pub key: Option<ExplainedKey>,
     /// Its times. Believe them only if the signature holds.
     pub time: Option<ExplainedTime>,
+    /// What its sender has to prove on every call, of an accepted token that is bound. Nobody proved anything here.
+    pub binding: Option<ExplainedBinding>,
     /// The provider that was asked about it.
     pub provider: Option<ExplainedProvider>,
     /// The mark that voids it.
@@ -74,6 +77,26 @@ pub struct ExplainedKey {
     pub alg: &'static str,
     /// Whether the current set holds such a key.
     pub in_current_set: bool,
+}
+
+/// What an explained token is bound to (`cnf`, RFC 7800), in base64url.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedBinding {
+    /// SHA-256 thumbprint of the holder's key: every call needs a DPoP proof by it (RFC 9449).
+    pub jkt: Option<String>,
+    /// SHA-256 of the client certificate that the connection must have (RFC 8705).
+    #[serde(rename = "x5t#S256")]
+    pub x5t_s256: Option<String>,
+}
+
+impl ExplainedBinding {
+    fn of(binding: &Binding) -> Self {
+        let text = |thumbprint: &[u8; 32]| base64url::encode(thumbprint);
+        Self {
+            jkt: binding.jkt().map(text),
+            x5t_s256: binding.x5t_s256().map(text),
+        }
+    }
 }
 
 /// The provider that is asked about an explained token.
@@ -130,6 +153,12 @@ impl Verifier {
                 ),
                 Some(answer.outcome.as_str()),
             ),
+            Ok(answer) if answer.verdict.binding().is_some() => (
+                Decision::Accepted,
+                None,
+                "accepted from whoever gives a proof of possession: it is bound, and no bearer token".to_owned(),
+                Some(answer.outcome.as_str()),
+            ),
             Ok(answer) => (
                 Decision::Accepted,
                 None,
@@ -161,6 +190,9 @@ impl Verifier {
             issuer: None,
             key: None,
             time: None,
+            binding: accepted
+                .and_then(|answer| answer.verdict.binding())
+                .map(ExplainedBinding::of),
             provider: None,
             revoked: None,
         };

@@ -8,6 +8,7 @@
 
 pub(crate) mod claims;
 mod explain;
+mod missed;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use authmesh_proto::time::{Moment, Now};
 use crate::error::{BuildError, VerifyError};
 use crate::issuer::{Issuer, Keys, Template};
 use crate::jose::{self, CompactJws, JwsError, KeySet, VerificationKey};
-use crate::l1::{Backing, Digester, TokenDigest, VerdictEntry};
+use crate::l1::{Backing, Digester, Domain, Kept, Row as _, RowKey, VerdictEntry};
 use crate::node::{Coherence, Node};
 use crate::policy::{Compiled, Policy, Rules, WhenBlind};
 use crate::possession::{Presentation, Replays};
@@ -32,7 +33,8 @@ use crate::upstream::Upstream;
 use crate::verdict::{Answer, Level, Outcome, Verdict, Voucher};
 
 pub use explain::{
-    Decision, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime, Explanation,
+    Decision, ExplainedBinding, ExplainedIssuer, ExplainedKey, ExplainedMark, ExplainedProvider, ExplainedTime,
+    Explanation,
 };
 
 /// Verifies tokens under one policy. Cheap to clone; clones share everything.
@@ -40,6 +42,8 @@ pub use explain::{
 pub struct Verifier {
     pub(crate) shared: Arc<Shared>,
     pub(crate) policy: Arc<Compiled>,
+    /// Of tokens under the policy.
+    digester: Arc<Digester>,
     pub(crate) when_blind: WhenBlind,
     /// Whether proof of freshness is demanded.
     pub(crate) sensitive: bool,
@@ -55,7 +59,6 @@ pub(crate) struct Shared {
     pub(crate) templates: Vec<Arc<Template>>,
     /// Issuers whose tokens their providers validate.
     pub(crate) upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
-    pub(crate) digester: Digester,
     /// The proofs of bound tokens that were taken lately.
     pub(crate) replays: Replays,
     /// The tag that every verdict carries: `clear` voids it.
@@ -104,9 +107,12 @@ impl Verifier {
         shared
             .replays
             .keep_for(policy.dpop.window + shared.node.max_skew + Duration::from_secs(2));
+        let policy = Compiled::new(policy)?;
+        let digester = shared.node.l1.digester.under(Domain::Tokens, &policy.fingerprint);
         Ok(Self {
             shared,
-            policy: Arc::new(Compiled::new(policy)?),
+            policy: Arc::new(policy),
+            digester: Arc::new(digester),
             when_blind,
             sensitive: false,
             max_age,
@@ -173,7 +179,7 @@ impl Verifier {
         if let Some(answer) = self.try_hit_presented(presentation) {
             return answer;
         }
-        let answer = self.verify_freshly(presentation.token()).await;
+        let answer = self.missed(presentation.token()).await;
         let answer = answer.and_then(|answer| self.check_possession(answer, presentation));
         self.count(&answer);
         answer
@@ -203,7 +209,7 @@ impl Verifier {
     pub(crate) async fn answer_to_owner(&self, token: &[u8]) -> Result<Answer, VerifyError> {
         let answer = match self.hit(token) {
             Some(answer) => answer,
-            None => self.verify_freshly(token).await,
+            None => self.missed(token).await,
         };
         self.count(&answer);
         answer
@@ -214,9 +220,8 @@ impl Verifier {
         if let Err(error) = self.check_size(token) {
             return Some(Err(error));
         }
-        let digest = self.digest(token);
-        let entry = self.shared.node.l1.verdicts.get(&digest)?;
-        self.check_hit(token, &digest, &entry).transpose()
+        let verdicts = &self.shared.node.l1.verdicts;
+        verdicts.hit(&self.digest(token), |entry, _| self.check_hit(token, entry).transpose())
     }
 
     /// Forgets the verdict of a token on every node. The token stays valid; it is verified again. `false` when the
@@ -235,8 +240,8 @@ impl Verifier {
         crate::revoke::say_and_wait(node, authmesh_proto::statement::Body::Drop(name)).await
     }
 
-    pub(crate) fn digest(&self, token: &[u8]) -> TokenDigest {
-        self.shared.digester.digest(&self.policy.fingerprint, token)
+    pub(crate) fn digest(&self, token: &[u8]) -> RowKey {
+        self.digester.digest(token)
     }
 
     fn check_size(&self, token: &[u8]) -> Result<(), VerifyError> {
@@ -251,12 +256,7 @@ impl Verifier {
     }
 
     /// Every check that stands between an entry in memory and an answer. `None`: the entry does not count any more.
-    fn check_hit(
-        &self,
-        token: &[u8],
-        digest: &TokenDigest,
-        entry: &Arc<VerdictEntry>,
-    ) -> Result<Option<Answer>, VerifyError> {
+    fn check_hit(&self, token: &[u8], entry: &Arc<VerdictEntry>) -> Result<Option<Answer>, VerifyError> {
         let node = &self.shared.node;
         let now = node.now();
         let age = now.boot.since(entry.verified_at);
@@ -264,7 +264,7 @@ impl Verifier {
         let of_provider = || matches!(entry.backing, Backing::Provider(_));
         if age >= self.max_age && age >= self.policy.policy.max_verdict_age && !of_provider() {
             node.counters.voided.add();
-            node.l1.verdicts.invalidate(digest);
+            node.l1.verdicts.invalidate(entry.kept().key());
             return Ok(None);
         }
         if age >= self.max_age || now.wall < entry.from {
@@ -288,7 +288,7 @@ impl Verifier {
             };
         if !fresh {
             node.counters.voided.add();
-            node.l1.verdicts.invalidate(digest);
+            node.l1.verdicts.invalidate(entry.kept().key());
             return Ok(None);
         }
         // The epoch is loaded first: a mark that is applied during the check leaves an older stamp behind.
@@ -407,6 +407,7 @@ impl Verifier {
             },
         });
         let entry = VerdictEntry {
+            kept: Kept::new(self.digest(token)),
             verdict: Arc::clone(&verdict),
             backing: Backing::Keys(Arc::clone(issuer)),
             stamps,
@@ -416,7 +417,7 @@ impl Verifier {
             from: checked.from,
         };
         // Insertion is harmless whatever happened meanwhile: the stamps are from before.
-        node.l1.verdicts.insert(self.digest(token), Arc::new(entry));
+        node.l1.verdicts.insert(Arc::new(entry));
         let blind_for = self.admit(node.now())?;
         Ok(Answer {
             verdict,

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_bound_token_needs_its_proof;
 mod a_logout_is_idempotent;
 mod a_write_leaves_nothing_old;
 mod an_ended_verdict_is_told;
@@ -18,6 +19,7 @@ mod confirmed_by_members;
 mod garbage_cannot_push_out_truth;
 mod graceful_shutdown;
 mod holes_stay_shut;
+mod kept_answers_are_judged_again;
 mod key_rotation;
 mod marks_are_accounted_for;
 mod marks_of_one_subject_collapse;

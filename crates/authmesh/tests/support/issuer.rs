@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 const AUDIENCE: &str = "api";
 
-enum Pair {
+/// A pair of keys.
+pub(super) enum Pair {
     Ed(Ed25519KeyPair),
     Ec(EcdsaKeyPair),
 }
@@ -56,11 +57,7 @@ impl TestIssuer {
     }
 
     fn with(url: &str, clock: Arc<dyn Clock>, es256: bool) -> Self {
-        let pair = if es256 {
-            Pair::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
-        } else {
-            Pair::Ed(Ed25519KeyPair::generate().unwrap())
-        };
+        let pair = if es256 { Pair::p256() } else { Pair::ed25519() };
         let issuer = Self {
             url: url.into(),
             clock,
@@ -112,7 +109,7 @@ impl TestIssuer {
     pub(crate) fn new_key(&self) {
         let mut pairs = self.pairs.lock().unwrap();
         let kid = format!("k{}", pairs.len() + 1);
-        pairs.push((kid, Pair::Ed(Ed25519KeyPair::generate().unwrap())));
+        pairs.push((kid, Pair::ed25519()));
     }
 
     /// Publishes the newest key alone.
@@ -149,7 +146,7 @@ impl TestIssuer {
     }
 }
 
-fn overlay(onto: &mut Value, more: Value) {
+pub(super) fn overlay(onto: &mut Value, more: Value) {
     for (name, value) in more.as_object().unwrap() {
         if value.is_null() {
             onto.as_object_mut().unwrap().remove(name);
@@ -159,19 +156,27 @@ fn overlay(onto: &mut Value, more: Value) {
     }
 }
 
-fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 impl Pair {
-    fn alg(&self) -> &'static str {
+    pub(super) fn p256() -> Self {
+        Self::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+    }
+
+    pub(super) fn ed25519() -> Self {
+        Self::Ed(Ed25519KeyPair::generate().unwrap())
+    }
+
+    pub(super) fn alg(&self) -> &'static str {
         match self {
             Self::Ed(_) => "EdDSA",
             Self::Ec(_) => "ES256",
         }
     }
 
-    fn jwk(&self, kid: &str) -> Value {
+    pub(super) fn jwk(&self, kid: &str) -> Value {
         match self {
             Self::Ed(pair) => json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": encode(pair.public_key())}),
             Self::Ec(pair) => {
@@ -181,7 +186,7 @@ impl Pair {
         }
     }
 
-    fn sign(&self, input: &[u8]) -> Vec<u8> {
+    pub(super) fn sign(&self, input: &[u8]) -> Vec<u8> {
         match self {
             Self::Ed(pair) => pair.sign(input).as_ref().to_vec(),
             Self::Ec(pair) => pair.sign(&SystemRandom::new(), input).unwrap().as_ref().to_vec(),

@@ -1,5 +1,6 @@
 //! What the invariant tests are made of: an issuer that signs anything, nodes of one in-memory cluster, ports with faults.
 
+mod holder;
 mod hooked;
 mod issuer;
 mod sites;
@@ -22,6 +23,7 @@ use authmesh::proto::time::{Moment, Now, Unix};
 use authmesh::{AuthMesh, Builder, KeyPolicy, KeyRing, Load};
 use tokio::sync::oneshot;
 
+pub(crate) use holder::{Holder, Request};
 pub(crate) use hooked::HookedClock;
 pub(crate) use issuer::{TestIssuer, twin};
 pub(crate) use sites::{Place, Site, pass};

@@ -6,7 +6,7 @@
 //! | `issuers` | issuers: who, how they are asked, their presets |
 //! | `keys` | when an issuer's keys are fetched |
 //! | `upstream` | what an issuer is asked about tokens |
-//! | `rest` | `routes`, `log`, `danger` |
+//! | `rest` | `routes`, `log`, `telemetry`, `danger` |
 
 mod issuers;
 mod keys;

@@ -1,7 +1,8 @@
-//! Settings of routes, the log and the options that weaken a rule.
+//! Settings of routes, the log, telemetry and the options that weaken a rule.
 
 use super::super::schema::Fallback::{Computed, Is, Required, Unset};
 use super::super::schema::Setting;
+use super::super::telemetry;
 use super::super::typed::{Access, Level, LogFormat};
 use super::*;
 
@@ -87,6 +88,62 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::OneOf(LogFormat::WORDS),
         fallback: Is("text"),
         doc: "Form of a line: for people, or one JSON object.",
+    },
+    Setting {
+        path: "telemetry.endpoint",
+        kind: word("a URL", telemetry::collector),
+        fallback: Unset {
+            example: "http://otel-collector:4318",
+        },
+        doc: "Where a collector takes OTLP over HTTP (protobuf): traces go to /v1/traces below it, metrics to /v1/metrics. Without \
+              it, OTEL_EXPORTER_OTLP_ENDPOINT and its likes count; without those nothing is sent. Credentials stand in \
+              OTEL_EXPORTER_OTLP_HEADERS only.",
+    },
+    Setting {
+        path: "telemetry.traces",
+        kind: ON_OFF,
+        fallback: Is("true"),
+        doc: "Whether traces are sent: of misses and slow paths, never of a hit.",
+    },
+    Setting {
+        path: "telemetry.metrics",
+        kind: ON_OFF,
+        fallback: Is("true"),
+        doc: "Whether metrics are sent too. /metrics has them in any case.",
+    },
+    Setting {
+        path: "telemetry.sample",
+        kind: word("a share from 0 to 1", telemetry::share),
+        fallback: Unset { example: "0.1" },
+        doc: "Share of the traces that begin here and are kept; those that a caller began are kept or not as the caller decided. \
+              Without it, OTEL_TRACES_SAMPLER counts, and without that all are kept.",
+    },
+    Setting {
+        path: "telemetry.service_name",
+        kind: word("a name", telemetry::label),
+        fallback: Unset { example: "orders-auth" },
+        doc: "The attribute service.name. Without it, OTEL_SERVICE_NAME, and without that \"authmesh\".",
+    },
+    Setting {
+        path: "telemetry.attributes",
+        kind: words("attributes, each \"name=value\",", 0, 64, telemetry::attribute),
+        fallback: Is(""),
+        doc: "Further attributes of the resource, such as \"deployment.environment.name=prod\". Those of \
+              OTEL_RESOURCE_ATTRIBUTES are taken too.",
+    },
+    Setting {
+        path: "telemetry.propagate",
+        kind: ON_OFF,
+        fallback: Is("true"),
+        doc: "Whether requests to issuers carry the trace context (traceparent, tracestate); never baggage.",
+    },
+    Setting {
+        path: "telemetry.ca_file",
+        kind: Kind::File,
+        fallback: Unset {
+            example: "/etc/ssl/collector-ca.pem",
+        },
+        doc: "PEM file of root certificates that may sign the collector's, in addition to those of this machine.",
     },
     Setting {
         path: "danger.any_audience",

@@ -26,6 +26,7 @@ use subtle::ConstantTimeEq as _;
 use self::problem::Problem;
 use self::requests::{Explain, ExplainMarks, Invalidate, ListMarks, MAX_DEADLINE, Revoke, Wait};
 use super::Limits;
+use super::telemetry::requests::traced;
 use crate::config::Secret;
 
 /// The most revocations in one request.
@@ -66,6 +67,8 @@ pub(super) fn router(mesh: AuthMesh, credential: Arc<Secret>, limits: Limits) ->
             Problem::new(problem::METHOD_NOT_ALLOWED, "the path does not take this method")
         })
         // Around everything, unknown paths included: without the credential nothing is told.
+        // Inside of the guard: whoever has no credential makes no span.
+        .layer(middleware::from_fn(|request, next| traced("admin", request, next)))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }

@@ -23,6 +23,7 @@ use serde_json::json;
 
 use self::budget::Purse;
 use super::Limits;
+use super::telemetry::requests::traced;
 
 pub use self::budget::Budget;
 
@@ -71,6 +72,9 @@ pub(super) fn router(mesh: AuthMesh, budget: Budget, limits: Limits) -> Router {
         .route(PATH, post(log_out))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn(|request, next| {
+            traced("logout", request, next)
+        }))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(axum::middleware::map_response(not_stored))
         .with_state(Arc::new(app))

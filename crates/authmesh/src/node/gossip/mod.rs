@@ -185,6 +185,6 @@ fn commit_wait(has_log: bool, random: [u8; 2]) -> Duration {
 /// What a drop voids in L1 frees its memory, too.
 fn free(node: &Node, body: &Body) {
     if let Body::Drop(name) = body {
-        node.l1.entries.invalidate(name);
+        node.l1.entries.invalidate(&name.into());
     }
 }

@@ -16,16 +16,18 @@ use authmesh_proto::statement::{Body, Statement};
 use authmesh_proto::time::Moment;
 use tokio::sync::oneshot;
 use tokio_stream::StreamExt as _;
+use tracing::Instrument as _;
 
 use super::strangers::Strangers;
 use super::{Room, Sealing, Told, ToldReceiver, commit_wait, free, peer_of, port_peer};
 use crate::cache;
 use crate::issuer;
-use crate::node::Node;
 use crate::node::driver::Driver;
 use crate::node::jobs::Finished;
+use crate::node::{Node, taken};
 use crate::observer;
 use crate::ports::{GossipEvent, GossipNode, GossipStream};
+use crate::telemetry::{Empty, Timing, span, word};
 
 /// The wait before the adapter is opened anew.
 const REOPEN: Duration = Duration::from_millis(250);
@@ -312,7 +314,13 @@ impl Driver {
     fn exchange(&mut self, exchange: u64, to: &authmesh_proto::gossip::Peer, request: Vec<u8>, by_stream: bool) {
         let to = port_peer(to);
         let node = Arc::clone(&self.node);
-        self.spawn(Finished::Answered(exchange, None), async move {
+        let transport = match by_stream {
+            true => "stream",
+            false => "datagram",
+        };
+        let span = span!("authmesh.gossip.exchange", authmesh.transport = transport, error.type = Empty);
+        let ended = span.clone();
+        let ask = async move {
             let (Some(to), Some(room)) = (to, node.gossip()) else {
                 return Finished::Answered(exchange, None);
             };
@@ -320,9 +328,18 @@ impl Driver {
                 true => room.port.pull(&to, request),
                 false => room.port.ask(&to, request),
             };
-            let answer = tokio::time::timeout(PATIENCE, call).await.ok().and_then(Result::ok);
+            let began = node.begins();
+            let (answer, error) = taken(tokio::time::timeout(PATIENCE, call).await);
+            error.map(|error| ended.record("error.type", error));
+            let error = error.and_then(word);
+            node.ended(
+                Timing::GossipExchange,
+                began,
+                &[("transport", word(transport)), ("error.type", error)],
+            );
             Finished::Answered(exchange, answer)
-        });
+        };
+        self.spawn(Finished::Answered(exchange, None), ask.instrument(span));
     }
 
     /// Says good-bye: what is not sent yet is sent first.

@@ -1,18 +1,25 @@
 //! The first level: this node's memory.
 //!
-//! mini-moka bounds and evicts, by weight in bytes. It decides nothing: what comes out of it is checked by stamps, on every
-//! hit. Only verified tokens go in, so garbage cannot push out truth (invariant 7).
+//! A hit looks into a [`front`] of its thread, then into an [`index`]; mini-moka bounds and evicts behind both, by weight in bytes
+//! ([`store`]). None of them decides anything: what comes out is checked by stamps, on every hit. Only verified tokens go in, so
+//! garbage cannot push out truth (invariant 7).
+
+mod digest;
+mod front;
+mod index;
+mod store;
+#[cfg(test)]
+mod tests;
+mod thread;
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use authmesh_proto::freshness::Stamp;
 use authmesh_proto::ident::EntryName;
 use authmesh_proto::time::{Moment, Unix};
-use highway::{HighwayHash as _, HighwayHasher, Key};
-use mini_moka::sync::Cache;
 
 use crate::cache::Seen;
 use crate::issuer::Issuer;
@@ -20,30 +27,24 @@ use crate::ports::Entropy;
 use crate::upstream::Backed;
 use crate::verdict::Verdict;
 
-/// What mini-moka itself needs for an entry, about: key, node, deque links, counters.
-const ENTRY_OVERHEAD: usize = 160;
+pub(crate) use digest::{Digester, Domain, RowKey};
+pub(crate) use store::{Kept, Row, Store};
+pub(crate) use thread::number as thread_number;
 
 /// Both stores of a node.
-#[derive(Clone)]
 pub(crate) struct Stores {
-    pub(crate) verdicts: VerdictStore,
-    pub(crate) entries: EntryStore,
+    pub(crate) verdicts: Store<VerdictEntry>,
+    pub(crate) entries: Store<Entry>,
+    /// Of this process. Each policy and each namespace derives its own.
+    pub(crate) digester: Digester,
 }
 
-pub(crate) type VerdictStore = Cache<TokenDigest, Arc<VerdictEntry>, FirstWord>;
-pub(crate) type EntryStore = Cache<EntryName, Arc<Entry>, FirstWord>;
-
 impl Stores {
-    pub(crate) fn new(verdict_bytes: u64, entry_bytes: u64) -> Self {
+    pub(crate) fn new(verdict_bytes: u64, entry_bytes: u64, entropy: &dyn Entropy) -> Self {
         Self {
-            verdicts: Cache::builder()
-                .max_capacity(verdict_bytes)
-                .weigher(|_, entry: &Arc<VerdictEntry>| weight(entry.bytes()))
-                .build_with_hasher(FirstWord::default()),
-            entries: Cache::builder()
-                .max_capacity(entry_bytes)
-                .weigher(|_, entry: &Arc<Entry>| weight(entry.bytes))
-                .build_with_hasher(FirstWord::default()),
+            verdicts: Store::new(verdict_bytes),
+            entries: Store::new(entry_bytes),
+            digester: Digester::new(entropy),
         }
     }
 }
@@ -57,13 +58,10 @@ impl std::fmt::Debug for Stores {
     }
 }
 
-fn weight(bytes: usize) -> u32 {
-    u32::try_from(bytes + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
-}
-
 /// A verdict in L1, with everything that a hit compares.
 #[derive(Debug)]
 pub(crate) struct VerdictEntry {
+    pub(crate) kept: Kept,
     pub(crate) verdict: Arc<Verdict>,
     pub(crate) backing: Backing,
     /// The fence counters that were captured before the token was verified: of its own name, and of all verdicts.
@@ -97,7 +95,11 @@ impl Backing {
     }
 }
 
-impl VerdictEntry {
+impl Row for VerdictEntry {
+    fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     fn bytes(&self) -> usize {
         let backing = match &self.backing {
             Backing::Keys(_) => 0,
@@ -109,6 +111,10 @@ impl VerdictEntry {
 
 /// An entry of the generic cache in L1.
 pub(crate) struct Entry {
+    pub(crate) kept: Kept,
+    pub(crate) name: EntryName,
+    /// The digest of its key, once somebody asked by the key.
+    pub(crate) alias: OnceLock<RowKey>,
     pub(crate) value: Arc<dyn Any + Send + Sync>,
     pub(crate) stamps: Box<[Stamp]>,
     pub(crate) until: Moment,
@@ -119,11 +125,37 @@ pub(crate) struct Entry {
     pub(crate) hits: AtomicU32,
 }
 
+impl Row for Entry {
+    fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn alias(&self) -> Option<&RowKey> {
+        self.alias.get()
+    }
+
+    fn set_alias(&self, alias: RowKey) -> bool {
+        *self.alias.get_or_init(|| alias) == alias
+    }
+}
+
 impl Entry {
-    /// It was served. Two threads at once may count one: nobody pays for more.
-    pub(crate) fn is_hit(&self) {
+    /// Hits that are counted one by one.
+    const FEW: u32 = 16;
+
+    /// It was served. The first hits are counted each, later ones by those that stand for `many`: a counter that every hit
+    /// writes is one that threads take from each other.
+    pub(crate) fn is_hit(&self, many: u32) {
         let hits = self.hits.load(Ordering::Relaxed);
-        self.hits.store(hits.saturating_add(1), Ordering::Relaxed);
+        let more = if hits < Self::FEW { 1 } else { many };
+        if more > 0 {
+            // Two threads at once may count one.
+            self.hits.store(hits.saturating_add(more), Ordering::Relaxed);
+        }
     }
 }
 
@@ -136,48 +168,8 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// Digest of a token under a policy: 256 bits of keyed HighwayHash. The key is random per process, so nobody outside can
-/// choose two tokens that meet; the digest never leaves the process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TokenDigest([u64; 4]);
-
-impl std::hash::Hash for TokenDigest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
-
-/// Makes [`TokenDigest`]s.
-pub(crate) struct Digester(HighwayHasher);
-
-impl Digester {
-    pub(crate) fn new(entropy: &dyn Entropy) -> Self {
-        let mut words = [0u64; 4];
-        for word in &mut words {
-            let mut bytes = [0; 8];
-            entropy.fill(&mut bytes);
-            *word = u64::from_ne_bytes(bytes);
-        }
-        Self(HighwayHasher::new(Key(words)))
-    }
-
-    /// The digest of **all** bytes of the token, and of the policy's fingerprint.
-    pub(crate) fn digest(&self, fingerprint: &[u8; 32], token: &[u8]) -> TokenDigest {
-        let mut hasher = self.0.clone();
-        hasher.append(fingerprint);
-        hasher.append(token);
-        TokenDigest(hasher.finalize256())
-    }
-}
-
-impl std::fmt::Debug for Digester {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Digester(..)")
-    }
-}
-
-/// The keys of both stores are outputs of keyed pseudo-random functions: their first word is hash enough. Equality still
-/// compares every bit.
+/// Names of rows are outputs of keyed pseudo-random functions: their first word is hash enough. Equality still compares every
+/// bit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FirstWord(u64);
 
