@@ -5,7 +5,7 @@
 //! ```
 //!
 //! **Counting instructions.** With `--hits N` it makes N hits and nothing else, on one thread: `--what verify` (the default) on 64 tokens of
-//! about 870 bytes, `--what cache` on 64 keys of 64 characters. Everything before the hits is the same whatever N is: no random key,
+//! about 870 bytes, `--what cache` on 64 keys of 64 characters; `--of M` takes M of them. Everything before the hits is the same whatever N is: no random key,
 //! no clock in the loop's way. So the difference of two runs is that of the hits:
 //!
 //! ```text
@@ -39,7 +39,7 @@ const ISSUER: &str = "https://login.example.com";
 const AUDIENCE: &str = "orders-api";
 /// Length of every token, give or take one.
 const TOKEN_BYTES: usize = 870;
-/// Tokens, or keys, of the probe.
+/// Tokens, or keys, of the probe, unless it is told otherwise.
 const PROBED: usize = 64;
 /// Keys of the generic cache.
 const KEYS: usize = 1_000;
@@ -54,12 +54,15 @@ fn main() -> ExitCode {
     };
     match (value("--hits"), value("--what").unwrap_or("verify")) {
         (None, _) => bench::run("hot_path", |options| figures(options.quick)),
-        (Some(hits), what) => probe(hits, what),
+        (Some(hits), what) => {
+            let of = value("--of").and_then(|of| of.parse().ok()).unwrap_or(PROBED);
+            probe(hits, what, of)
+        }
     }
 }
 
 /// Some hits, and a word about them.
-fn probe(hits: &str, what: &str) -> ExitCode {
+fn probe(hits: &str, what: &str, of: usize) -> ExitCode {
     let Ok(hits) = hits.parse::<usize>() else {
         eprintln!("hot_path: --hits needs a number");
         return ExitCode::from(2);
@@ -67,18 +70,18 @@ fn probe(hits: &str, what: &str) -> ExitCode {
     let runtime = runtime();
     match what {
         "verify" => {
-            let tokens = tokens(PROBED);
+            let tokens = tokens(of);
             let verifier = runtime.block_on(verifier(&tokens, 64 << 20));
             // The first ones let a token into the front.
-            let warm = tokens.iter().cycle().take(4 * PROBED);
+            let warm = tokens.iter().cycle().take(4 * of);
             for token in warm.chain(tokens.iter().cycle().take(hits)) {
                 verify_hit(&verifier, token);
             }
         }
         "cache" => {
-            let keys = keys(PROBED);
+            let keys = keys(of);
             let cache = runtime.block_on(cache(&keys));
-            let warm = keys.iter().cycle().take(4 * PROBED);
+            let warm = keys.iter().cycle().take(4 * of);
             for key in warm.chain(keys.iter().cycle().take(hits)) {
                 cache_hit(&cache, key);
             }
@@ -152,7 +155,10 @@ async fn cache(keys: &[String]) -> Cache<String> {
         .unwrap();
     for key in keys {
         assert_eq!(key.len(), 64);
-        cache.insert(key, format!("value of {key}")).await.unwrap();
+        // Not `insert`, which voids the key first, and with it what shares its place in the fence.
+        let value = format!("value of {key}");
+        let load = || async { Ok::<_, ()>(value) };
+        cache.get_or_load(key, load).await.unwrap();
     }
     cache
 }

@@ -16,27 +16,17 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use authmesh::memory::FixedKeys;
 use authmesh::{AuthMesh, Outcome, Policy, Rules, Verifier};
+use authmesh_tests::bench::issuer::{AUDIENCE, ISSUER, Issuer, TOKEN_BYTES};
 use authmesh_tests::bench::{self, Figure, Scatter, median, per_item};
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use highway::{HighwayHash as _, HighwayHasher, Key};
-use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
-use serde_json::json;
 
-const ISSUER: &str = "https://login.example.com";
-const AUDIENCE: &str = "orders-api";
-/// Length of every token: an access token with the usual claims.
-const TOKEN_BYTES: usize = 870;
 /// The hot set.
 const HOT: usize = 1_000;
 /// Tokens per timed batch of hits: their bytes fit into the caches beside everything else.
@@ -79,78 +69,12 @@ fn measure(effort: &Effort) -> Vec<Figure> {
         .enable_all()
         .build()
         .unwrap();
-    let verifier = runtime.block_on(start(issuer.jwks(), &hot, &many));
+    let verifier = runtime.block_on(start(issuer.jwks().to_string().into_bytes(), &hot, &many));
 
     let mut figures = hits(&verifier, &issuer, &hot, &many, effort);
     figures.extend(together(&verifier, &hot, effort));
     figures.extend(digests(&hot[0], effort));
     figures
-}
-
-/// The issuer: one key that signs like most do, and one that signs fast.
-struct Issuer {
-    rsa: RsaKeyPair,
-    ed: Ed25519KeyPair,
-    random: SystemRandom,
-    now: u64,
-}
-
-impl Issuer {
-    fn new() -> Self {
-        Self {
-            rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
-            ed: Ed25519KeyPair::generate().unwrap(),
-            random: SystemRandom::new(),
-            now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
-        }
-    }
-
-    fn jwks(&self) -> Vec<u8> {
-        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let components = aws_lc::DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key;
-        let (n, e) = components(self.rsa.public_key().as_ref()).unwrap();
-        let set = json!({"keys": [
-            {"kty": "RSA", "kid": "rsa", "alg": "RS256", "use": "sig", "n": encode(&n), "e": encode(&e)},
-            {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "x": encode(self.ed.public_key().as_ref())},
-        ]});
-        set.to_string().into_bytes()
-    }
-
-    fn rs256(&self, n: usize) -> String {
-        self.token("RS256", "rsa", n, 256, |input| {
-            let mut signature = vec![0; self.rsa.public_modulus_len()];
-            self.rsa
-                .sign(&RSA_PKCS1_SHA256, &self.random, input, &mut signature)
-                .unwrap();
-            signature
-        })
-    }
-
-    fn ed25519(&self, n: usize) -> String {
-        self.token("EdDSA", "ed", n, 64, |input| self.ed.sign(input).as_ref().to_vec())
-    }
-
-    /// A token of [`TOKEN_BYTES`], give or take one: base64url skips every fourth length.
-    fn token(&self, alg: &str, kid: &str, n: usize, signature: usize, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
-        let header = URL_SAFE_NO_PAD.encode(json!({"alg": alg, "typ": "at+jwt", "kid": kid}).to_string());
-        let base64 = |bytes: usize| (bytes * 4).div_ceil(3);
-        let claims = |padding: usize| {
-            json!({
-                "iss": ISSUER, "aud": AUDIENCE, "sub": format!("user-{n:08}"), "client_id": "web-frontend",
-                "jti": format!("3f2a6c1e-{n:012}"), "sid": format!("session-{n:08}"),
-                "scope": "orders:read orders:write profile", "iat": self.now - 10, "exp": self.now + 7_200,
-                "ctx": "x".repeat(padding),
-            })
-            .to_string()
-        };
-        let other = header.len() + 2 + base64(signature);
-        let room = (TOKEN_BYTES - other) * 3 / 4;
-        let payload = URL_SAFE_NO_PAD.encode(claims(room - claims(0).len()));
-        let input = format!("{header}.{payload}");
-        let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(sign(input.as_bytes())));
-        assert!(token.len().abs_diff(TOKEN_BYTES) <= 1, "{} bytes", token.len());
-        token
-    }
 }
 
 /// A node that has verified every token once.
@@ -210,7 +134,7 @@ struct Claims {
 }
 
 fn hits(verifier: &Verifier, issuer: &Issuer, hot: &[String], many: &[String], effort: &Effort) -> Vec<Figure> {
-    let key = DecodingKey::from_rsa_der(issuer.rsa.public_key().as_ref());
+    let key = DecodingKey::from_rsa_der(issuer.rsa_public());
     let mut validation = Validation::new(Algorithm::RS256);
     validation.set_audience(&[AUDIENCE]);
     validation.set_issuer(&[ISSUER]);

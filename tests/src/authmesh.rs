@@ -167,6 +167,19 @@ impl Authmesh {
         .await
     }
 
+    /// Starts a node that says little, as in production: for measurements.
+    pub async fn start_quiet(issuer: &str) -> Self {
+        let binary = tools::authmesh_binary();
+        started(async || {
+            let seat = Seat::on_loopback(0);
+            let config = seat.basics(issuer, "warn").replace("explain = true\n", "");
+            let mut node = Self::launch(seat, "authmesh", &config, command(&binary));
+            node.answering("/readyz", READY_WITHIN).await?;
+            Ok(node)
+        })
+        .await
+    }
+
     /// Starts the binary, which `run` runs, and does not wait for it.
     pub(crate) fn launch(seat: Seat, name: &str, config: &str, run: Command) -> Self {
         std::fs::write(seat.config_file(), config).expect("authmesh.toml");
@@ -206,6 +219,11 @@ impl Authmesh {
     /// The configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.seat.config_file()
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The process, for its log, its memory and its end.

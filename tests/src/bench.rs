@@ -3,6 +3,8 @@
 //! A benchmark is a `[[bench]]` target with `harness = false` whose `main` is [`run`]. What is measured and its reference
 //! take turns inside one run, so that a machine that slows down slows both.
 
+pub mod issuer;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -55,6 +57,15 @@ pub struct Figure {
     ratio: Option<f64>,
     goal: Option<String>,
     met: Option<bool>,
+    plot: Option<Plot>,
+}
+
+/// Where a figure is drawn by `cargo xtask bench --plots DIR`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Plot {
+    chart: &'static str,
+    label: String,
+    series: &'static str,
 }
 
 impl Figure {
@@ -70,7 +81,20 @@ impl Figure {
             ratio: None,
             goal: None,
             met: None,
+            plot: None,
         }
+    }
+
+    /// Draws it: a bar of a chart, under a label, in a series. Figures of one chart have one unit. A label that begins with
+    /// `authmesh` stands out.
+    #[must_use]
+    pub fn drawn(mut self, chart: &'static str, label: impl Into<String>, series: &'static str) -> Self {
+        self.plot = Some(Plot {
+            chart,
+            label: label.into(),
+            series,
+        });
+        self
     }
 
     /// Sets it beside a reference in the same unit; the ratio says how many times *more* than the reference it is.
@@ -88,6 +112,14 @@ impl Figure {
     pub fn faster_than(self, reference: &'static str, value: f64) -> Self {
         let mut figure = self.beside(reference, value);
         figure.ratio = Some(value / figure.value);
+        figure
+    }
+
+    /// As [`Figure::beside`], with a ratio that was measured in another way than by dividing the two: a median of ratios, say.
+    #[must_use]
+    pub fn share_of(self, reference: &'static str, value: f64, ratio: f64) -> Self {
+        let mut figure = self.beside(reference, value);
+        figure.ratio = Some(ratio);
         figure
     }
 
@@ -110,6 +142,14 @@ impl Figure {
     pub fn at_most(self, most: f64) -> Self {
         let goal = format!("<= {most} {}", self.unit);
         let met = self.value <= most;
+        self.goal(goal, met)
+    }
+
+    /// States a goal for the value itself: at least so much, in its unit.
+    #[must_use]
+    pub fn at_least(self, least: f64) -> Self {
+        let goal = format!(">= {least} {}", self.unit);
+        let met = self.value >= least;
         self.goal(goal, met)
     }
 
@@ -245,6 +285,7 @@ mod tests {
         let met = |figure: Figure| figure.met.unwrap();
         let ten = || Figure::new("a", 10.0, "ns");
         assert!(met(ten().at_most(10.0)) && !met(ten().at_most(9.9)));
+        assert!(met(ten().at_least(10.0)) && !met(ten().at_least(10.1)));
         assert!(met(ten().beside("b", 5.0).at_most_times(2.0)));
         assert!(!met(ten().beside("b", 4.9).at_most_times(2.0)));
         assert!(met(ten().faster_than("b", 20.0).at_least_times(2.0)));

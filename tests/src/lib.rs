@@ -24,6 +24,7 @@
 //! | [`raw`] | HTTP as an attacker speaks it |
 //! | [`forge`] | tokens that no identity provider would sign |
 //! | [`conformance`] | one suite per port, for every adapter of it |
+//! | [`rivals`] | other crates for the same work, and authmesh as it is shipped, built for benchmarks |
 //! | [`mod@bench`] | what every benchmark shares |
 //!
 //! Everything here panics on failure, with a sentence that says what was wrong: it is test code, and a panic is how a
@@ -41,7 +42,6 @@ pub mod client;
 pub mod conformance;
 pub mod dev;
 pub mod fleet;
-pub mod forge;
 pub mod gateway;
 pub mod idp;
 pub mod idp_double;
@@ -53,9 +53,12 @@ pub mod proxy;
 pub mod raw;
 pub mod redis_cluster;
 pub mod redis_server;
+pub mod rivals;
 pub mod stack;
 pub mod tools;
 pub mod upstream;
+
+pub use authmesh_testkit::forge;
 
 /// The README's code is compiled with the documentation's tests.
 #[cfg(doctest)]

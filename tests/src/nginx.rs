@@ -32,6 +32,20 @@ http {
 }
 ";
 
+/// The same service without authmesh: what nginx costs by itself.
+const PLAIN: &str = "\
+upstream service { server ${UPSTREAM}; }
+server {
+    listen ${LISTEN};
+    large_client_header_buffers 4 16k;
+    location / {
+        proxy_set_header Host            $host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_pass http://service;
+    }
+}
+";
+
 /// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
@@ -43,13 +57,22 @@ pub struct Nginx {
 impl Nginx {
     /// Starts nginx between its clients and `upstream`, asking `authmesh` about every request.
     pub async fn start(authmesh: SocketAddr, upstream: SocketAddr) -> Self {
+        let snippet = SNIPPET.replace("server ${AUTHMESH}", &format!("server {authmesh}"));
+        Self::run(&snippet, upstream).await
+    }
+
+    /// Starts nginx between its clients and `upstream`, asking nobody.
+    pub async fn start_plain(upstream: SocketAddr) -> Self {
+        Self::run(PLAIN, upstream).await
+    }
+
+    async fn run(snippet: &str, upstream: SocketAddr) -> Self {
         tools::require("nginx");
         started(async || {
             let scratch = tempfile::tempdir().expect("a scratch folder");
             let port = Port::reserve();
-            let snippet = SNIPPET
+            let snippet = snippet
                 .replace("listen ${LISTEN}", &format!("listen {}", port.address()))
-                .replace("server ${AUTHMESH}", &format!("server {authmesh}"))
                 .replace("server ${UPSTREAM}", &format!("server {upstream}"));
             std::fs::write(scratch.path().join("snippet.conf"), snippet).expect("snippet.conf");
             std::fs::write(scratch.path().join("nginx.conf"), AROUND).expect("nginx.conf");
@@ -77,6 +100,11 @@ impl Nginx {
     /// A URL behind nginx. `path` begins with a slash.
     pub fn url(&self, path: &str) -> String {
         self.port.url(path)
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// What nginx wrote.

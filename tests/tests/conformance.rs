@@ -287,3 +287,112 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     );
     [head.as_bytes(), body].concat()
 }
+
+/// The same adapters behind decorators that have no faults: they must change nothing.
+mod behind_faults {
+    use authmesh_testkit::{Faulty, Op, TestIssuer};
+
+    use super::*;
+
+    struct Clusters;
+
+    impl Factory for Clusters {
+        fn cluster(&self) -> BoxFuture<'_, [Peer; 2]> {
+            let cluster = Arc::new(memory::Cluster::new());
+            let peer = || Peer::of(Faulty::new(Faulty::new(Arc::clone(&cluster))));
+            Box::pin(std::future::ready([peer(), peer()]))
+        }
+
+        fn abilities(&self) -> Abilities {
+            Memory.abilities()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_log_keeps_its_promises() {
+        conformance::log::suite(&Clusters).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_bus_keeps_its_promises() {
+        conformance::bus::suite(&Clusters).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_store_keeps_its_promises() {
+        conformance::store::suite(&Clusters).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_members_keep_their_promises() {
+        conformance::members::suite(&Clusters).await;
+    }
+
+    struct Networks;
+
+    impl gossip::Factory for Networks {
+        fn nodes(&self, nodes: usize) -> BoxFuture<'_, Vec<Arc<dyn Gossip>>> {
+            let hub = memory::Hub::new();
+            let nodes = (0..nodes).map(|_| Faulty::new(Arc::new(hub.node())) as _).collect();
+            Box::pin(std::future::ready(nodes))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn gossip_keeps_its_promises() {
+        conformance::gossip::suite(&Networks).await;
+    }
+
+    /// The issuer of the test kit: its source stands behind a decorator anyway.
+    struct Issuer;
+
+    impl key_source::Factory for Issuer {
+        fn upstream(&self, document: &[u8]) -> BoxFuture<'_, Box<dyn key_source::Upstream>> {
+            let issuer = TestIssuer::new();
+            issuer.published().set(document);
+            issuer.published().tags(true);
+            issuer.published().max_age(Some(MAX_AGE));
+            issuer.published().date(Some(issuer.now()));
+            Box::pin(std::future::ready(Box::new(IssuerUpstream(issuer)) as _))
+        }
+
+        fn abilities(&self) -> key_source::Abilities {
+            key_source::Abilities {
+                entity_tags: true,
+                passes_caches: true,
+                max_age: Some(MAX_AGE),
+                tells_its_time: true,
+            }
+        }
+    }
+
+    struct IssuerUpstream(TestIssuer);
+
+    impl key_source::Upstream for IssuerUpstream {
+        fn source(&self) -> Arc<dyn KeySource> {
+            self.0.source()
+        }
+
+        fn publish(&self, document: &[u8]) {
+            self.0.published().set(document);
+            self.0.recover();
+        }
+
+        fn take_down(&self) {
+            self.0.fail();
+        }
+
+        fn requests(&self) -> u64 {
+            self.0.faults().calls(Op::Fetch)
+        }
+
+        fn went_past_caches(&self) -> bool {
+            self.0.published().went_past_caches()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_issuer_of_the_test_kit_keeps_the_promises_of_a_key_source() {
+        conformance::key_source::suite(&Issuer).await;
+    }
+}

@@ -6,12 +6,13 @@
 //! | the request has | answer |
 //! | --- | --- |
 //! | `Authorization: Bearer TOKEN`, any case of `Bearer`, one space or more | the token |
+//! | `Authorization: DPoP TOKEN`, likewise | the token; it has to be bound to the key of the proof that comes with it ([`possession`](crate::possession)) |
 //! | the cookie, where one is configured, with or without quotes | the token |
 //! | `Sec-WebSocket-Protocol: bearer, TOKEN`, where it is configured | the token |
 //! | the query parameter, where one is configured under `danger` | the token |
 //! | none of them, another scheme, an empty cookie | `None`: 401 without an error |
 //! | two `Authorization` headers, a cookie twice, a token in two places | [`CredentialError`]: 400 |
-//! | `Bearer` and no token, or something that is no token | [`CredentialError`]: 400 |
+//! | `Bearer` or `DPoP` and no token, or something that is no token | [`CredentialError`]: 400 |
 //!
 //! An `Authorization` header of another scheme beside a token in the cookie is not two tokens: the cookie's is taken.
 //!
@@ -97,8 +98,10 @@ impl TokenSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Place {
-    /// In the `Authorization` header.
+    /// In the `Authorization` header, with the scheme Bearer (RFC 6750 section 2.1).
     Header,
+    /// In the `Authorization` header, with the scheme DPoP (RFC 9449 section 7.1).
+    Dpop,
     /// In the cookie.
     Cookie,
     /// In `Sec-WebSocket-Protocol`.
@@ -151,8 +154,10 @@ pub enum CredentialError {
     /// The header's value is not ASCII.
     #[error("the Authorization header holds bytes that are not ASCII")]
     NotAscii,
-    /// `Bearer` without a token, or with something that is no token (`b64token`, RFC 6750 section 2.1).
-    #[error("the Authorization header says Bearer, and what follows is no token; send: Bearer, a space, the token")]
+    /// `Bearer` or `DPoP` without a token, or with something that is no token (`b64token`, RFC 6750 section 2.1).
+    #[error(
+        "the Authorization header says Bearer or DPoP, and what follows is no token; send: the scheme, a space, the token"
+    )]
     NotAToken,
     /// The cookie's value is no token.
     #[error("the token cookie holds no token")]
@@ -171,13 +176,15 @@ pub enum CredentialError {
     ParameterNotAToken,
 }
 
-/// The token of a request; `None` where there is none, and where the `Authorization` header is of another scheme. Does not look at
+/// The bearer token of a request; `None` where there is none, and where the `Authorization` header is of another scheme. Does not look at
 /// the query: [`find_presented`] does.
 ///
 /// # Errors
 /// [`CredentialError`] where there could be more than one answer, or what should be a token is none.
 pub fn find_token<'a>(headers: &'a HeaderMap, source: &TokenSource) -> Result<Option<Token<'a>>, CredentialError> {
-    Ok(find(headers, None, source)?.map(|(token, _)| token))
+    // Whoever asks for no more than the token does not know that a proof belongs to this one.
+    let found = find(headers, None, source)?.filter(|(_, place)| *place != Place::Dpop);
+    Ok(found.map(|(token, _)| token))
 }
 
 /// The token of a request and where it stood, as [`find_token`], the query included.
@@ -196,7 +203,7 @@ fn find<'a>(
     query: Option<&'a str>,
     source: &TokenSource,
 ) -> Result<Option<(Token<'a>, Place)>, CredentialError> {
-    let mut found = from_header(headers)?.map(|token| (token, Place::Header));
+    let mut found = from_header(headers)?;
     let mut also = |token: Option<Token<'a>>, place| match (token, found) {
         (Some(_), Some(_)) => Err(CredentialError::TwoPlaces),
         (Some(token), None) => {
@@ -217,7 +224,7 @@ fn find<'a>(
     Ok(found)
 }
 
-fn from_header(headers: &HeaderMap) -> Result<Option<Token<'_>>, CredentialError> {
+fn from_header(headers: &HeaderMap) -> Result<Option<(Token<'_>, Place)>, CredentialError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -230,14 +237,16 @@ fn from_header(headers: &HeaderMap) -> Result<Option<Token<'_>>, CredentialError
     // a header of the unknown scheme `Bearer<TAB>x`.
     let (scheme, rest) = value.split_at(value.find(|c| !is_tchar(c)).unwrap_or(value.len()));
     // The scheme's case does not matter (RFC 9110 section 11.1).
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(None);
-    }
+    let place = match scheme {
+        _ if scheme.eq_ignore_ascii_case("bearer") => Place::Header,
+        _ if scheme.eq_ignore_ascii_case("dpop") => Place::Dpop,
+        _ => return Ok(None),
+    };
     // One space or more (RFC 9110 section 11.4), and nothing after the token.
     rest.strip_prefix(' ')
         .and_then(|rest| token(rest.trim_start_matches(' ').as_bytes()))
         .ok_or(CredentialError::NotAToken)
-        .map(Some)
+        .map(|token| Some((token, place)))
 }
 
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`

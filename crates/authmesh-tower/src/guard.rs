@@ -9,15 +9,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use authmesh::possession::RequestProof;
 use authmesh::{Answer, Verifier, VerifyError};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::bearer::{Place, TokenSource};
 use crate::explain::explain_headers;
 use crate::head::RequestHead;
 use crate::policy::{Demands, PolicyError, RoutePolicy};
+use crate::possession::{DPOP, DPOP_NONCE, Reached};
 use crate::present::Presented;
 use crate::rejection::Rejection;
 use crate::respond::{self, MapRejection, Standard};
@@ -41,6 +43,7 @@ struct Settings {
     optional: bool,
     explain: bool,
     rollout: Option<Arc<Rollout>>,
+    reached: Reached,
     map: Arc<dyn MapRejection>,
 }
 
@@ -56,6 +59,7 @@ impl Guard {
             optional: false,
             explain: false,
             rollout: None,
+            reached: Reached::default(),
             map: Arc::new(Standard),
         }))
     }
@@ -108,6 +112,31 @@ impl Guard {
     #[must_use]
     pub fn explain(self, explain: bool) -> Self {
         self.with(|settings| settings.explain = explain)
+    }
+
+    /// Where clients reach the service: `https://api.example.com`. A DPoP proof names the URI that it is for (RFC 9449 section 4.3), and
+    /// what a `Host` header says is whatever the sender wrote, so without an origin **every token that is bound to a key is refused**. Of
+    /// several the one counts that the request names as its host.
+    ///
+    /// With a path, where a proxy or a router takes one away before this guard: `https://api.example.com/v1`. Default: none.
+    ///
+    /// # Errors
+    /// When one of them is no origin, or there is none.
+    pub fn origins<S: AsRef<str>>(self, urls: impl IntoIterator<Item = S>) -> Result<Self, PolicyError> {
+        let mut reached = self.0.reached.clone();
+        reached.set_origins(urls)?;
+        Ok(self.with(|settings| settings.reached = reached))
+    }
+
+    /// A header in which the proxy before the service tells the client's certificate: `Client-Cert` (RFC 9440), or PEM with
+    /// percent-encoding (nginx's `$ssl_client_escaped_cert`). A [`CertificateThumbprint`](crate::CertificateThumbprint) in the request's
+    /// extensions wins. Default: none is looked at.
+    ///
+    /// The proxy **must take the header away from what clients send**, and nothing but the proxy may reach the service: whoever
+    /// can send it owns every token that is bound to a certificate.
+    #[must_use]
+    pub fn client_cert_header(self, name: HeaderName) -> Self {
+        self.with(|settings| settings.reached.set_client_cert(name))
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -168,13 +197,13 @@ impl Guard {
         };
         let answer = match &visit.presented {
             None => match visit.recalled.clone() {
-                Some(Err(error)) => return Some(Err(error.into())),
+                Some(Err(error)) => return Some(Err(self.refuse(error))),
                 Some(Ok(answer)) => Some(answer),
                 None => None,
             },
             Some(presented) => match visit.scope.try_ask(self, self.asking(), presented)? {
                 Ok(answer) => Some(answer),
-                Err(error) => return Some(Err(error.into())),
+                Err(error) => return Some(Err(self.refuse(error))),
             },
         };
         Some(self.enter(head, visit, answer))
@@ -189,10 +218,18 @@ impl Guard {
     pub async fn admit(&self, head: &RequestHead<'_>) -> Result<Admission, Rejection> {
         let visit = self.visit(head)?;
         let answer = match &visit.presented {
-            None => visit.recalled.clone().transpose()?,
-            Some(presented) => Some(visit.scope.ask(self, self.asking(), presented).await?),
+            None => visit.recalled.clone().transpose().map_err(|error| self.refuse(error))?,
+            Some(presented) => {
+                let asked = visit.scope.ask(self, self.asking(), presented).await;
+                Some(asked.map_err(|error| self.refuse(error))?)
+            }
         };
         self.enter(head, visit, answer)
+    }
+
+    /// The refusal of an error, with what a client needs to do better.
+    pub(crate) fn refuse(&self, error: VerifyError) -> Rejection {
+        Rejection::from(error).with_dpop_algorithms(self.asking().policy().dpop.algorithms)
     }
 
     /// The response of a refusal. Never to be cached.
@@ -206,10 +243,16 @@ impl Guard {
         let source = &self.0.source;
         let names = [
             (AUTHORIZATION, true),
+            (DPOP, true),
             (COOKIE, source.has_cookie()),
             (SEC_WEBSOCKET_PROTOCOL, source.has_websocket()),
         ];
-        for (name, _) in names.into_iter().filter(|(_, looked_at)| *looked_at) {
+        let client_cert = self.0.reached.client_cert().cloned();
+        let names = names
+            .into_iter()
+            .filter(|(_, looked_at)| *looked_at)
+            .map(|(name, _)| name);
+        for name in names.chain(client_cert) {
             if let http::header::Entry::Occupied(mut values) = headers.entry(name) {
                 values.iter_mut().for_each(|value| value.set_sensitive(true));
             }
@@ -251,6 +294,8 @@ impl Guard {
                     .and_then(|presented| HeaderValue::from_bytes(presented.token()).ok())
             })
             .flatten();
+        let bound = answer.as_ref().and_then(|answer| answer.verdict.binding());
+        let is_dpop = bound.is_some_and(|binding| binding.jkt().is_some());
         let explained = if self.0.explain { answer.clone() } else { None };
         Ok(Admission {
             is_new: RequestScope::of(head).is_none(),
@@ -259,6 +304,7 @@ impl Guard {
             finish: Finish {
                 explained: explained.map(Box::new),
                 in_query: place == Some(Place::Query),
+                nonce: is_dpop.then(|| self.asking().dpop_nonce()).flatten(),
                 offered,
             },
         })
@@ -269,19 +315,26 @@ impl Guard {
         &self,
         verifier: &Verifier,
         presented: &Presented<'_>,
+        request: &RequestProof,
     ) -> Option<Result<Answer, VerifyError>> {
         match &self.0.rollout {
-            None => presented.try_answer(verifier),
+            None => presented.try_answer(verifier, &self.0.reached, request),
             // The whole decision is one step, so that a request is drawn once.
             Some(_) => None,
         }
     }
 
     /// Asks the verifier.
-    pub(crate) async fn answer(&self, verifier: &Verifier, presented: &Presented<'_>) -> Result<Answer, VerifyError> {
+    pub(crate) async fn answer(
+        &self,
+        verifier: &Verifier,
+        presented: &Presented<'_>,
+        request: &RequestProof,
+    ) -> Result<Answer, VerifyError> {
+        let reached = &self.0.reached;
         match &self.0.rollout {
-            None => presented.answer(verifier).await,
-            Some(rollout) => rollout.answer(verifier, presented).await,
+            None => presented.answer(verifier, reached, request).await,
+            Some(rollout) => rollout.answer(verifier, presented, reached, request).await,
         }
     }
 }
@@ -321,6 +374,8 @@ pub struct Admission {
 pub struct Finish {
     explained: Option<Box<Answer>>,
     in_query: bool,
+    /// What the client's next proofs must hold.
+    nonce: Option<Box<str>>,
     /// The token that was offered as a WebSocket sub-protocol. Sensitive.
     offered: Option<HeaderValue>,
 }
@@ -334,6 +389,9 @@ impl Finish {
         if self.in_query {
             // What a cache keeps under this address, it would give to whoever finds the address (RFC 6750 section 2.3).
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if let Some(nonce) = self.nonce.and_then(|nonce| HeaderValue::try_from(&*nonce).ok()) {
+            headers.insert(DPOP_NONCE, nonce);
         }
         if let Some(token) = self.offered
             && headers

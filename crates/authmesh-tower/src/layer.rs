@@ -22,7 +22,7 @@ mod future;
 use std::task::{Context, Poll};
 
 use authmesh::{AuthMesh, Verifier};
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -112,6 +112,19 @@ impl AuthLayer {
     /// As [`Guard::shadow`].
     pub fn shadow(self) -> Self {
         self.guard.shadow().into()
+    }
+
+    /// As [`Guard::origins`].
+    ///
+    /// # Errors
+    /// When one of them is no origin, or there is none.
+    pub fn origins<S: AsRef<str>>(self, urls: impl IntoIterator<Item = S>) -> Result<Self, PolicyError> {
+        self.guard.origins(urls).map(Self::from)
+    }
+
+    /// As [`Guard::client_cert_header`].
+    pub fn client_cert_header(self, name: HeaderName) -> Self {
+        self.guard.client_cert_header(name).into()
     }
 
     /// As [`Guard::explain`].

@@ -21,6 +21,7 @@
 //! | `axum` | extractors: `Auth`, `OptionalAuth`, `RequireScope`, `Fresh`, `Guarded` (feature `axum`) |
 //! | [`ext`] | who the caller is, for tonic and everything without extractors |
 //! | [`policy`] | what a route demands: scopes, roles, freshness |
+//! | [`possession`] | what a bound token needs beside itself: DPoP proofs, client certificates |
 //! | [`bearer`] | finds the one token of a request, or refuses to guess |
 //! | [`scope`](mod@scope) | one authentication for a request, judged again at each use |
 //! | [`guard`] | the decision about a request, without a framework |
@@ -53,6 +54,7 @@ pub mod identity;
 #[cfg(feature = "layer")]
 pub mod layer;
 pub mod policy;
+pub mod possession;
 mod present;
 pub mod rejection;
 pub mod respond;
@@ -68,6 +70,7 @@ pub use guard::Guard;
 #[cfg(feature = "layer")]
 pub use layer::{AuthLayer, Protect};
 pub use policy::{PolicyError, RoutePolicy};
+pub use possession::CertificateThumbprint;
 pub use rejection::Rejection;
 pub use respond::MapRejection;
 pub use rollout::RolloutStats;

@@ -78,6 +78,9 @@ pub enum PolicyError {
     /// An empty role.
     #[error("a role is empty; name one")]
     EmptyRole,
+    /// What is no origin: a scheme, `http` or `https`, and a host.
+    #[error("{0:?} is no origin: it is a URL without user, query and fragment, as https://api.example.com")]
+    NotAnOrigin(String),
     /// No JSON pointer (RFC 6901).
     #[error("{0:?} is no JSON pointer: it begins with a slash, as /realm_access/roles does")]
     NotAPointer(String),

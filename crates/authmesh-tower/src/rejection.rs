@@ -11,6 +11,7 @@
 //! | the token lacks scopes | 403 | `error="insufficient_scope"`, `scope` |
 //! | the token lacks a role | 403 | `error="insufficient_scope"` |
 //! | a handler asks who it is where no layer stands | 500 | none: the service is set up wrongly |
+//! | the token is bound to a key, and its proof is missing or none | 401 | `DPoP`: `error="invalid_dpop_proof"`, `invalid_token` or `use_dpop_nonce` with `DPoP-Nonce`; `algs` (RFC 9449 section 7.1) |
 //! | nothing can be told ([`Fault::Service`], a timeout) | 503, `Retry-After` | none: the token is not at fault |
 //!
 //! Every answer says `Cache-Control: no-store`: no intermediary may keep a word about a token.
@@ -22,6 +23,8 @@ mod tests;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use authmesh::jose::{Algorithm, AlgorithmSet};
+use authmesh::possession::ProofError;
 use authmesh::{Fault, VerifyError};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -29,6 +32,7 @@ use serde_json::json;
 
 pub use self::problems::{PREFIX, ProblemType, problem_types};
 use crate::bearer::CredentialError;
+use crate::possession::DPOP_NONCE;
 use crate::scopes::is_scope;
 
 /// Longest detail, in bytes; what is longer is cut.
@@ -50,6 +54,10 @@ pub struct Rejection {
     detail: String,
     realm: Cow<'static, str>,
     challenge: Challenge,
+    /// `algs` of the challenge of DPoP; `None` where it is Bearer's.
+    dpop: Option<AlgorithmSet>,
+    /// What the client's next proofs must hold.
+    nonce: Option<Box<str>>,
     retry_after: Option<u64>,
 }
 
@@ -71,6 +79,8 @@ impl Rejection {
             detail: cut(detail, MAX_DETAIL).to_owned(),
             realm: Cow::Borrowed("authmesh"),
             challenge,
+            dpop: None,
+            nonce: None,
             retry_after: None,
         }
     }
@@ -181,6 +191,19 @@ impl Rejection {
         self
     }
 
+    /// The same with the `alg`s that a proof may have, where it is about one. Default: all that are supported.
+    #[must_use]
+    pub fn with_dpop_algorithms(mut self, algorithms: AlgorithmSet) -> Self {
+        self.dpop = self.dpop.map(|_| algorithms);
+        self
+    }
+
+    /// The nonce that the client's next proofs must hold: the value of `DPoP-Nonce` (RFC 9449 section 9).
+    #[must_use]
+    pub fn dpop_nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
+    }
+
     /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -205,7 +228,7 @@ impl Rejection {
         &self.detail
     }
 
-    /// The value of `WWW-Authenticate` (RFC 6750 section 3).
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1).
     #[must_use]
     pub fn challenge(&self) -> Option<String> {
         let (error, scopes) = match &self.challenge {
@@ -216,9 +239,14 @@ impl Rejection {
         };
         let description = describable(&self.detail);
         let mut text = format!(
-            "Bearer realm=\"{}\", error=\"{error}\", error_description=\"{description}\"",
+            "{} realm=\"{}\", error=\"{error}\", error_description=\"{description}\"",
+            if self.dpop.is_some() { "DPoP" } else { "Bearer" },
             self.realm
         );
+        if let Some(algorithms) = self.dpop {
+            let names: Vec<_> = algorithms.iter().map(Algorithm::name).collect();
+            text.push_str(&format!(", algs=\"{}\"", names.join(" ")));
+        }
         // `scope` must name at least one (RFC 6749 section 3.3).
         if !scopes.is_empty() {
             text.push_str(&format!(", scope=\"{scopes}\""));
@@ -256,6 +284,9 @@ impl Rejection {
         if let Some(challenge) = self.challenge().and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
+        if let Some(nonce) = self.nonce.and_then(|nonce| HeaderValue::try_from(&*nonce).ok()) {
+            headers.insert(DPOP_NONCE, nonce);
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -273,11 +304,23 @@ impl From<VerifyError> for Rejection {
     fn from(error: VerifyError) -> Self {
         let problem = ProblemType::of_code(error.code());
         match error.fault() {
-            Fault::Token => Self::new(
-                problem.unwrap_or(problems::INVALID_TOKEN),
-                &error.to_string(),
-                Challenge::Error("invalid_token"),
-            ),
+            Fault::Token => {
+                let (code, is_dpop) = match &error {
+                    VerifyError::UseDpopNonce { .. } => ("use_dpop_nonce", true),
+                    // The token is at fault as much as the proof: RFC 9449 section 7.1 calls it so.
+                    VerifyError::InvalidDpopProof(ProofError::WrongKey) => ("invalid_token", true),
+                    VerifyError::InvalidDpopProof(_) => ("invalid_dpop_proof", true),
+                    VerifyError::Bound | VerifyError::NotBound => ("invalid_token", true),
+                    _ => ("invalid_token", false),
+                };
+                let problem = problem.unwrap_or(problems::INVALID_TOKEN);
+                let mut rejection = Self::new(problem, &error.to_string(), Challenge::Error(code));
+                rejection.dpop = is_dpop.then_some(AlgorithmSet::ALL);
+                if let VerifyError::UseDpopNonce { nonce } = error {
+                    rejection.nonce = Some(nonce);
+                }
+                rejection
+            }
             Fault::Service => {
                 // What went wrong upstream is for the operator's log, not for whoever sent the token.
                 let detail = match &error {

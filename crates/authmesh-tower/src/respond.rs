@@ -11,6 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::head::RequestHead;
+use crate::possession::DPOP_NONCE;
 use crate::rejection::Rejection;
 
 /// Makes the response of a refusal. Also any function of this signature.
@@ -86,6 +87,12 @@ impl MapRejection for Grpc {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(GRPC_STATUS, HeaderValue::from(rejection.grpc_code()));
         headers.insert(PROBLEM, HeaderValue::from_static(rejection.problem()));
+        if let Some(nonce) = rejection
+            .dpop_nonce()
+            .and_then(|nonce| HeaderValue::try_from(nonce).ok())
+        {
+            headers.insert(DPOP_NONCE, nonce);
+        }
         // Percent-encoded, so it always is a header value.
         if let Ok(message) = HeaderValue::try_from(grpc_message(rejection.detail())) {
             headers.insert(GRPC_MESSAGE, message);

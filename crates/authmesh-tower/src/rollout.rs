@@ -6,9 +6,11 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use authmesh::possession::RequestProof;
 use authmesh::{Answer, Verifier, VerifyError};
 
 use crate::policy::PolicyError;
+use crate::possession::Reached;
 use crate::present::Presented;
 
 /// A share of the requests, in units of 2^-32.
@@ -96,15 +98,25 @@ impl Rollout {
         }
     }
 
-    pub(crate) async fn answer(&self, verifier: &Verifier, presented: &Presented<'_>) -> Result<Answer, VerifyError> {
+    pub(crate) async fn answer(
+        &self,
+        verifier: &Verifier,
+        presented: &Presented<'_>,
+        reached: &Reached,
+        request: &RequestProof,
+    ) -> Result<Answer, VerifyError> {
         let drawn = self.share.holds(self.next.fetch_add(1, Ordering::Relaxed));
         let counter = if drawn { &self.drawn } else { &self.direct };
         counter.fetch_add(1, Ordering::Relaxed);
         if drawn && !self.shadow {
-            return presented.answer(verifier).await;
+            return presented.answer(verifier, reached, request).await;
         }
-        let remembered = if drawn { presented.try_answer(verifier) } else { None };
-        let direct = presented.answer(&verifier.clone().max_age(Duration::ZERO)).await;
+        // Both are of one request, so that a proof counts for either.
+        let remembered = drawn
+            .then(|| presented.try_answer(verifier, reached, request))
+            .flatten();
+        let directly = verifier.clone().max_age(Duration::ZERO);
+        let direct = presented.answer(&directly, reached, request).await;
         if let Some(remembered) = remembered {
             self.compare(&remembered, &direct);
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use authmesh::possession::RequestProof;
 use authmesh::{Answer, Kept, Verdict, Verifier, VerifyError};
 use serde::de::DeserializeOwned;
 
@@ -33,6 +34,8 @@ struct Inner {
     gate: tokio::sync::Mutex<()>,
     asked: AtomicU32,
     verified: AtomicU32,
+    /// The proof that the request has shown: one request may show it again.
+    proof: RequestProof,
 }
 
 #[derive(Default)]
@@ -76,6 +79,7 @@ impl RequestScope {
             gate: tokio::sync::Mutex::new(()),
             asked: AtomicU32::new(0),
             verified: AtomicU32::new(0),
+            proof: RequestProof::new(),
         }))
     }
 
@@ -144,9 +148,10 @@ impl RequestScope {
             return Ok(None);
         };
         let answer = match self.try_ask(&guard, &verifier, &presented) {
-            Some(answer) => answer?,
-            None => self.ask(&guard, &verifier, &presented).await?,
-        };
+            Some(answer) => answer,
+            None => self.ask(&guard, &verifier, &presented).await,
+        }
+        .map_err(|error| guard.refuse(error))?;
         // A newer answer of a provider may carry less than the one that let the request in.
         for guard in self.state().entered() {
             guard.demands().check(&answer.verdict)?;
@@ -164,7 +169,7 @@ impl RequestScope {
         let answer = match self.recall(verifier, presented) {
             Some(judged) => judged,
             None => {
-                let answer = guard.try_answer(verifier, presented)?;
+                let answer = guard.try_answer(verifier, presented, &self.0.proof)?;
                 self.0.verified.fetch_add(1, Ordering::Relaxed);
                 answer.inspect(|answer| self.keep(guard, verifier, presented, answer))
             }
@@ -188,7 +193,7 @@ impl RequestScope {
             return judged;
         }
         self.0.verified.fetch_add(1, Ordering::Relaxed);
-        let answer = guard.answer(verifier, presented).await?;
+        let answer = guard.answer(verifier, presented, &self.0.proof).await?;
         self.keep(guard, verifier, presented, &answer);
         Ok(answer)
     }

@@ -78,11 +78,8 @@ pub enum VerifyError {
     #[error("the token is bound to no key, and only one that is would be accepted so")]
     NotBound,
     /// The token is bound to a client certificate (RFC 8705), and the connection has another one or none.
-    #[error("the token is bound to a client certificate, and the connection has {}", if *.presented {"another one"} else {"none"})]
-    CertificateMismatch {
-        /// Whether the connection has one.
-        presented: bool,
-    },
+    #[error("the token is bound to a client certificate, and {0}")]
+    CertificateMismatch(&'static str),
     /// There is no DPoP proof for the token, or it is none for this request (RFC 9449 section 4.3).
     #[error("the DPoP proof is not valid: {0}")]
     InvalidDpopProof(#[from] ProofError),
@@ -170,7 +167,7 @@ impl VerifyError {
             Self::Bound => "bound",
             Self::UnsupportedBinding(_) => "unsupported_binding",
             Self::NotBound => "not_bound",
-            Self::CertificateMismatch { .. } => "certificate_mismatch",
+            Self::CertificateMismatch(_) => "certificate_mismatch",
             Self::InvalidDpopProof(_) => "invalid_dpop_proof",
             Self::UseDpopNonce { .. } => "use_dpop_nonce",
             Self::TooManyProofs { .. } => "too_many_proofs",

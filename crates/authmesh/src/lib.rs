@@ -43,10 +43,6 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-// What the tests of the invariants are made of serves the unit tests, too.
-#[cfg(test)]
-extern crate self as authmesh;
-
 mod builder;
 mod cache;
 pub mod clock;

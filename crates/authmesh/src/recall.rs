@@ -119,7 +119,8 @@ impl Verifier {
     }
 
     /// The answer that was kept, judged again by this verifier. `None`: it is of another token or another policy, or too old for
-    /// this verifier; ask anew.
+    /// this verifier; ask anew. Of a bound token: with the proof, which counts again within the same request
+    /// ([`Presentation::within`](crate::possession::Presentation::within)).
     ///
     /// A verifier that demands a check at every call ([`Verifier::max_age`]) takes a check that was made for the same
     /// request within the last second.
@@ -138,11 +139,12 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::recall`].
     pub fn recall_of_policy(&self, kept: &Kept) -> Option<Result<Answer, VerifyError>> {
-        let same = Arc::ptr_eq(&kept.policy, &self.policy);
-        // What a sender has to prove is no part of the fingerprint: it is asked of each request, not of the token. Under other rules
-        // for it, it has to be asked again.
-        let is_bound = kept.answer.verdict.binding().is_some();
-        if !same && (is_bound || kept.policy.fingerprint != self.policy.fingerprint) {
+        if kept.policy.fingerprint != self.policy.fingerprint {
+            return None;
+        }
+        // What was proven under other rules is proven again: they are no part of the fingerprint.
+        let same_proof = || kept.policy.policy.dpop == self.policy.policy.dpop;
+        if kept.answer.verdict.binding().is_some() && !same_proof() {
             return None;
         }
         let age = kept.answer.age.saturating_add(self.shared.now().since(kept.at));

@@ -50,6 +50,7 @@ const SHARES: usize = 16;
 struct Share(AtomicU64);
 
 impl HotCounter {
+    #[inline]
     pub(crate) fn add(&self) {
         self.0[thread_number() % SHARES].0.fetch_add(1, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -25,10 +25,25 @@ pub(crate) struct Options {
     /// Run only the benchmarks whose name contains NAME.
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
+    /// Draw the charts into DIR, as SVG.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// Measure nothing: show, and draw, reports that were written before. Figures of a later one replace those of an earlier one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "filter"])]
+    from: Vec<PathBuf>,
 }
 
 /// Runs the benchmarks one after another, so that none disturbs another.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
+    if let Some((first, others)) = options.from.split_first() {
+        let mut report = Report::from_json(&read(first)?)?;
+        for file in others {
+            report.replace(Report::from_json(&read(file)?)?);
+        }
+        println!("{}", report.text());
+        draw(&report, options)?;
+        return Ok(Exit::Passed);
+    }
     let all = workspace.benches();
     let benches = chosen(&all, options.filter.as_deref());
     if benches.is_empty() {
@@ -63,11 +78,21 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
     let path = dir.join("report.json");
     fs::write(&path, report.json()?).map_err(|e| Error(format!("{} could not be written: {e}", path.display())))?;
     println!("\n{}\n\nreport: {}", report.text(), path.display());
+    draw(&report, options)?;
     Ok(if report.any_failed() {
         Exit::Failed
     } else {
         Exit::Passed
     })
+}
+
+fn draw(report: &Report, options: &Options) -> Result<()> {
+    if let Some(dir) = &options.plots {
+        for file in report.draw(dir)? {
+            println!("drawn: {}", file.display());
+        }
+    }
+    Ok(())
 }
 
 fn chosen<'a>(all: &'a [Bench], filter: Option<&str>) -> Vec<&'a Bench> {

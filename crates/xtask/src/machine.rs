@@ -4,12 +4,12 @@ use std::env::consts;
 use std::path::Path;
 use std::{fmt, fs, thread};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::shell::{capture, program};
 
 /// The machine and the code that a report speaks of.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// Processors that this process may use.
     cores: usize,

@@ -9,14 +9,18 @@
 //! | [`rules`] | rules about the repository's own files |
 //! | [`mod@bench`] | builds, runs and merges the benchmarks |
 //! | [`mod@simulate`] | runs seeds of the virtual-time cluster |
+//! | [`plot`] | its figures as pictures |
 //! | [`report`] | what a benchmark says, and how it is printed |
+//! | [`instructions`] | what a hit costs, under callgrind |
 //! | [`machine`] | what a measurement must say about its machine |
 //! | [`steps`], [`table`], [`shell`], [`workspace`] | small parts that the others share |
 #![forbid(unsafe_code)]
 
 mod bench;
 mod deny;
+mod instructions;
 mod machine;
+mod plot;
 mod probe;
 mod report;
 mod rules;
@@ -48,7 +52,7 @@ enum Command {
     /// Check and test everything, as CI does. Installs what is missing, where it can.
     ///
     /// Steps: tools, formatting, clippy, dependency rules, advisories, purity of authmesh-proto, documentation, the
-    /// server's build, tests, doc tests, repository rules. A failed step does not stop the others.
+    /// server's build, tests, instructions of a hit, doc tests, repository rules. A failed step does not stop the others.
     ///
     /// Exit codes: 0 all passed, 1 a step failed, 2 a tool is missing and must be installed by hand.
     Test(test::Options),

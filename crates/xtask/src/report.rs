@@ -1,10 +1,12 @@
 //! What a benchmark says, and how it is printed.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
+use crate::plot::{self, Plot};
 use crate::table::{Align, Table};
 use crate::{Error, Result};
 
@@ -42,10 +44,27 @@ pub(crate) struct Figure {
     /// Judged by the benchmark itself; nothing where there is no goal, or where a short run cannot tell.
     #[serde(default)]
     met: Option<bool>,
+    /// Where it is drawn, if anywhere.
+    #[serde(default)]
+    plot: Option<Plot>,
+}
+
+impl Figure {
+    pub(crate) fn value(&self) -> f64 {
+        self.value
+    }
+
+    pub(crate) fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    pub(crate) fn plot(&self) -> Option<&Plot> {
+        self.plot.as_ref()
+    }
 }
 
 /// All figures of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     machine: Machine,
     /// Whether the run was a short one, whose figures are rough.
@@ -93,6 +112,26 @@ impl Report {
 
     pub(crate) fn any_failed(&self) -> bool {
         !self.failed.is_empty()
+    }
+
+    /// A report that was written before.
+    pub(crate) fn from_json(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| Error(format!("this is no report of ours: {e}")))
+    }
+
+    /// Takes over what another report says: its figures replace those of the same names, and it names the machine.
+    pub(crate) fn replace(&mut self, later: Self) {
+        let known = |figure: &Figure| later.figures.iter().any(|other| other.name == figure.name);
+        self.figures.retain(|figure| !known(figure));
+        self.figures.extend(later.figures);
+        self.failed.extend(later.failed);
+        self.quick |= later.quick;
+        self.machine = later.machine;
+    }
+
+    /// Draws every chart into a directory.
+    pub(crate) fn draw(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        plot::draw(&self.figures, &self.machine.to_string(), dir)
     }
 
     pub(crate) fn json(&self) -> Result<String> {
@@ -157,7 +196,7 @@ impl Report {
 }
 
 /// A figure for people: four significant digits, thousands apart, no needless zeros.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     let decimals = match size {
         _ if size >= 999.5 => 0,

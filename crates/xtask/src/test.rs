@@ -11,7 +11,7 @@ use crate::shell::{self, capture, run as call};
 use crate::steps::{Outcome, Steps};
 use crate::tools::{Missing, Tools};
 use crate::workspace::Workspace;
-use crate::{Error, Exit, Result, probe, rules};
+use crate::{Error, Exit, Result, instructions, probe, rules};
 
 /// How `cargo xtask test` is called.
 #[derive(Debug, Args)]
@@ -86,8 +86,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
         });
     }
 
+    if scope == Scope::Full {
+        // The build below gives every crate the features that any of the workspace asks for. Alone, as it is installed, the
+        // server has those only that its own manifest names.
+        steps.run("alone", "the server needs no feature that only a test asks for", || {
+            call(tools.cargo(workspace).args(["check", "--package", "authmesh-server"])).into()
+        });
+    }
     let mut server = None;
-    steps.run("build", "the server", || match build(workspace, &tools) {
+    steps.run("build", "the server and the tests", || match build(workspace, &tools) {
         Ok(binary) => {
             println!("    {}", binary.display());
             server = Some(binary);
@@ -105,6 +112,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
         None => steps.skip("tests", "the server did not build"),
     }
     if scope == Scope::Full {
+        // After the tests, whose build it uses.
+        steps.run("instructions", "what a hit costs", || {
+            instructions::run(workspace, &tools)
+        });
         steps.run("doctests", "the examples in the documentation", || {
             call(
                 tools
@@ -125,7 +136,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
 fn format(workspace: &Workspace, tools: &Tools) -> Result<()> {
     let members = call(tools.cargo(workspace).args(["fmt", "--all", "--check"]));
     // These are no members of the workspace, so that `cargo fmt` does not see them.
-    let others = ["crates/authmesh-proto/probe/src/lib.rs", "tests/rivals/src/main.rs"];
+    let others = [
+        "crates/authmesh-proto/probe/src/lib.rs",
+        "tests/rivals/src/main.rs",
+        "tests/rivals/src/memory.rs",
+        "tests/rivals/src/peers/main.rs",
+    ];
     let others = call(
         tools
             .program(workspace, "rustfmt")
@@ -169,23 +185,26 @@ fn docs(workspace: &Workspace, tools: &Tools) -> Result<()> {
     programs.and(document("--lib"))
 }
 
-/// Builds the server and returns its program, which the end-to-end tests start.
+/// What is built for the tests: all but benchmarks, which `cargo xtask bench` runs, and doc tests, which have a step of their own.
+const TARGETS: [&str; 5] = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+
+/// Builds the server and the tests, and returns the server's program, which the end-to-end tests start.
+///
+/// In one call: the server by itself asks for fewer features of some thirty crates, tokio among them, and all of them would
+/// be compiled twice.
 fn build(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
     let mut build = tools.cargo(workspace);
-    build.args([
-        "build",
-        "--package",
-        "authmesh-server",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    build
+        .arg("build")
+        .args(TARGETS)
+        .args(["--message-format", "json-render-diagnostics"]);
     println!("    $ {}", shell::shown(&build));
     // Progress and diagnostics are the user's; only the list of what was built is ours.
     build.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = build.output().map_err(|e| Error(format!("cargo did not start: {e}")))?;
     if !output.status.success() {
         return Err(Error(format!(
-            "the server did not build: cargo ended with {}",
+            "the server and the tests did not build: cargo ended with {}",
             output.status
         )));
     }
@@ -196,7 +215,14 @@ fn build(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
 #[derive(Deserialize)]
 struct Artifact {
     target: ArtifactTarget,
+    profile: ArtifactProfile,
     executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct ArtifactProfile {
+    /// Whether it is the tests of a program rather than the program.
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -209,7 +235,8 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Artifact>(line).ok())
-        .find_map(|artifact| artifact.executable.filter(|_| artifact.target.name == name))
+        .filter(|artifact| artifact.target.name == name && !artifact.profile.test)
+        .find_map(|artifact| artifact.executable)
 }
 
 /// Runs the tests; what they print reaches the user unchanged.
@@ -222,10 +249,14 @@ fn tests(workspace: &Workspace, tools: &Tools, server: &PathBuf, filter: Option<
             .args(filter);
         return call(&mut test);
     }
-    // All but benchmarks, which `cargo xtask bench` runs, and doc tests, which have a step of their own.
-    let targets = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples"];
     if let Some(filter) = filter {
-        let listed = capture(tools.cargo(workspace).args(targets).args(["--", "--list", filter]))?;
+        let listed = capture(
+            tools
+                .cargo(workspace)
+                .arg("test")
+                .args(TARGETS)
+                .args(["--", "--list", filter]),
+        )?;
         if !listed.ok {
             return Err(Error(format!("the tests did not build:\n{}", listed.stderr)));
         }
@@ -233,7 +264,7 @@ fn tests(workspace: &Workspace, tools: &Tools, server: &PathBuf, filter: Option<
             return Err(Error(format!("no test's name contains `{filter}`")));
         }
     }
-    test.args(targets).arg("--no-fail-fast");
+    test.arg("test").args(TARGETS).arg("--no-fail-fast");
     if let Some(filter) = filter {
         test.args(["--", filter]);
     }
@@ -261,10 +292,11 @@ mod tests {
     #[test]
     fn the_program_is_found_among_what_cargo_built() {
         let messages = concat!(
-            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"authmesh\",\"kind\":[\"lib\"]},\"executable\":null}\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"authmesh\",\"kind\":[\"lib\"]},\"profile\":{\"test\":false},\"executable\":null}\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"authmesh\"},\"profile\":{\"test\":true},\"executable\":\"/t/debug/deps/authmesh-1\"}\n",
             "{\"reason\":\"build-script-executed\",\"package_id\":\"x\"}\n",
-            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"other\"},\"executable\":\"/t/debug/other\"}\n",
-            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"authmesh\"},\"executable\":\"/t/debug/authmesh\"}\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"other\"},\"profile\":{\"test\":false},\"executable\":\"/t/debug/other\"}\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"authmesh\"},\"profile\":{\"test\":false},\"executable\":\"/t/debug/authmesh\"}\n",
             "{\"reason\":\"build-finished\",\"success\":true}\n",
         );
         assert_eq!(

@@ -88,12 +88,19 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Only Linux has it, and only there do the tests drop privileges with it.
-const SETPRIV: Tool = Tool {
-    name: "setpriv",
-    why: "runs peers that refuse to be root",
-    packages: &["util-linux"],
-};
+/// Only Linux has them, and only there does something need them.
+const LINUX: &[Tool] = &[
+    Tool {
+        name: "setpriv",
+        why: "runs peers that refuse to be root",
+        packages: &["util-linux"],
+    },
+    Tool {
+        name: "valgrind",
+        why: "counts the instructions of a hit",
+        packages: &["valgrind"],
+    },
+];
 
 /// Network namespaces are Linux's, and only root may make them: for everybody else the tests that need them are skipped.
 const NETWORK: &[Tool] = &[
@@ -240,7 +247,7 @@ impl Tools {
 fn wanted() -> impl Iterator<Item = &'static Tool> {
     let linux = cfg!(target_os = "linux");
     let network = if linux && is_root() { NETWORK } else { &[] };
-    TOOLS.iter().chain(linux.then_some(&SETPRIV)).chain(network)
+    TOOLS.iter().chain(if linux { LINUX } else { &[] }).chain(network)
 }
 
 /// `PATH`, with `first` before it and the system's own directories behind it, where Debian keeps nginx for root alone.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use authmesh_tests::idp_double::{AUDIENCE, IdpDouble};
 use authmesh_tests::process::command;
-use authmesh_tests::tools;
+use authmesh_tests::rivals;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::oneshot;
@@ -15,30 +15,11 @@ use crate::load::{Outcome, Work};
 
 /// Builds the other crates. Nothing where they do not build, such as without a network: the rows are left out then.
 pub(crate) fn build() -> Option<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals/Cargo.toml");
-    let target = tools::target_dir().join("rivals");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = std::process::Command::new(cargo);
-    // What cargo tells a benchmark about its own package is no concern of the other one, whose build scripts would run again.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            build.env_remove(name);
-        }
-    }
-    let built = build
-        .args(["build", "--release", "--locked", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(&target)
-        .status();
-    let program = target.join("release/authmesh-rivals");
-    if built.is_ok_and(|status| status.success()) {
-        Some(program)
-    } else {
+    let program = rivals::build("authmesh-rivals");
+    if program.is_none() {
         eprintln!("keys: the other crates do not build, see above; they are not measured");
-        None
     }
+    program
 }
 
 /// A process with many nodes of another crate. It ends with this value.

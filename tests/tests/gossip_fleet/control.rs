@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use authmesh::memory::FixedKeys;
-use authmesh::ports::{BoxFuture, Gossip, GossipCounts, GossipNode, GossipPeer, GossipStream, PortError};
+use authmesh::ports::{Gossip as _, PortError};
 use authmesh::proto::crypto::SECRET_BYTES;
 use authmesh::proto::gossip::GossipConfig;
 use authmesh::{AuthMesh, KeyRing, Rules, Subject};
 use authmesh_gossip::{Sieve, SwimGossip};
+use authmesh_testkit::{Faulty, Op};
 
 use crate::world::{DEADLINE, SIZE};
 
@@ -54,75 +55,21 @@ impl Sieve for Lossy {
     }
 }
 
-/// Takes the questions out of gossip: what is left are members and broadcasts.
-#[derive(Debug)]
-struct Mute {
-    inner: SwimGossip,
-    on: AtomicBool,
-}
-
-impl Mute {
-    fn refusal(&self) -> Option<PortError> {
-        let is_on = self.on.load(Ordering::SeqCst);
-        is_on.then(|| PortError::Unknown("questions are off".into()))
-    }
-}
-
-impl Gossip for Mute {
-    fn open(&self, me: GossipNode) -> BoxFuture<'_, Result<GossipStream, PortError>> {
-        self.inner.open(me)
-    }
-
-    fn broadcast(&self, item: Vec<u8>) {
-        self.inner.broadcast(item);
-    }
-
-    fn ask(&self, to: &GossipPeer, request: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, PortError>> {
-        match self.refusal() {
-            Some(refusal) => Box::pin(async { Err(refusal) }),
-            None => self.inner.ask(to, request),
-        }
-    }
-
-    fn pull(&self, to: &GossipPeer, request: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, PortError>> {
-        match self.refusal() {
-            Some(refusal) => Box::pin(async { Err(refusal) }),
-            None => self.inner.pull(to, request),
-        }
-    }
-
-    fn suggest(&self, peers: Vec<GossipPeer>) {
-        self.inner.suggest(peers);
-    }
-
-    fn leave(&self) -> BoxFuture<'_, ()> {
-        self.inner.leave()
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        self.inner.address()
-    }
-
-    fn counts(&self) -> GossipCounts {
-        self.inner.counts()
-    }
-}
-
 /// Sixteen nodes of this process.
 struct Nodes {
     meshes: Vec<AuthMesh>,
-    mutes: Vec<Arc<Mute>>,
+    gossips: Vec<Arc<Faulty<SwimGossip>>>,
     loss: Arc<Lossy>,
 }
 
 impl Nodes {
     async fn start() -> Self {
         let loss = Arc::<Lossy>::default();
-        let (mut meshes, mut mutes) = (Vec::new(), Vec::<Arc<Mute>>::new());
+        let (mut meshes, mut gossips) = (Vec::new(), Vec::<Arc<Faulty<SwimGossip>>>::new());
         for index in 0..SIZE {
             let config = authmesh_gossip::GossipConfig {
                 bind: (Ipv4Addr::LOCALHOST, 0).into(),
-                seeds: mutes
+                seeds: gossips
                     .first()
                     .and_then(|first| first.address())
                     .map(|at| at.to_string())
@@ -130,10 +77,8 @@ impl Nodes {
                     .collect(),
                 ..authmesh_gossip::GossipConfig::default()
             };
-            let gossip = Arc::new(Mute {
-                inner: SwimGossip::sieved(config, Arc::clone(&loss) as _).unwrap(),
-                on: AtomicBool::new(false),
-            });
+            let gossip = SwimGossip::sieved(config, Arc::clone(&loss) as _).unwrap();
+            let gossip = Faulty::new(Arc::new(gossip));
             let ring = KeyRing::new([1; SECRET_BYTES], vec![[2; SECRET_BYTES]]).unwrap();
             let mesh = AuthMesh::builder()
                 .name(format!("n{index:02}"))
@@ -153,16 +98,20 @@ impl Nodes {
                 .unwrap();
             until("it is bound", || gossip.address().is_some()).await;
             meshes.push(mesh);
-            mutes.push(gossip);
+            gossips.push(gossip);
         }
         until("all are coherent", || meshes.iter().all(|mesh| mesh.health().coherent)).await;
-        Self { meshes, mutes, loss }
+        Self { meshes, gossips, loss }
     }
 
     /// Revokes under loss, and returns how many revocations the nodes lack together when nothing comes any more.
     async fn revoke(&self, asks: bool) -> usize {
-        for mute in &self.mutes {
-            mute.on.store(!asks, Ordering::SeqCst);
+        if !asks {
+            // What is left are members and broadcasts.
+            for gossip in &self.gossips {
+                let off = PortError::Unknown("questions are off".into());
+                gossip.faults().on([Op::Ask, Op::Pull]).fail_with(off);
+            }
         }
         self.loss.on.store(true, Ordering::SeqCst);
         for number in 0..REVOCATIONS {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use authmesh::possession::DpopRules;
+
 use super::asked::{self, Section};
 use super::preset::{self, IssuerPreset};
 use super::problem::Problem;
@@ -11,7 +13,7 @@ use super::resolve::Resolved;
 use super::secret::Secret;
 use super::typed::{
     Admin, Cache, Cluster, Config, Danger, Gossip, Headers, Issuer, IssuerHttp, IssuerLogout, IssuerUpstream, Log,
-    Logout, Marks, Redis, Route, Server, Telemetry, Validate,
+    Logout, Marks, Possession, Redis, Route, Server, Telemetry, Validate,
 };
 use super::value::{FromValue, Value};
 
@@ -49,6 +51,7 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
                 expires: values.take("server.headers.expires")?,
             },
         },
+        possession: possession(&mut values)?,
         admin: Admin {
             listen: values.take("admin.listen")?,
             token: admin_token,
@@ -95,6 +98,19 @@ pub(super) fn config(resolved: Resolved, admin_token: Option<Secret>) -> Result<
         None => Ok(config),
         Some(unused) => Err(Problem::defect(&unused)),
     }
+}
+
+fn possession(values: &mut Values) -> Result<Possession, Problem> {
+    let mut dpop = DpopRules::default();
+    dpop.accepted = values.take("possession.dpop")?;
+    dpop.window = values.take("possession.window")?;
+    dpop.require_nonce = values.take("possession.require_nonce")?;
+    dpop.nonce_lifetime = values.take("possession.nonce_lifetime")?;
+    Ok(Possession {
+        dpop,
+        origins: values.take("possession.origins")?,
+        client_cert_header: values.take("possession.client_cert_header")?,
+    })
 }
 
 /// `None` where no URL is set: `checks` has seen that nothing else is set then.
@@ -172,6 +188,7 @@ fn issuer(values: &mut Values, index: usize, preset: Option<IssuerPreset>) -> Re
         leeway: values.take(&path("leeway"))?,
         max_token_lifetime: values.take(&path("max_token_lifetime"))?,
         required_claims: values.take(&path("required_claims"))?,
+        require_bound: values.take(&path("require_bound"))?,
         keys: asked::key_policy(&mut values.section(path("keys")))?,
         upstream: upstream(&mut values.section(path("upstream")), validate)?,
         http: IssuerHttp {

@@ -282,6 +282,16 @@ pub(super) fn issuer_url(text: &str) -> Verdict {
     Ok(())
 }
 
+/// A scheme and a host, and no more.
+pub(super) fn origin(text: &str) -> Verdict {
+    url(text)?;
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    if rest.trim_end_matches('/').contains(['/', '?']) {
+        return Err("is more than an origin: write it as in \"https://api.example.com\"".into());
+    }
+    Ok(())
+}
+
 /// The URL of a key set. The scheme is checked with `danger.allow_http` later.
 pub(super) fn url(text: &str) -> Verdict {
     length(text, MAX_URL_BYTES)?;
@@ -378,6 +388,24 @@ pub(super) mod tests {
                 ("Transfer-Encoding", "meaning of its own"),
                 ("X-Forwarded-For", "meaning of its own"),
                 ("X-Authmesh-Outcome", "meaning of its own"),
+            ],
+        );
+    }
+
+    #[test]
+    fn origins() {
+        table(
+            origin,
+            &[
+                "https://api.example.com",
+                "https://api.example.com:8443/",
+                "http://[::1]:8080",
+            ],
+            &[
+                ("api.example.com", "does not begin"),
+                ("https://api.example.com/v1", "more than an origin"),
+                ("https://api.example.com/?x", "more than an origin"),
+                ("https://user@api.example.com", "user name"),
             ],
         );
     }

@@ -35,6 +35,11 @@ pub(super) static SECTIONS: &[Section] = &[
               such claim, so that a client cannot smuggle its own through the proxy. \"\" turns one off.",
     },
     Section {
+        path: "possession",
+        doc: "Tokens that are bound to a key or a client certificate of their holder (DPoP, RFC 9449; mutual TLS, RFC 8705). Each is \
+              verified and cached like any other, and needs its proof on every request.",
+    },
+    Section {
         path: "admin",
         doc: "The admin API: revocation, statistics, health. It is off where no credential is set. The credential comes \
               from token_file or from AUTHMESH_ADMIN_TOKEN, never from this file.",

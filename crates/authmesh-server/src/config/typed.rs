@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use authmesh::possession::DpopRules;
 use authmesh::{KeyPolicy, UpstreamRules};
 
 use super::preset::IssuerPreset;
@@ -20,6 +21,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// The forward-auth listener.
     pub server: Server,
+    /// Tokens that are bound to a key or certificate of their holder.
+    pub possession: Possession,
     /// The admin API.
     pub admin: Admin,
     /// The listener for logout tokens.
@@ -92,6 +95,17 @@ pub struct Headers {
     pub email: Option<String>,
     /// End of validity. Default: `X-Auth-Expires`.
     pub expires: Option<String>,
+}
+
+/// Tokens that are bound to a key or certificate of their holder.
+#[derive(Debug, Clone)]
+pub struct Possession {
+    /// What is demanded of DPoP proofs. Default: [`DpopRules::default`].
+    pub dpop: DpopRules,
+    /// Where clients reach the services behind the proxies: 0 to 16 URLs without a path. Default: none, which takes the proxy's word.
+    pub origins: Vec<String>,
+    /// Header in which the proxy tells the client's certificate. Default: none.
+    pub client_cert_header: Option<String>,
 }
 
 /// The admin API.
@@ -204,6 +218,8 @@ pub struct Issuer {
     pub max_token_lifetime: Duration,
     /// Claims that every token must carry. Default: none beyond the standard ones.
     pub required_claims: Vec<String>,
+    /// Whether every token must be bound. Default: false.
+    pub require_bound: bool,
     /// When keys are fetched, and how long they are trusted. Default: [`KeyPolicy::DEFAULT`].
     pub keys: KeyPolicy,
     /// How it is asked about each token. Default: not at all; signatures are checked.

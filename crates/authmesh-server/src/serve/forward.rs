@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use authmesh::AuthMesh;
-use authmesh_tower::bearer::{self, TokenSource};
+use authmesh::possession::{Presentation, Scheme};
+use authmesh_tower::bearer::{self, Place, TokenSource};
+use authmesh_tower::head::RequestHead;
 use authmesh_tower::identity::IdentityHeaders;
+use authmesh_tower::possession::DPOP_NONCE;
 use authmesh_tower::rejection::Rejection;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tracing::{Instrument as _, Span};
 
 use super::original::Original;
@@ -26,6 +29,10 @@ pub struct Settings {
     source: TokenSource,
     identity: IdentityHeaders,
     explain: bool,
+    /// Where clients reach what the proxies ask about; of none the proxy is believed.
+    origins: Vec<String>,
+    /// Where the proxy tells the client's certificate.
+    client_cert: Option<HeaderName>,
     routes: Routes,
 }
 
@@ -52,8 +59,36 @@ impl Settings {
                 expires: name(&headers.expires),
             },
             explain: config.server.explain,
+            origins: config.possession.origins.clone(),
+            client_cert: name(&config.possession.client_cert_header),
             routes: Routes::new(mesh, &config.routes)?,
         })
+    }
+
+    /// The token as the client presented it to the proxy.
+    fn presentation<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        original: &'a Original,
+        token: &'a [u8],
+        place: Place,
+    ) -> Presentation<'a> {
+        let scheme = match place {
+            Place::Dpop => Scheme::Dpop,
+            Place::Cookie => Scheme::Unnamed,
+            _ => Scheme::Bearer,
+        };
+        let mut presentation = Presentation::new(token, scheme);
+        if scheme != Scheme::Bearer {
+            presentation = presentation.proofs(headers.get_all(HeaderName::from_static("dpop")));
+            if let Some((method, uri)) = original.asked(&self.origins) {
+                presentation = presentation.request(method, uri);
+            }
+        }
+        if let Some(name) = &self.client_cert {
+            presentation = presentation.certificate_header(headers.get_all(name));
+        }
+        presentation
     }
 
     /// The settings of development mode: every default, and answers that explain themselves.
@@ -65,6 +100,8 @@ impl Settings {
             source: TokenSource::header(),
             identity: IdentityHeaders::default(),
             explain: true,
+            origins: Vec::new(),
+            client_cert: None,
             routes: Routes::new(mesh, &[])?,
         })
     }
@@ -114,10 +151,13 @@ async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn verify(State(app): State<Arc<App>>, method: Method, headers: HeaderMap) -> Response {
+async fn verify(State(app): State<Arc<App>>, request: Request) -> Response {
+    // A body is the client's business, and is not read.
+    let (parts, _) = request.into_parts();
+    let head = RequestHead::from(&parts);
     // Of a request that memory cannot answer.
     let mut span = Span::none();
-    let decided = decide(&app, &method, &headers, &mut span);
+    let decided = decide(&app, &head, &mut span);
     let answered = match tokio::time::timeout(app.limits.request, decided).await {
         Ok(answered) => answered,
         Err(_) => Err(Rejection::timed_out()),
@@ -135,25 +175,35 @@ async fn verify(State(app): State<Arc<App>>, method: Method, headers: HeaderMap)
 }
 
 /// The headers of an answer that lets the request pass.
-async fn decide(app: &App, method: &Method, headers: &HeaderMap, span: &mut Span) -> Result<HeaderMap, Rejection> {
+async fn decide(app: &App, head: &RequestHead<'_>, span: &mut Span) -> Result<HeaderMap, Rejection> {
     let settings = &app.settings;
-    let original = Original::of(headers).map_err(|ambiguous| Rejection::bad_request(ambiguous.0))?;
+    let original = Original::of(head.headers).map_err(|ambiguous| Rejection::bad_request(ambiguous.0))?;
     let mut answer = HeaderMap::new();
     let demand = settings.routes.demand(&original).map_err(Rejection::bad_request)?;
     let Demand::Token { verifier, demands } = demand else {
         settings.identity.write_empty(&mut answer);
         return Ok(answer);
     };
-    let token = bearer::find_token(headers, &settings.source)?.ok_or_else(Rejection::no_credential)?;
-    let found = match verifier.try_hit(token.as_bytes()) {
-        Some(hit) => hit?,
+    let found = bearer::find_presented(head, &settings.source)?;
+    let (token, place) = found.ok_or_else(Rejection::no_credential)?;
+    let presentation = settings.presentation(head.headers, &original, token.as_bytes(), place);
+    let found = match verifier.try_hit_presented(&presentation) {
+        Some(hit) => hit,
         None => {
-            *span = requests::span(method, "/verify", headers);
-            verifier.answer(token.as_bytes()).instrument(span.clone()).await?
+            *span = requests::span(head.method, "/verify", head.headers);
+            verifier.answer_presented(&presentation).instrument(span.clone()).await
         }
     };
+    let found =
+        found.map_err(|error| Rejection::from(error).with_dpop_algorithms(verifier.policy().dpop.algorithms))?;
     demands.check(&found.verdict)?;
     settings.identity.write(&found.verdict, &mut answer);
+    let is_dpop = found.verdict.binding().is_some_and(|binding| binding.jkt().is_some());
+    if let Some(nonce) = is_dpop.then(|| verifier.dpop_nonce()).flatten()
+        && let Ok(nonce) = HeaderValue::try_from(&*nonce)
+    {
+        answer.insert(DPOP_NONCE, nonce);
+    }
     if settings.explain {
         authmesh_tower::explain::explain_headers(&found, &mut answer);
     }

@@ -111,6 +111,9 @@ pub(super) fn rules(issuer: &Issuer) -> Result<Rules, ServeError> {
     rules.leeway = issuer.leeway;
     rules.max_token_lifetime = issuer.max_token_lifetime;
     rules.required_claims.clone_from(&issuer.required_claims);
+    if issuer.require_bound {
+        rules = rules.require_bound();
+    }
     Ok(rules)
 }
 

@@ -46,6 +46,7 @@ pub(super) async fn start(
         .policy(Policy {
             max_token_bytes: config.cache.max_token_bytes,
             max_verdict_age: config.cache.max_verdict_age,
+            dpop: config.possession.dpop.clone(),
             ..Policy::default()
         })
         .meter(metrics.meter());

@@ -183,8 +183,11 @@ async fn serve(config: Config, exporters: Exporters) -> Result<Ended, ServeError
     };
     tracing::info!("stopping: open requests may end");
     rotation.cancel();
+    // Metrics are read from the node: it has to be there for the last time.
+    let mesh = node.mesh.clone();
     node.stop().await;
-    exporters.stop(metrics).await;
+    exporters.stop(&metrics).await;
+    drop(mesh);
     Ok(ended)
 }
 

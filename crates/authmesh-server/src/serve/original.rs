@@ -4,6 +4,7 @@
 //! `X-Original-URI`, `X-Original-URL` (nginx). Where both families are there and differ, one of them came from the client:
 //! such a request is refused.
 
+use authmesh::possession::RequestUri;
 use http::HeaderMap;
 
 /// Method, host and path of the original request, as far as the proxy told.
@@ -15,6 +16,18 @@ pub(super) struct Original {
     pub(super) host: Option<String>,
     /// Decoded and normalized.
     pub(super) path: Option<String>,
+    /// As the client asked for it, where the proxy tells all of it: what a DPoP proof is for.
+    asked: Option<Asked>,
+}
+
+/// A URI as it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    /// As the client sent it: `htm` compares by case.
+    method: String,
+    scheme: String,
+    authority: String,
+    target: String,
 }
 
 /// Why the original request cannot be told. Fit for the answer.
@@ -35,11 +48,41 @@ impl Original {
             (Some(a), Some(b)) if a != b => return Err(DIFFER),
             (a, b) => a.or(b),
         };
+        let scheme = match (
+            one_of(headers, &["x-forwarded-proto"])?,
+            url.and_then(|url| url.split_once("://")),
+        ) {
+            // Only what is asked for by it is refused then: the proxy before may end TLS.
+            (Some(a), Some((b, _))) if !a.eq_ignore_ascii_case(b) => None,
+            (a, b) => a.or(b.map(|(scheme, _)| scheme)),
+        };
         let host = host.or(from_url_host);
+        let asked = match (method, scheme, host, uri) {
+            (Some(method), Some(scheme), Some(authority), Some(target)) => Some(Asked {
+                method: method.to_owned(),
+                scheme: scheme.to_owned(),
+                authority: authority.to_owned(),
+                target: target.to_owned(),
+            }),
+            _ => None,
+        };
         Ok(Self {
             method: method.map(str::to_ascii_uppercase),
             host: host.map(without_port),
             path: uri.map(path_of).transpose()?,
+            asked,
+        })
+    }
+
+    /// Method and URI that the client asked for. `None`: the proxy does not tell all of it, or another origin than one of these; of none
+    /// it is believed.
+    pub(super) fn asked(&self, origins: &[String]) -> Option<(&str, RequestUri<'_>)> {
+        let asked = self.asked.as_ref()?;
+        let told = format!("{}://{}", asked.scheme, asked.authority);
+        let same = |origin: &String| RequestUri::absolute(origin).is_same(RequestUri::absolute(&told));
+        (origins.is_empty() || origins.iter().any(same)).then(|| {
+            let uri = RequestUri::from_parts(&asked.scheme, &asked.authority, &asked.target);
+            (asked.method.as_str(), uri)
         })
     }
 }
@@ -211,6 +254,44 @@ mod tests {
             (url.host.unwrap(), url.path.unwrap()),
             ("shop.example".into(), "/x".into())
         );
+    }
+
+    #[test]
+    fn what_the_client_asked_for_is_told_whole_or_not_at_all() {
+        let traefik = [
+            ("x-forwarded-method", "GET"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "Api.example.com:443"),
+            ("x-forwarded-uri", "/a%2Eb?c"),
+        ];
+        let nginx = [
+            ("x-original-method", "GET"),
+            ("x-original-url", "https://api.example.com/a.b?c"),
+        ];
+        let wanted = RequestUri::absolute("https://api.example.com/a.b");
+        let own = [
+            "https://other.example.com".to_owned(),
+            "https://API.example.com".to_owned(),
+        ];
+        for list in [&traefik[..], &nginx[..]] {
+            let original = Original::of(&headers(list)).unwrap();
+            for origins in [&[][..], &own] {
+                let (method, uri) = original.asked(origins).unwrap();
+                assert!(method == "GET" && uri.is_same(wanted));
+            }
+            assert!(original.asked(&own[..1]).is_none(), "of another origin");
+            for left_out in 0..list.len() {
+                let less: Vec<_> = list
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| *at != left_out)
+                    .map(|(_, one)| *one)
+                    .collect();
+                assert!(Original::of(&headers(&less)).unwrap().asked(&[]).is_none());
+            }
+        }
+        let contradict = [nginx[0], nginx[1], ("x-forwarded-proto", "http")];
+        assert!(Original::of(&headers(&contradict)).unwrap().asked(&[]).is_none());
     }
 
     #[test]

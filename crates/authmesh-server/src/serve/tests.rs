@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! The listeners' apps, asked without a socket.
 
+mod bound;
 mod issuers;
 mod marks;
 mod members;
 mod observations;
+mod telemetry;
 mod warm;
 
 use std::sync::Arc;
@@ -38,12 +40,7 @@ impl World {
     /// A node with these further settings, each a variable without its prefix.
     async fn new(settings: &[(&str, &str)]) -> Self {
         let issuer = DevIssuer::new(ISSUER).unwrap();
-        let jwks = issuer
-            .router()
-            .oneshot(Request::get("/jwks").body(Body::empty()).unwrap())
-            .await
-            .unwrap();
-        let jwks = jwks.into_body().collect().await.unwrap().to_bytes();
+        let jwks = jwks_of(&issuer).await;
         let cluster = Arc::new(Cluster::new());
         let metrics = Metrics::new().unwrap();
         let mesh = AuthMesh::builder()
@@ -129,6 +126,12 @@ impl World {
         let status = response.status();
         (status, body_of(response).await)
     }
+}
+
+async fn jwks_of(issuer: &DevIssuer) -> axum::body::Bytes {
+    let request = Request::get("/jwks").body(Body::empty()).unwrap();
+    let jwks = issuer.router().oneshot(request).await.unwrap();
+    jwks.into_body().collect().await.unwrap().to_bytes()
 }
 
 async fn body_of(response: Response<Body>) -> Value {
@@ -396,9 +399,9 @@ async fn metrics_show_what_happened() {
     let text = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
     for line in [
-        "authmesh_verify_total{level=\"source\",node=\"n1\",outcome=\"verified\"} 1",
-        "authmesh_verify_total{level=\"l1\",node=\"n1\",outcome=\"hit\"} 2",
-        "authmesh_verify_total{node=\"n1\",outcome=\"revoked\"} 1",
+        "authmesh_verify_answers_total{level=\"source\",node=\"n1\",outcome=\"verified\"} 1",
+        "authmesh_verify_answers_total{level=\"l1\",node=\"n1\",outcome=\"hit\"} 2",
+        "authmesh_verify_answers_total{node=\"n1\",outcome=\"revoked\"} 1",
         "authmesh_statements_total{direction=\"made\",node=\"n1\"} 1",
         "authmesh_keys_fetches_total{node=\"n1\",result=\"ok\"} 1",
         "authmesh_marks{node=\"n1\"} 1",

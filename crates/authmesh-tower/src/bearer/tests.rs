@@ -90,6 +90,27 @@ fn no_token_is_no_error() {
     }
 }
 
+/// Whoever asks for a bearer token must not get one that is none; and it is a credential all the same.
+#[test]
+fn a_token_with_the_scheme_dpop_is_found_as_such() {
+    let request = |value: &str| Request::get("/").header(AUTHORIZATION, value).body(()).unwrap();
+    let presented = |value: &str| {
+        let request = request(value);
+        let found = find_presented(&RequestHead::of(&request), &TokenSource::header())?;
+        Ok(found.map(|(token, place)| (token.as_str().to_owned(), place)))
+    };
+    for value in ["DPoP a.b.c", "dpop a.b.c", "DPOP  a.b.c"] {
+        assert_eq!(presented(value), Ok(Some(("a.b.c".to_owned(), Place::Dpop))), "{value}");
+        assert_eq!(authorization(value), Ok(None), "{value}");
+    }
+    for value in ["DPoP", "DPoP ", "DPoP a b", "DPoP\ta.b.c", "dpop,a.b.c"] {
+        assert_eq!(presented(value), Err(CredentialError::NotAToken), "{value:?}");
+    }
+    assert_eq!(presented("DPoPx a.b.c"), Ok(None));
+    let both = [(AUTHORIZATION, "DPoP a.b.c"), (COOKIE, "token=a.b.c")];
+    assert_eq!(found(&both), Err(CredentialError::TwoPlaces));
+}
+
 #[test]
 fn another_scheme_leaves_the_cookie_alone() {
     let list = [(AUTHORIZATION, "Basic abc"), (COOKIE, "token=a.b.c")];

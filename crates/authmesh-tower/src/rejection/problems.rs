@@ -111,7 +111,7 @@ pub(super) const NOT_FOUND: &ProblemType = &of(
     "The path is none of this service's.",
 );
 
-static ALL: [ProblemType; 29] = [
+static ALL: [ProblemType; 35] = [
     of(
         StatusCode::UNAUTHORIZED,
         "too-large",
@@ -194,7 +194,45 @@ static ALL: [ProblemType; 29] = [
         StatusCode::UNAUTHORIZED,
         "bound",
         "The token is bound to a key",
-        "It is bound to a key or certificate of its holder (cnf), and proofs of possession are not checked here. Send a bearer token.",
+        "It is bound to a key of its holder (cnf), so it is no bearer token. Send it with the scheme DPoP and a proof in the DPoP \
+         header (RFC 9449).",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "unsupported-binding",
+        "The token is bound in an unknown way",
+        "Its cnf has members that are not supported, or contradicts itself. Ask the issuer for jkt (DPoP) or x5t#S256 (mutual TLS).",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "not-bound",
+        "The token is bound to no key",
+        "It came with the scheme DPoP, or only bound tokens are accepted here. Get a token that is bound to your key.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "certificate-mismatch",
+        "The client certificate is another one",
+        "The token is bound to a client certificate (RFC 8705). Use it over a connection with that certificate.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "invalid-dpop-proof",
+        "The DPoP proof is not valid",
+        "The detail says why. Make a proof for this request, this token and this moment, with the key that the token is bound to.",
+    ),
+    of(
+        StatusCode::UNAUTHORIZED,
+        "use-dpop-nonce",
+        "The DPoP proof needs a nonce",
+        "Make another proof with the nonce that the header DPoP-Nonce gives, and send the request again (RFC 9449 section 9).",
+    ),
+    of(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too-many-proofs",
+        "Too many DPoP proofs",
+        "More came than can be remembered, of your key or of all clients. Not a verdict: try again after Retry-After, with another \
+         proof.",
     ),
     of(
         StatusCode::UNAUTHORIZED,

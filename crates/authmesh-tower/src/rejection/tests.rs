@@ -30,6 +30,12 @@ fn every_verify_error() -> Vec<VerifyError> {
         VerifyError::InvalidClaim("exp"),
         VerifyError::WrongClaim("token_use".into()),
         VerifyError::Bound,
+        VerifyError::UnsupportedBinding("x"),
+        VerifyError::NotBound,
+        VerifyError::CertificateMismatch("the connection has none"),
+        VerifyError::InvalidDpopProof(ProofError::Missing),
+        VerifyError::UseDpopNonce { nonce: "n".into() },
+        VerifyError::TooManyProofs { retry_after: WAIT },
         VerifyError::Inactive,
         VerifyError::LifetimeTooLong { limit: WAIT },
         VerifyError::Revoked(ScopeKind::Subject),
@@ -73,7 +79,15 @@ fn an_outage_is_never_a_verdict_and_every_error_has_a_type_of_its_own() {
         let is_token = fault == Fault::Token;
         assert_eq!(rejection.challenge().is_some(), is_token, "{name}");
         if let Some(challenge) = rejection.challenge() {
-            assert!(challenge.starts_with("Bearer realm=\"authmesh\", error=\"invalid_token\", error_description=\""));
+            let (scheme, error) = match &*name {
+                "invalid-dpop-proof" => ("DPoP", "invalid_dpop_proof"),
+                "use-dpop-nonce" => ("DPoP", "use_dpop_nonce"),
+                "bound" | "not-bound" => ("DPoP", "invalid_token"),
+                _ => ("Bearer", "invalid_token"),
+            };
+            let begin = format!("{scheme} realm=\"authmesh\", error=\"{error}\", error_description=\"");
+            assert!(challenge.starts_with(&begin), "{challenge}");
+            assert_eq!(challenge.contains("algs=\""), scheme == "DPoP", "{challenge}");
         }
         assert_eq!(rejection.retry_after().is_some(), !is_token, "{name}");
     }
@@ -173,6 +187,23 @@ fn challenges_follow_rfc_6750() {
         parsed(&quoted.body())["detail"],
         "the token is not supported: a \"b\" \\ ü\r\n"
     );
+}
+
+#[test]
+fn challenges_of_dpop_follow_rfc_9449() {
+    let allowed = AlgorithmSet::of(&[Algorithm::ES256, Algorithm::PS256]);
+    let rejection = |error: VerifyError| Rejection::from(error).with_dpop_algorithms(allowed);
+    let wrong_key = rejection(VerifyError::InvalidDpopProof(ProofError::WrongKey));
+    let challenge = wrong_key.challenge().unwrap();
+    assert!(
+        challenge.starts_with("DPoP realm=\"authmesh\", error=\"invalid_token\", "),
+        "{challenge}"
+    );
+    assert!(challenge.ends_with(", algs=\"PS256 ES256\""), "{challenge}");
+    let nonce = rejection(VerifyError::UseDpopNonce { nonce: "abc".into() }).into_response();
+    assert_eq!(nonce.headers()["dpop-nonce"], "abc");
+    let bearer = rejection(VerifyError::BadSignature);
+    assert!(bearer.dpop_nonce().is_none() && !bearer.challenge().unwrap().contains("algs"));
 }
 
 #[test]

@@ -85,8 +85,8 @@ async fn an_optional_token_may_be_missing_and_may_not_be_bad() {
         ("GET /must", &[][..], "no-credential"),
         ("GET /", &[("authorization", "Bearer x")], "malformed"),
         ("GET /", &[("authorization", "Bearer x y")], "invalid-request"),
-        ("GET /", &[("authorization", "DPoP x")], "no-credential"),
-        ("GET /", &[("authorization", "dpop")], "no-credential"),
+        ("GET /", &[("authorization", "DPoP x")], "malformed"),
+        ("GET /", &[("authorization", "dpop")], "invalid-request"),
     ] {
         assert_eq!(server.ask(path, headers).await.problem(), problem, "{headers:?}");
     }

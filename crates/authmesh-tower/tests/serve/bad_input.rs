@@ -62,7 +62,6 @@ async fn what_would_need_a_guess_is_refused_with_a_reason() {
         &[("authorization", "Basic eDp5")],
         &[("authorization", &*token)],
         &[("authorization", &*format!("Token {token}"))],
-        &[("authorization", &*format!("DPoP {token}"))],
         &[("x-authorization", &*bearer)],
         &[("cookie", "session=")],
     ] {

@@ -106,7 +106,7 @@ async fn the_strictest_layer_judges_what_is_asked_later() {
         cluster.set_up(false);
         clock.advance(Duration::from_secs(3));
         request.auth().map_or_else(
-            |refused| refused.problem().to_owned(),
+            |refused| format!("refused: {}", refused.problem()),
             |answer| answer.outcome.to_string(),
         )
     };
@@ -121,7 +121,7 @@ async fn the_strictest_layer_judges_what_is_asked_later() {
         .route("/", get(later).layer((strict(), world.mesh.layer())))
         .layer(world.mesh.layer());
     let server = Server::start(app).await;
-    assert_eq!(server.get("/", &world.token(json!({}))).await.body, "blind");
+    assert_eq!(server.get("/", &world.token(json!({}))).await.body, "refused: blind");
     let (world, cluster, clock) = clustered().await;
     let lax = async move |request: Request| {
         assert!(request.auth().is_ok());

@@ -3,6 +3,7 @@
 
 mod axum_app;
 mod bad_input;
+mod bound;
 mod contract;
 mod freshness;
 mod grpc;

@@ -71,6 +71,7 @@ impl Digester {
     }
 
     /// The digest of **all** bytes.
+    #[inline]
     pub(crate) fn digest(&self, bytes: &[u8]) -> RowKey {
         let mut hasher = self.0.clone();
         hasher.append(bytes);

@@ -25,9 +25,9 @@ struct Front<R>(Mutex<Slots<R>>);
 /// The table of one front. Empty until it is first used.
 pub(super) struct Slots<R> {
     slots: Box<[Slot<R>]>,
-    /// Per set, a part of the name that was last looked up in vain: only what comes twice is let in, so that a scan over many
-    /// rows neither pushes out the few that matter nor pays for trying.
-    ghosts: Box<[u32]>,
+    /// Per set, a part of each of the last four names that were looked up in vain: only what comes twice is let in, so that a
+    /// scan over many rows neither pushes out the few that matter nor pays for trying.
+    ghosts: Box<[[u16; 4]]>,
 }
 
 struct Slot<R> {
@@ -41,6 +41,7 @@ impl<R: Row> Fronts<R> {
     }
 
     /// The front of thread `number`; `None` while another thread of the same front uses it, or this one does, further up.
+    #[inline]
     pub(super) fn of(&self, number: usize) -> Option<MutexGuard<'_, Slots<R>>> {
         // A power of two.
         let front = &self.0[number & (self.0.len() - 1)];
@@ -76,6 +77,7 @@ impl<R: Row> Slots<R> {
     }
 
     /// The row of a name, unless it has left the index.
+    #[inline]
     pub(super) fn find(&mut self, key: &RowKey) -> Option<&Arc<R>> {
         let first = Self::set(key) * WAYS;
         let set = self.slots.get_mut(first..first + WAYS)?;
@@ -88,18 +90,20 @@ impl<R: Row> Slots<R> {
         slot.row.as_ref().filter(|row| row.is_named(key))
     }
 
-    /// Lets a row in if its name was looked up here the last time too. `way` is any number.
+    /// Lets a row in if its name was looked up here not long ago. `way` is any number.
     pub(super) fn admit(&mut self, key: &RowKey, row: Arc<R>, way: usize) {
         if row.kept().weight() > HEAVIEST || row.kept().is_gone() {
             return;
         }
         if self.slots.is_empty() {
             self.slots = (0..SETS * WAYS).map(|_| Slot { word: 0, row: None }).collect();
-            self.ghosts = vec![0; SETS].into();
+            self.ghosts = vec![[0; 4]; SETS].into();
         }
-        let (set, ghost) = (Self::set(key), (key.word() >> 32) as u32);
-        if self.ghosts[set] != ghost {
-            self.ghosts[set] = ghost;
+        let (set, ghost) = (Self::set(key), (key.word() >> 48) as u16);
+        let ghosts = &mut self.ghosts[set];
+        if !ghosts.contains(&ghost) {
+            ghosts.rotate_right(1);
+            ghosts[0] = ghost;
             return;
         }
         let slots = &mut self.slots[set * WAYS..(set + 1) * WAYS];

@@ -72,8 +72,10 @@ pub(crate) struct VerdictEntry {
     pub(crate) key_edition: AtomicU64,
     /// When the signature was verified, or the provider was asked.
     pub(crate) verified_at: Moment,
-    /// Where the token's time window begins, leeway included.
+    /// Where the token's time window begins, leeway included, and where it ends: a copy, so that a hit reads no more of the
+    /// verdict than it must.
     pub(crate) from: Unix,
+    pub(crate) until: Unix,
 }
 
 /// What a verdict in L1 rests on.

@@ -175,6 +175,7 @@ impl<R: Row> Store<R> {
     /// Serves the row of a name. `serve` checks it, and is told for how many hits this one stands: 0 or more.
     ///
     /// No lock is waited for that `serve` or another thread's `serve` holds, so that it may use the store.
+    #[inline]
     pub(crate) fn hit<T>(&self, key: &RowKey, serve: impl FnOnce(&Arc<R>, u32) -> Option<T>) -> Option<T> {
         let Some(mut front) = self.fronts.of(thread::number()) else {
             let row = self.get(key)?;
@@ -189,14 +190,20 @@ impl<R: Row> Store<R> {
         Some(served)
     }
 
+    #[inline]
     fn told<T>(&self, row: &Arc<R>, serve: impl FnOnce(&Arc<R>, u32) -> Option<T>) -> Option<T> {
         let is_told = thread::is_told(TOLD_OF);
         let served = serve(row, if is_told { TOLD_OF } else { 0 })?;
         if is_told && self.bound.weighted_size() >= self.crowded {
-            drop(self.bound.get(&row.kept().place()));
-            self.index.free_released();
+            self.tell(row);
         }
         Some(served)
+    }
+
+    #[cold]
+    fn tell(&self, row: &Arc<R>) {
+        drop(self.bound.get(&row.kept().place()));
+        self.index.free_released();
     }
 
     /// The row of a name, for a look that is no hit.
@@ -209,7 +216,9 @@ impl<R: Row> Store<R> {
         let weight = u32::try_from(row.bytes() + ROW_OVERHEAD).unwrap_or(u32::MAX);
         kept.weight.store(weight, Ordering::Relaxed);
         let turn = self.index.turn(&kept.key);
-        if let Some(former) = self.index.insert(&row) {
+        // Perhaps this is its last owner soon: it outlives the turn.
+        let former = self.index.insert(&row);
+        if let Some(former) = &former {
             self.bound.invalidate(&former.kept().place());
         }
         // The miss behind this insertion: what was never asked for is not let in where memory is full. Misses that lead to no
@@ -222,6 +231,7 @@ impl<R: Row> Store<R> {
         self.bound
             .insert(kept.place(), Handle::new(Arc::clone(&row), &self.index));
         drop(turn);
+        drop(former);
         self.index.free_released();
     }
 

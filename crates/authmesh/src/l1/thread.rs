@@ -20,6 +20,7 @@ thread_local! {
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 /// This thread's number: threads count from 0 as they come.
+#[inline]
 pub(crate) fn number() -> usize {
     ME.with(|me| {
         if me.number.get() == 0 {
@@ -31,6 +32,7 @@ pub(crate) fn number() -> usize {
 
 /// Whether this hit is the one of `one_of` that is told. Gaps are drawn, else a round of so many rows would tell of the same one
 /// for ever.
+#[inline]
 pub(super) fn is_told(one_of: u32) -> bool {
     ME.with(|me| {
         let left = me.left.get();

@@ -54,12 +54,9 @@ impl Verifier {
             None if is_dpop => return Err(VerifyError::NotBound),
             _ => {}
         }
-        if let Some(certificate) = binding.x5t_s256()
-            && presentation.certificate.as_ref() != Some(certificate)
-        {
-            return Err(VerifyError::CertificateMismatch {
-                presented: presentation.certificate.is_some(),
-            });
+        if let Some(certificate) = binding.x5t_s256() {
+            let has = presentation.has_certificate(certificate);
+            has.map_err(VerifyError::CertificateMismatch)?;
         }
         binding.jkt().map_or(Ok(()), |jkt| self.prove_key(jkt, presentation))
     }

@@ -55,7 +55,7 @@ pub enum ProofError {
     #[error("it was made for another token (ath)")]
     WrongToken,
     /// Whoever took the request did not tell its method and URI.
-    #[error("which method and URI the client asked for is not known here; let the proxy tell them")]
+    #[error("which URI the client asked for is not known here: tell the service its origin, or let the proxy tell")]
     UnknownRequest,
     /// It is older than the window.
     #[error("it is too old: it was made {ago:?} ago")]

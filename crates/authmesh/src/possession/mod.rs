@@ -26,6 +26,7 @@
 //! `docs/bound-tokens.md`.
 
 mod binding;
+mod certificate;
 mod check;
 mod error;
 mod nonce;
@@ -38,6 +39,7 @@ mod tests;
 mod uri;
 
 pub use binding::Binding;
+pub use certificate::{certificate_sha256, certificate_sha256_of_header};
 pub use error::ProofError;
 pub use presentation::{Presentation, RequestProof, RequestUri, Scheme};
 pub(crate) use replay::Replays;

@@ -1,7 +1,9 @@
 //! How a token came: what a request shows beside it.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+
+use super::certificate::certificate_sha256_of_header;
 
 /// A token as a request presents it, with everything that can prove that the sender may use it.
 ///
@@ -12,7 +14,7 @@ pub struct Presentation<'a> {
     pub(super) scheme: Scheme,
     pub(super) proofs: Proofs<'a>,
     pub(super) request: Option<(&'a str, RequestUri<'a>)>,
-    pub(super) certificate: Option<[u8; 32]>,
+    certificate: Certificate<'a>,
     pub(super) within: Option<&'a RequestProof>,
 }
 
@@ -25,6 +27,16 @@ pub enum Scheme {
     Dpop,
     /// None: in a cookie, in a message. What the token is bound to decides what has to be proven.
     Unnamed,
+}
+
+/// What tells the client's certificate.
+#[derive(Clone, Copy)]
+enum Certificate<'a> {
+    None,
+    Sha256([u8; 32]),
+    /// Read only of a token that is bound to one.
+    Header(&'a [u8]),
+    Several,
 }
 
 /// The values of the `DPoP` header.
@@ -47,6 +59,7 @@ pub(super) enum Parts<'a> {
     Split {
         scheme: &'a str,
         authority: &'a str,
+        prefix: &'a str,
         path: &'a str,
     },
 }
@@ -64,8 +77,19 @@ impl<'a> RequestUri<'a> {
         Self(Parts::Split {
             scheme,
             authority,
+            prefix: "",
             path,
         })
+    }
+
+    /// The same below a path that a proxy or a router took away: `/v1`, with or without a slash at its end. An absolute URI
+    /// stays as it is.
+    #[must_use]
+    pub const fn below(mut self, path: &'a str) -> Self {
+        if let Parts::Split { prefix, .. } = &mut self.0 {
+            *prefix = path;
+        }
+        self
     }
 }
 
@@ -85,7 +109,7 @@ impl<'a> Presentation<'a> {
             scheme,
             proofs: Proofs::None,
             request: None,
-            certificate: None,
+            certificate: Certificate::None,
             within: None,
         }
     }
@@ -119,9 +143,43 @@ impl<'a> Presentation<'a> {
 
     /// SHA-256 of the client's certificate (DER), which TLS has verified to be the sender's. Default: it has none.
     #[must_use]
-    pub const fn certificate(mut self, sha256: Option<[u8; 32]>) -> Self {
-        self.certificate = sha256;
+    pub const fn certificate(mut self, sha256: [u8; 32]) -> Self {
+        self.certificate = Certificate::Sha256(sha256);
         self
+    }
+
+    /// The values of a header in which a proxy tells the client's certificate
+    /// ([`certificate_sha256_of_header`](super::certificate_sha256_of_header)); more than one are none that counts.
+    ///
+    /// Only behind a proxy that takes such a header away from what clients send. Whoever can send it owns every token that is
+    /// bound to a certificate.
+    #[must_use]
+    pub fn certificate_header<T: AsRef<[u8]> + ?Sized + 'a>(mut self, values: impl IntoIterator<Item = &'a T>) -> Self {
+        let mut values = values.into_iter();
+        self.certificate = match (values.next(), values.next()) {
+            (None, _) => Certificate::None,
+            (Some(one), None) => Certificate::Header(one.as_ref()),
+            (Some(_), Some(_)) => Certificate::Several,
+        };
+        self
+    }
+
+    /// Whether the client's certificate is this one; if not, why.
+    pub(super) fn has_certificate(&self, wanted: &[u8; 32]) -> Result<(), &'static str> {
+        let sha256 = match self.certificate {
+            Certificate::None => return Err("the connection has none"),
+            Certificate::Several => return Err("more than one are told"),
+            Certificate::Sha256(sha256) => sha256,
+            Certificate::Header([]) => return Err("the connection has none"),
+            Certificate::Header(value) => {
+                certificate_sha256_of_header(value).ok_or("what is told of the connection's is none")?
+            }
+        };
+        if sha256 == *wanted {
+            Ok(())
+        } else {
+            Err("the connection has another one")
+        }
     }
 
     /// The request that it belongs to, where more than one look at it. Default: none, the proof counts once.
@@ -156,7 +214,7 @@ impl fmt::Debug for Presentation<'_> {
             .field("scheme", &self.scheme)
             .field("proofs", &proofs)
             .field("method", &self.request.map(|(method, _)| method))
-            .field("certificate", &self.certificate.is_some())
+            .field("certificate", &!matches!(self.certificate, Certificate::None))
             .finish_non_exhaustive()
     }
 }
@@ -164,9 +222,9 @@ impl fmt::Debug for Presentation<'_> {
 /// One request, of which the same proof may be shown again: by a second layer, or to validate the token once more.
 ///
 /// Make one per request, and give it to every [`Presentation`] of it ([`Presentation::within`]). A proof that was taken for
-/// this request is taken again, all of its checks included, and is a replay everywhere else. Clones are the same request.
-#[derive(Clone, Default)]
-pub struct RequestProof(Arc<OnceLock<[u8; 16]>>);
+/// this request is taken again, all of its checks included, and is a replay everywhere else.
+#[derive(Default)]
+pub struct RequestProof(OnceLock<[u8; 16]>);
 
 impl RequestProof {
     /// A request that has shown nothing yet.

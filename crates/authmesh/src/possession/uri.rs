@@ -10,6 +10,12 @@ use super::presentation::{Parts, RequestUri};
 const MAX_BYTES: usize = 8 * 1024;
 
 impl RequestUri<'_> {
+    /// Whether both are the same after normalization. What is no `http` or `https` URI is the same as nothing.
+    #[must_use]
+    pub fn is_same(&self, other: RequestUri<'_>) -> bool {
+        self.normal().is_some_and(|normal| other.normal() == Some(normal))
+    }
+
     /// The normal form; `None` if it is no `http` or `https` URI.
     pub(super) fn normal(&self) -> Option<String> {
         match self.0 {
@@ -17,8 +23,15 @@ impl RequestUri<'_> {
             Parts::Split {
                 scheme,
                 authority,
+                prefix,
                 path,
-            } if !authority.contains(['/', '?', '#']) => assemble(scheme, authority, path),
+            } if !authority.contains(['/', '?', '#']) && !prefix.contains(['?', '#']) => {
+                match prefix.trim_end_matches('/') {
+                    "" => assemble(scheme, authority, path),
+                    prefix if path.starts_with('/') => assemble(scheme, authority, &format!("{prefix}{path}")),
+                    _ => None,
+                }
+            }
             Parts::Split { .. } => None,
         }
     }
@@ -176,6 +189,14 @@ mod tests {
         let parts = |scheme, authority, path| RequestUri::from_parts(scheme, authority, path).normal();
         assert_eq!(parts("https", "H:443", "/a?b").as_deref(), Some("https://h/a"));
         assert_eq!(parts("https", "h", "").as_deref(), Some("https://h/"));
+        let below = |prefix, path| RequestUri::from_parts("https", "h", path).below(prefix).normal();
+        for prefix in ["/v1", "/v1/"] {
+            assert_eq!(below(prefix, "/a").as_deref(), Some("https://h/v1/a"));
+        }
+        assert_eq!(below("/", "/a").as_deref(), Some("https://h/a"));
+        for (prefix, path) in [("v1", "/a"), ("/v1?", "/a"), ("/v1", "a")] {
+            assert_eq!(below(prefix, path), None, "{prefix} {path}");
+        }
     }
 
     #[test]

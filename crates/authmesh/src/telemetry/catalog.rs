@@ -172,7 +172,7 @@ const METRICS: &[Metric] = &[
             &["proven", "refused", "replayed", "nonce_demanded", "full"],
         )],
         "Proofs of possession of tokens that are bound, or had to be, by result",
-        "`replayed` grows: somebody repeats what a client sent. `full`: legitimate clients are refused",
+        "`replayed` grows: somebody sends proofs of others. `full` grows: raise the room for proofs",
     ),
     metric(
         Counter,

@@ -216,6 +216,7 @@ impl Verifier {
                 key_edition: AtomicU64::new(0),
                 verified_at: times.asked,
                 from: claims.from,
+                until: claims.until,
             };
             // Harmless whatever happened meanwhile: the stamps are from before.
             node.l1.verdicts.insert(Arc::new(entry));

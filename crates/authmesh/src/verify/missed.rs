@@ -8,8 +8,11 @@ use crate::telemetry::{Empty, Timing, span, word};
 use crate::verdict::Answer;
 
 impl Verifier {
-    /// Verifies a token that memory has no answer for.
-    pub(super) async fn missed(&self, token: &[u8]) -> Result<Answer, VerifyError> {
+    /// Awaits the answer about a token that memory has none for.
+    pub(super) async fn missed(
+        &self,
+        verified: impl Future<Output = Result<Answer, VerifyError>>,
+    ) -> Result<Answer, VerifyError> {
         let span = span!(
             "authmesh.verify",
             authmesh.outcome = Empty,
@@ -19,7 +22,7 @@ impl Verifier {
         );
         let node = &self.shared.node;
         let began = node.begins();
-        let answer = self.verify_freshly(token).instrument(span.clone()).await;
+        let answer = verified.instrument(span.clone()).await;
         let outcome = outcome_of(&answer);
         let level = answer.as_ref().ok().map(|answer| answer.level.as_str());
         if !span.is_disabled() {

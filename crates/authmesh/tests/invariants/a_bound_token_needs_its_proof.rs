@@ -30,7 +30,7 @@ async fn world_of(holder: Holder, change: impl FnOnce(authmesh::Builder) -> auth
     let clock = manual_clock();
     let issuer = TestIssuer::at(clock.clone());
     let mesh = change(builder("a", &issuer)).start().await.unwrap();
-    let token = issuer.token(json!({ "cnf": holder.cnf() }));
+    let token = issuer.token_with(json!({ "cnf": holder.cnf() }));
     World {
         issuer,
         clock,
@@ -145,7 +145,7 @@ async fn it_is_no_bearer_token_fresh_or_from_memory() {
 #[tokio::test]
 async fn a_token_that_is_bound_to_nothing_is_refused_with_the_scheme_dpop() {
     let world = world().await;
-    let token = world.issuer.token(json!({}));
+    let token = world.issuer.token_with(json!({}));
     for _ in 0..2 {
         let proof = world.holder.proof(&Request {
             token: &token,
@@ -328,7 +328,7 @@ async fn a_proof_counts_once() {
     assert_eq!(world.present(&resigned).await.unwrap_err(), replayed);
     // The `jti` of one holder says nothing of another's.
     let other = Holder::new();
-    let token = world.issuer.token(json!({ "cnf": other.cnf() }));
+    let token = world.issuer.token_with(json!({ "cnf": other.cnf() }));
     let proof = other.proof(&Request {
         token: &token,
         ..world.request("2")
@@ -389,7 +389,7 @@ async fn a_full_memory_of_proofs_is_no_way_in_and_one_client_cannot_fill_it() {
     }
     // Another client is not disturbed; garbage takes no room.
     let other = Holder::new();
-    let token = world.issuer.token(json!({ "cnf": other.cnf() }));
+    let token = world.issuer.token_with(json!({ "cnf": other.cnf() }));
     for n in 0..20 {
         let proof = Holder::new().proof(&Request {
             token: &token,
@@ -431,7 +431,7 @@ async fn a_nonce_of_any_node_of_the_cluster_is_demanded_where_the_policy_says_so
     };
     let (a, b) = (verifier(&a), verifier(&b));
     let holder = Holder::new();
-    let token = issuer.token(json!({ "cnf": holder.cnf() }));
+    let token = issuer.token_with(json!({ "cnf": holder.cnf() }));
     let present = async |verifier: &Verifier, claims: Value| {
         let jti = next().to_string();
         let request = Request {
@@ -470,20 +470,23 @@ async fn a_certificate_is_compared_on_every_call() {
         let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(thumbprint);
         decoded.unwrap().try_into().unwrap()
     };
-    let token = world.issuer.token(json!({"cnf": {"x5t#S256": thumbprint}}));
+    let token = world.issuer.token_with(json!({"cnf": {"x5t#S256": thumbprint}}));
     let verifier = world.mesh.verifier();
     let bearer = Presentation::bearer(&token);
     for _ in 0..3 {
         let none = verifier.answer_presented(&bearer).await.unwrap_err();
-        assert_eq!(none, VerifyError::CertificateMismatch { presented: false });
+        assert_eq!(none, VerifyError::CertificateMismatch("the connection has none"));
         assert_eq!(verifier.verify(&token).await.unwrap_err(), none);
-        let other = bearer.certificate(Some([7; 32]));
+        let other = bearer.certificate([7; 32]);
         let other = verifier.answer_presented(&other).await.unwrap_err();
-        assert_eq!(other, VerifyError::CertificateMismatch { presented: true });
-        let own = bearer.certificate(Some(sha256));
+        assert_eq!(
+            other,
+            VerifyError::CertificateMismatch("the connection has another one")
+        );
+        let own = bearer.certificate(sha256);
         verifier.answer_presented(&own).await.unwrap();
         // It is bound, but to no key.
-        let dpop = Presentation::new(&token, Scheme::Dpop).certificate(Some(sha256));
+        let dpop = Presentation::new(&token, Scheme::Dpop).certificate(sha256);
         assert_eq!(
             verifier.answer_presented(&dpop).await.unwrap_err(),
             VerifyError::NotBound
@@ -492,7 +495,7 @@ async fn a_certificate_is_compared_on_every_call() {
     // Bound to both: both are demanded.
     let mut cnf = world.holder.cnf();
     cnf["x5t#S256"] = json!(thumbprint);
-    let token = world.issuer.token(json!({ "cnf": cnf }));
+    let token = world.issuer.token_with(json!({ "cnf": cnf }));
     let proof = world.holder.proof(&Request {
         token: &token,
         ..world.request("both")
@@ -500,16 +503,10 @@ async fn a_certificate_is_compared_on_every_call() {
     let plain = Presentation::new(&token, Scheme::Dpop).request("POST", RequestUri::absolute(URI));
     let proven = plain.proofs([&proof]);
     let refused = verifier.answer_presented(&proven).await.unwrap_err();
-    assert_eq!(refused, VerifyError::CertificateMismatch { presented: false });
-    let refused = verifier
-        .answer_presented(&plain.certificate(Some(sha256)))
-        .await
-        .unwrap_err();
+    assert_eq!(refused, VerifyError::CertificateMismatch("the connection has none"));
+    let refused = verifier.answer_presented(&plain.certificate(sha256)).await.unwrap_err();
     assert_eq!(refused, invalid(ProofError::Missing));
-    verifier
-        .answer_presented(&proven.certificate(Some(sha256)))
-        .await
-        .unwrap();
+    verifier.answer_presented(&proven.certificate(sha256)).await.unwrap();
 }
 
 #[tokio::test]

@@ -13,9 +13,12 @@ use authmesh::proto::ident::Digest;
 use authmesh::{
     AuthMesh, CommitState, Fault, LogoutError, LogoutRules, MarkQuery, Policy, RevokeError, Rules, Subject, VerifyError,
 };
+use authmesh_testkit::Op;
 use serde_json::{Value, json};
 
-use crate::support::{START, TestIssuer, Wire, builder, cluster_with, eventually, manual_clock, poll_once, soon};
+use crate::support::{
+    START, TestIssuer, Wire, builder, cluster_with, eventually, manual_clock, poll_once, soon, wired,
+};
 
 const CLIENT: &str = "web";
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -33,7 +36,7 @@ fn logout_token(issuer: &TestIssuer, more: Value) -> String {
     for (name, value) in more.as_object().unwrap() {
         claims[name] = value.clone();
     }
-    issuer.mint(json!({ "typ": "logout+jwt" }), issuer.claims(claims))
+    issuer.sign(json!({ "typ": "logout+jwt" }), issuer.claims(claims))
 }
 
 async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
@@ -59,10 +62,10 @@ fn marks(mesh: &AuthMesh) -> Vec<Value> {
 #[tokio::test]
 async fn a_logout_ends_the_session_on_every_node_and_no_other() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let (a, b) = (node("a", &wire, &issuer).await, node("b", &wire, &issuer).await);
-    let own = issuer.token(json!({ "sid": "s1" }));
-    let other = issuer.token(json!({ "sid": "s2" }));
+    let own = issuer.token_with(json!({ "sid": "s1" }));
+    let other = issuer.token_with(json!({ "sid": "s2" }));
     for token in [&own, &other] {
         b.verifier().verify(token).await.unwrap();
     }
@@ -79,7 +82,7 @@ async fn a_logout_ends_the_session_on_every_node_and_no_other() {
     assert_eq!(receipt.scope, "subject");
     eventually("b has the other mark", || is_revoked(&b, &other)).await;
     b.verifier()
-        .verify(&issuer.token(json!({ "sub": "bob" })))
+        .verify(&issuer.token_with(json!({ "sub": "bob" })))
         .await
         .unwrap();
 }
@@ -88,7 +91,7 @@ async fn a_logout_ends_the_session_on_every_node_and_no_other() {
 async fn a_replay_changes_nothing() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let (a, b) = (node("a", &wire, &issuer).await, node("b", &wire, &issuer).await);
     // Long enough to come again in another hour: a mark in our time, not the token's, would be another one.
     let token = logout_token(&issuer, json!({ "exp": START + 3 * 3600 }));
@@ -117,16 +120,16 @@ async fn a_replay_changes_nothing() {
 async fn two_nodes_make_the_same_mark_of_one_token() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
-    let (one, other) = (Wire::new(&cluster), Wire::new(&cluster));
+    let (one, other) = (wired(&cluster), wired(&cluster));
     let (a, b) = (node("a", &one, &issuer).await, node("b", &other, &issuer).await);
     let token = logout_token(&issuer, json!({ "exp": START + 3 * 3600 }));
-    other.cut(true);
+    other.faults().cut();
     let said_alone = b.back_channel_logout(&token).await.unwrap();
     assert_eq!(said_alone.state, CommitState::Unconfirmed);
     clock.advance(Duration::from_secs(4000));
     a.back_channel_logout(&token).await.unwrap();
     let digests = roots(&cluster).await;
-    other.cut(false);
+    other.faults().clear();
     eventually("b has said it", || async { b.stats().outbox == 0 }).await;
     assert_eq!((made(&a), made(&b)), (1, 1));
     assert_eq!(roots(&cluster).await, digests);
@@ -135,10 +138,10 @@ async fn two_nodes_make_the_same_mark_of_one_token() {
 #[tokio::test]
 async fn a_replay_before_the_commit_waits_for_it() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node("a", &wire, &issuer).await;
     let token = logout_token(&issuer, json!({}));
-    wire.refuse_commits(true);
+    wire.faults().on(Op::Commit).fail();
     for _ in 0..2 {
         let receipt = a.back_channel_logout(&token).await.unwrap();
         assert_eq!(receipt.state, CommitState::Unconfirmed);
@@ -148,7 +151,7 @@ async fn a_replay_before_the_commit_waits_for_it() {
         let (a, token) = (a.clone(), token.clone());
         tokio::spawn(async move { a.back_channel_logout(&token).await.unwrap() })
     };
-    wire.refuse_commits(false);
+    wire.faults().clear();
     let receipt = soon("the commit", waiting).await.unwrap();
     // It may have come just too late for the 2 s of this caller; then the next one is told.
     if receipt.state == CommitState::Unconfirmed {
@@ -162,15 +165,15 @@ async fn a_replay_before_the_commit_waits_for_it() {
 #[tokio::test]
 async fn what_covers_a_logout_must_be_committed_too() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node("a", &wire, &issuer).await;
     let token = logout_token(&issuer, json!({ "sid": null, "iat": issuer.now() - 10 }));
-    wire.refuse_commits(true);
+    wire.faults().on(Op::Commit).fail();
     let receipt = a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     assert_eq!(receipt.state, CommitState::Unconfirmed);
     let receipt = a.back_channel_logout(&token).await.unwrap();
     assert_eq!((receipt.state, made(&a)), (CommitState::Unconfirmed, 1));
-    wire.refuse_commits(false);
+    wire.faults().clear();
     eventually("it is committed", || async { a.stats().outbox == 0 }).await;
     let receipt = a.back_channel_logout(&token).await.unwrap();
     assert_eq!((receipt.state, made(&a)), (CommitState::Committed, 1));
@@ -179,7 +182,7 @@ async fn what_covers_a_logout_must_be_committed_too() {
 #[tokio::test]
 async fn callers_that_come_together_make_one_statement() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let a = node("a", &Wire::new(&cluster), &issuer).await;
+    let a = node("a", &wired(&cluster), &issuer).await;
     let token = logout_token(&issuer, json!({}));
     let callers: Vec<_> = (0..50)
         .map(|_| {
@@ -196,9 +199,9 @@ async fn callers_that_come_together_make_one_statement() {
 #[tokio::test]
 async fn a_caller_that_goes_away_takes_nothing_back() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let a = node("a", &Wire::new(&cluster), &issuer).await;
+    let a = node("a", &wired(&cluster), &issuer).await;
     assert!(a.wait_for_keys(Duration::from_secs(5)).await);
-    let own = issuer.token(json!({ "sid": "s1" }));
+    let own = issuer.token_with(json!({ "sid": "s1" }));
     assert!(
         poll_once(a.back_channel_logout(logout_token(&issuer, json!({}))))
             .await
@@ -210,15 +213,15 @@ async fn a_caller_that_goes_away_takes_nothing_back() {
 #[tokio::test]
 async fn a_logout_token_gives_access_to_nothing() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let a = node("a", &Wire::new(&cluster), &issuer).await;
+    let a = node("a", &wired(&cluster), &issuer).await;
     let claims = issuer.claims(json!({ "jti": "j1", "sid": "s1" }));
     let events = issuer.claims(json!({ "jti": "j1", "sid": "s1", "events": { EVENT: {} } }));
     // Its audience and its times are those of an access token: the type alone, the events alone, and both.
     let forged = [
-        issuer.mint(json!({ "typ": "logout+jwt" }), claims.clone()),
-        issuer.mint(json!({ "typ": "JWT" }), events.clone()),
-        issuer.mint(json!({ "typ": null }), events.clone()),
-        issuer.mint(json!({ "typ": "application/Logout+JWT" }), events),
+        issuer.sign(json!({ "typ": "logout+jwt" }), claims.clone()),
+        issuer.sign(json!({ "typ": "JWT" }), events.clone()),
+        issuer.sign(json!({ "typ": null }), events.clone()),
+        issuer.sign(json!({ "typ": "application/Logout+JWT" }), events),
     ];
     // A policy that names the type does not open the door.
     let mut lax = Rules::danger_any_audience();
@@ -235,18 +238,18 @@ async fn a_logout_token_gives_access_to_nothing() {
             );
         }
     }
-    a.verifier().verify(issuer.mint(json!({}), claims)).await.unwrap();
+    a.verifier().verify(issuer.sign(json!({}), claims)).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_access_token_or_an_id_token_logs_nobody_out() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let a = node("a", &Wire::new(&cluster), &issuer).await;
-    let access = issuer.mint(
+    let a = node("a", &wired(&cluster), &issuer).await;
+    let access = issuer.sign(
         json!({ "typ": "at+jwt" }),
         issuer.claims(json!({ "aud": CLIENT, "jti": "j1", "events": { EVENT: {} } })),
     );
-    let id = issuer.token(json!({ "aud": CLIENT, "sid": "s1", "jti": "j1", "nonce": "n" }));
+    let id = issuer.token_with(json!({ "aud": CLIENT, "sid": "s1", "jti": "j1", "nonce": "n" }));
     let disguised = logout_token(&issuer, json!({ "nonce": "n" }));
     for (token, code) in [
         (access, "wrong_type"),
@@ -284,8 +287,11 @@ async fn one_issuer_logs_nobody_out_of_another() {
     assert_eq!(refused(forged).await, VerifyError::BadSignature.into());
     // The same session of the other issuer goes on.
     a.back_channel_logout(logout_token(&issuer, json!({}))).await.unwrap();
-    a.verifier().verify(&other.token(json!({ "sid": "s1" }))).await.unwrap();
-    assert!(is_revoked(&a, &issuer.token(json!({ "sid": "s1" }))).await);
+    a.verifier()
+        .verify(&other.token_with(json!({ "sid": "s1" })))
+        .await
+        .unwrap();
+    assert!(is_revoked(&a, &issuer.token_with(json!({ "sid": "s1" }))).await);
 }
 
 /// Keys, algorithms and the limit of size are those of access tokens.
@@ -302,7 +308,7 @@ async fn a_signature_that_is_not_accepted_for_access_logs_nobody_out() {
         .await
         .unwrap();
     let good = logout_token(&issuer, json!({}));
-    let header = |header| issuer.mint(header, issuer.claims(json!({})));
+    let header = |header| issuer.sign(header, issuer.claims(json!({})));
     for (token, code) in [
         (good.clone(), "unsupported"),
         (header(json!({ "alg": "none" })), "unsupported"),
@@ -322,12 +328,12 @@ async fn a_signature_that_is_not_accepted_for_access_logs_nobody_out() {
 async fn a_later_login_of_the_session_stands() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
-    let a = node("a", &Wire::new(&cluster), &issuer).await;
+    let a = node("a", &wired(&cluster), &issuer).await;
     // The issuer's clock is behind ours: what counts is its own.
     let token = logout_token(&issuer, json!({ "iat": START - 20 }));
     a.back_channel_logout(&token).await.unwrap();
     for (iat, void) in [(START - 21, true), (START - 20, true), (START - 19, false)] {
-        let token = issuer.token(json!({ "sid": "s1", "iat": iat }));
+        let token = issuer.token_with(json!({ "sid": "s1", "iat": iat }));
         assert_eq!(is_revoked(&a, &token).await, void, "{iat}");
     }
 }
@@ -335,8 +341,8 @@ async fn a_later_login_of_the_session_stands() {
 #[tokio::test]
 async fn an_outage_of_the_issuer_is_no_verdict_about_a_logout() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    issuer.source().take_down();
-    let a = node("a", &Wire::new(&cluster), &issuer).await;
+    issuer.fail();
+    let a = node("a", &wired(&cluster), &issuer).await;
     let error = a
         .back_channel_logout(logout_token(&issuer, json!({})))
         .await
@@ -385,8 +391,8 @@ async fn rules_of_an_unknown_issuer_start_nothing() {
 async fn the_mark_is_kept_as_long_as_a_token_of_the_session_can_live() {
     let clock: Arc<ManualClock> = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
-    let a = node("a", &Wire::new(&cluster), &issuer).await;
-    let own = issuer.token(json!({ "sid": "s1", "exp": START + 86_400 }));
+    let a = node("a", &wired(&cluster), &issuer).await;
+    let own = issuer.token_with(json!({ "sid": "s1", "exp": START + 86_400 }));
     let receipt = a.back_channel_logout(logout_token(&issuer, json!({}))).await.unwrap();
     assert!(receipt.expires > START + 86_400 + 30, "{receipt:?}");
     clock.advance(Duration::from_secs(86_399));

@@ -2,15 +2,20 @@
 //! died, provided that its hold outlived what the source was asked to do.
 
 use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use authmesh::clock::ManualClock;
 use authmesh::memory::Cluster;
+use authmesh::ports::Effect;
 use authmesh::{AuthMesh, Cache, Namespace, WriteError, WriteRules};
+use authmesh_testkit::{Action, Call, Fault, Faults};
 use tokio::sync::{Notify, oneshot};
 
-use crate::support::{TestIssuer, Wire, cluster_with, entry, eventually, manual_clock, node, node_through, soon};
+use crate::support::{
+    TestIssuer, Wire, cluster_with, entry, eventually, manual_clock, node, node_through, soon, wired,
+};
 
 const KEY: &str = "user:1";
 
@@ -46,7 +51,7 @@ fn cache(mesh: &AuthMesh) -> Cache<String> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Dies {
     /// After so many calls: hold, drop, hold again to see that it stood, (write), drop, end of the hold.
-    AfterCalls(usize),
+    AfterCalls(u64),
     /// In the write, before it asked the source.
     BeforeAsking,
     /// The source was asked, and does it when the writer is dead already.
@@ -55,11 +60,63 @@ enum Dies {
     BeforeTheLastDrop,
 }
 
+/// The end of a writer's process, as the cluster sees it: so many of its holds, drops and ends of holds are carried out, the answer of
+/// the last one is lost, and nothing after it is carried out.
+struct Death {
+    dead: Arc<AtomicBool>,
+    last: OnceLock<Fault>,
+}
+
+impl Death {
+    fn of(faults: &Faults) -> Arc<Self> {
+        let dead = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&dead);
+        let writes = |call: &Call| matches!(call, Call::Hold { .. } | Call::Unhold { .. } | Call::Commit(_));
+        faults
+            .when(move |call| writes(call) && is_over.load(Ordering::SeqCst))
+            .hang();
+        let last = OnceLock::new();
+        Arc::new(Self { dead, last })
+    }
+
+    /// After so many calls from now.
+    fn after(&self, faults: &Faults, calls: u64) {
+        let dead = Arc::clone(&self.dead);
+        let steps = faults.when(|call| match call {
+            Call::Hold { .. } | Call::Unhold { .. } => true,
+            Call::Commit(commit) => matches!(commit.effect, Effect::Drop(_)),
+            _ => false,
+        });
+        let last = steps.after(calls - 1).once().decide(move |_| {
+            dead.store(true, Ordering::SeqCst);
+            Action::HangAnswer
+        });
+        assert!(self.last.set(last).is_ok(), "one dies once");
+    }
+
+    fn now(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    fn has_come(&self) -> bool {
+        match self.last.get() {
+            // Not before the last call is carried out.
+            Some(last) => last.held() > 0,
+            None => self.dead.load(Ordering::SeqCst),
+        }
+    }
+
+    async fn comes(&self) {
+        eventually("the writer dies", || async { self.has_come() }).await;
+    }
+}
+
 struct Scene {
     clock: Arc<ManualClock>,
     cluster: Cluster,
     issuer: TestIssuer,
     wire: Arc<Wire>,
+    death: Arc<Death>,
     writer: AuthMesh,
     reader: AuthMesh,
     source: Source,
@@ -69,10 +126,11 @@ impl Scene {
     async fn new() -> Self {
         let (clock, issuer) = (manual_clock(), TestIssuer::new());
         let cluster = cluster_with(&clock);
-        let wire = Wire::new(&cluster);
+        let wire = wired(&cluster);
         let writer = node_through("writer", &wire, &issuer).await;
         let reader = node("reader", &cluster, &issuer).await;
         let scene = Self {
+            death: Death::of(wire.faults()),
             clock,
             cluster,
             issuer,
@@ -104,27 +162,27 @@ async fn a_writer_that_dies_anywhere_leaves_nothing_old() {
     for dies in calls.chain(inside) {
         let scene = Scene::new().await;
         if let Dies::AfterCalls(calls) = dies {
-            scene.wire.dies_after(calls);
+            scene.death.after(scene.wire.faults(), calls);
         }
-        let (wire, source) = (Arc::clone(&scene.wire), scene.source.clone());
+        let (death, source) = (Arc::clone(&scene.death), scene.source.clone());
         let write = move || async move {
             // A dead process does nothing more.
-            if wire.is_dead() {
+            if death.has_come() {
                 pending::<()>().await;
             }
             if matches!(dies, Dies::BeforeAsking | Dies::BeforeItIsDone) {
-                wire.dies_after(0);
+                death.now();
                 pending::<()>().await;
             }
             source.set("new");
             if dies == Dies::BeforeTheLastDrop {
-                wire.dies_after(0);
+                death.now();
                 pending::<()>().await;
             }
         };
         let users = cache(&scene.writer);
         let writing = tokio::spawn(async move { users.write([KEY], write).await });
-        scene.wire.dies().await;
+        scene.death.comes().await;
 
         // Whoever reads now may get either, and must not keep what is old.
         let read = scene.source.read(&scene.reader).await;
@@ -203,7 +261,7 @@ async fn a_write_that_fails_panics_or_is_left_alone_voids_its_keys() {
 #[tokio::test]
 async fn an_outage_stops_no_write_and_its_drops_are_made_good() {
     let scene = Scene::new().await;
-    scene.wire.cut(true);
+    scene.wire.faults().cut();
     let source = scene.source.clone();
     let written = cache(&scene.writer)
         .write([KEY], || async move { source.set("new") })
@@ -211,14 +269,14 @@ async fn an_outage_stops_no_write_and_its_drops_are_made_good() {
         .unwrap();
     assert_eq!((written.held, written.committed), (false, false));
     assert_eq!(scene.source.read(&scene.writer).await, "new", "it is in force here");
-    scene.wire.cut(false);
+    scene.wire.faults().clear();
     scene.nothing_old_is_left("once the way is free").await;
 }
 
 #[tokio::test]
 async fn a_hold_that_is_lost_while_the_write_runs_is_taken_again() {
     let scene = Scene::new().await;
-    let (cluster, wire) = (scene.cluster.clone(), Arc::clone(&scene.wire));
+    let (cluster, death) = (scene.cluster.clone(), Arc::clone(&scene.death));
     let (source, reader) = (scene.source.clone(), scene.reader.clone());
     let rules = WriteRules::default().hold(Duration::from_secs(1));
     let write = move || async move {
@@ -234,13 +292,13 @@ async fn a_hold_that_is_lost_while_the_write_runs_is_taken_again() {
             cache(&reader).get(KEY).await.is_none()
         })
         .await;
-        wire.dies_after(0);
+        death.now();
         source.set("new");
         pending::<()>().await;
     };
     let users = cache(&scene.writer);
     let writing = tokio::spawn(async move { users.write_with(rules, [KEY], write).await });
-    scene.wire.dies().await;
+    scene.death.comes().await;
     scene.clock.advance(Duration::from_secs(2));
     scene.nothing_old_is_left("after the loss").await;
     writing.abort();

@@ -55,7 +55,7 @@ async fn woken(ending: Ending) -> Ended {
 async fn ends(kind: ScopeKind, target: impl FnOnce(&TestIssuer, &str) -> Target) {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
-    let token = issuer.token(json!({"jti": "j1", "sid": "s1", "client_id": "app"}));
+    let token = issuer.token_with(json!({"jti": "j1", "sid": "s1", "client_id": "app"}));
     let (here, there, late) = (
         answer(&a, &token).await,
         answer(&b, &token).await,
@@ -89,7 +89,7 @@ async fn by_a_mark_of_any_of_its_scopes() {
 async fn and_not_by_what_concerns_others() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({"sid": "s1"}));
+    let token = issuer.token_with(json!({"sid": "s1"}));
     let mut ending = waiting(answer(&mesh, &token).await).await;
 
     // Many, so that some of them fall into the shards of the waiter.
@@ -122,7 +122,7 @@ async fn no_wake_is_lost_among_many_that_come_meanwhile() {
     let mesh = node("a", &cluster, &issuer).await;
     let mut answers = Vec::new();
     for n in 0..WAITERS {
-        let token = issuer.token(json!({"sub": format!("user-{}", n % SUBJECTS), "jti": n.to_string()}));
+        let token = issuer.token_with(json!({"sub": format!("user-{}", n % SUBJECTS), "jti": n.to_string()}));
         answers.push(answer(&mesh, &token).await);
     }
     let began = Instant::now();
@@ -155,7 +155,7 @@ async fn by_a_mark_between_its_look_and_its_sleep() {
     let clock = HookedClock::new();
     let (cluster, issuer) = (Cluster::new(), TestIssuer::at(Arc::clone(&clock) as _));
     let mesh = node("a", &cluster, &issuer).await;
-    let answer = answer(&mesh, &issuer.token(json!({}))).await;
+    let answer = answer(&mesh, &issuer.token_with(json!({}))).await;
     let alice = Subject::new(issuer.url(), "alice");
     let revoking = mesh.clone();
     clock.arm(1, move || {
@@ -175,8 +175,8 @@ async fn by_expiry_also_where_civil_time_jumps() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let mesh = node("a", &cluster, &issuer).await;
-    let ending = waiting(answer(&mesh, &issuer.token(json!({"exp": issuer.now() + 60}))).await).await;
-    let mut longer = waiting(answer(&mesh, &issuer.token(json!({"exp": issuer.now() + 7200}))).await).await;
+    let ending = waiting(answer(&mesh, &issuer.token_with(json!({"exp": issuer.now() + 60}))).await).await;
+    let mut longer = waiting(answer(&mesh, &issuer.token_with(json!({"exp": issuer.now() + 7200}))).await).await;
     clock.jump_to(issuer.now() + 89);
     assert!(
         tokio::time::timeout(Duration::from_secs(60), longer.as_mut())
@@ -195,10 +195,10 @@ async fn by_expiry_also_where_civil_time_jumps() {
 async fn by_its_key_leaving_the_set() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let old = waiting(answer(&mesh, &issuer.token(json!({}))).await).await;
+    let old = waiting(answer(&mesh, &issuer.token_with(json!({}))).await).await;
     issuer.new_key();
     issuer.publish();
-    let mut new = waiting(answer(&mesh, &issuer.token(json!({}))).await).await;
+    let mut new = waiting(answer(&mesh, &issuer.token_with(json!({}))).await).await;
     issuer.retire_old_keys();
     mesh.refresh_keys(issuer.url()).await.unwrap().unwrap();
     assert_eq!(woken(old).await, Ended::KeyGone);
@@ -220,8 +220,8 @@ async fn by_keys_that_may_not_be_trusted_any_more() {
         .start()
         .await
         .unwrap();
-    let ending = waiting(answer(&mesh, &issuer.token(json!({"exp": issuer.now() + 36_000}))).await).await;
-    issuer.source().take_down();
+    let ending = waiting(answer(&mesh, &issuer.token_with(json!({"exp": issuer.now() + 36_000}))).await).await;
+    issuer.fail();
     clock.advance(Duration::from_secs(3601));
     assert_eq!(soon("the trust ends", ending).await, Ended::KeysUntrusted);
 }
@@ -231,7 +231,7 @@ async fn by_blindness_that_lasts_longer_than_the_rule_allows() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let by_rule = |rule| {
         let verifier = mesh.verifier().when_blind(rule);
         let token = token.clone();
@@ -276,7 +276,7 @@ async fn by_blindness_that_lasts_longer_than_the_rule_allows() {
 async fn by_the_shutdown_of_the_node_and_a_waiter_holds_nothing_up() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let last = answer(&mesh, &issuer.token(json!({}))).await;
+    let last = answer(&mesh, &issuer.token_with(json!({}))).await;
     let ending = waiting(last.clone()).await;
     soon("the shutdown", mesh.shutdown()).await;
     assert_eq!(woken(ending).await, Ended::ShutDown);
@@ -291,7 +291,7 @@ async fn by_the_shutdown_of_the_node_and_a_waiter_holds_nothing_up() {
 async fn also_after_a_wait_that_was_given_up() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let answer = answer(&mesh, &issuer.token(json!({}))).await;
+    let answer = answer(&mesh, &issuer.token_with(json!({}))).await;
     for _ in 0..100 {
         drop(waiting(answer.clone()).await);
     }
@@ -319,7 +319,7 @@ async fn by_a_mark_that_reaches_further_than_the_one_before() {
     let alice = || Subject::new(issuer.url(), "alice");
     a.revoke(alice()).not_before(issuer.now() - 60).await.unwrap();
     eventually("b has the first mark", || async { b.stats().marks == 1 }).await;
-    let ending = waiting(answer(&b, &issuer.token(json!({}))).await).await;
+    let ending = waiting(answer(&b, &issuer.token_with(json!({}))).await).await;
     a.revoke(alice()).await.unwrap();
     assert_eq!(woken(ending).await, Ended::Revoked(ScopeKind::Subject));
 }

@@ -26,9 +26,9 @@ fn could_not_ask(result: Result<impl Sized, VerifyError>) -> bool {
 async fn the_keys_cannot_be_had_at_the_start() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
-    issuer.source().take_down();
+    issuer.fail();
     let mesh = node("a", &cluster, &issuer).await;
-    let (token, forged) = (issuer.token(json!({})), issuer.token(json!({"sub": "bob"})));
+    let (token, forged) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "bob"})));
     let forged = forged[..forged.len() - 4].to_owned() + "AAAA";
     for _ in 0..3 {
         for token in [&token, &forged] {
@@ -39,7 +39,7 @@ async fn the_keys_cannot_be_had_at_the_start() {
     assert!(mesh.stats().counts.could_not_ask >= 6);
     assert_eq!(mesh.stats().counts.refused, 0);
 
-    issuer.publish();
+    issuer.recover();
     eventually("the keys are there again", || async {
         clock.advance(Duration::from_millis(50));
         match mesh.verifier().verify(&token).await {
@@ -62,11 +62,11 @@ async fn an_unknown_kid_while_the_keys_cannot_be_had() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let mesh = node("a", &cluster, &issuer).await;
-    let known = issuer.token(json!({}));
+    let known = issuer.token_with(json!({}));
     mesh.verifier().verify(&known).await.unwrap();
-    issuer.source().take_down();
+    issuer.fail();
     issuer.new_key();
-    let unknown = issuer.token(json!({}));
+    let unknown = issuer.token_with(json!({}));
     for _ in 0..5 {
         assert!(could_not_ask(mesh.verifier().verify(&unknown).await));
         // The key that is at hand answers, in memory and freshly.
@@ -76,7 +76,7 @@ async fn an_unknown_kid_while_the_keys_cannot_be_had() {
         eventually("coherent again", || async { mesh.health().coherent }).await;
     }
 
-    issuer.publish();
+    issuer.recover();
     eventually("the new key is there", || async {
         clock.advance(Duration::from_millis(50));
         match mesh.verifier().verify(&unknown).await {
@@ -108,16 +108,16 @@ async fn the_budget_for_unknown_kids_is_spent() {
         .start()
         .await
         .unwrap();
-    let known = issuer.token(json!({}));
+    let known = issuer.token_with(json!({}));
     mesh.verifier().verify(&known).await.unwrap();
-    let with_kid = |n: u32| issuer.mint(json!({"kid": format!("made-up-{n}")}), issuer.claims(json!({})));
+    let with_kid = |n: u32| issuer.sign(json!({"kid": format!("made-up-{n}")}), issuer.claims(json!({})));
     for n in 0..3 {
         assert_eq!(
             mesh.verifier().verify(with_kid(n)).await.unwrap_err(),
             VerifyError::UnknownKey
         );
     }
-    let fetches = issuer.source().fetches();
+    let fetches = issuer.requests();
     for n in 3..20 {
         assert!(could_not_ask(mesh.verifier().verify(with_kid(n)).await));
     }
@@ -129,9 +129,9 @@ async fn the_budget_for_unknown_kids_is_spent() {
     // A rotation meets the empty budget: not a verdict, and forgotten as soon as there is one again.
     issuer.new_key();
     issuer.publish();
-    let rotated = issuer.token(json!({}));
+    let rotated = issuer.token_with(json!({}));
     assert!(could_not_ask(mesh.verifier().verify(&rotated).await));
-    assert_eq!(issuer.source().fetches(), fetches);
+    assert_eq!(issuer.requests(), fetches);
     mesh.verifier().verify(&known).await.unwrap();
 
     clock.advance(policy.unknown_kid_period);

@@ -7,7 +7,7 @@ use authmesh::memory::Cluster;
 use authmesh::{AuthMesh, Outcome, Subject, VerifyError, WhenBlind};
 use serde_json::json;
 
-use crate::support::{TestIssuer, Wire, cluster_with, eventually, manual_clock, node, node_through};
+use crate::support::{TestIssuer, cluster_with, eventually, manual_clock, node, node_through, wired};
 
 const LEASE: Duration = Duration::from_secs(3);
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ async fn a_cut_node_goes_on_for_its_lease_and_then_obeys_its_route() {
     let fresh = serve.clone().max_age(Duration::ZERO);
     let deny = mesh.verifier().when_blind(WhenBlind::Deny);
     let fresh_deny = deny.clone().max_age(Duration::ZERO);
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     serve.verify(&token).await.unwrap();
 
     cluster.set_up(false);
@@ -63,7 +63,7 @@ async fn a_node_that_was_never_coherent_answers_nothing_and_recovers_by_itself()
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     cluster.set_up(false);
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let verifiers = [
         mesh.verifier().when_blind(WhenBlind::Deny),
         mesh.verifier().when_blind(WhenBlind::Serve { at_most: Duration::MAX }),
@@ -93,7 +93,7 @@ async fn a_blind_node_recovers_by_itself() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     mesh.verifier().verify(&token).await.unwrap();
     cluster.set_up(false);
     clock.advance(Duration::from_secs(20));
@@ -112,17 +112,17 @@ async fn a_blind_node_recovers_by_itself() {
 async fn what_was_missed_while_cut_is_known_before_the_node_counts_as_coherent_again() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node("a", &cluster, &issuer).await;
     let b = node_through("b", &wire, &issuer).await;
     let tokens: Vec<String> = (0..20)
-        .map(|n| issuer.token(json!({"sub": format!("user-{n}")})))
+        .map(|n| issuer.token_with(json!({"sub": format!("user-{n}")})))
         .collect();
     for token in &tokens {
         b.verifier().verify(token).await.unwrap();
     }
 
-    wire.cut(true);
+    wire.faults().cut();
     revoke_all(&a, &issuer, tokens.len()).await;
     for token in &tokens {
         b.verifier().verify(token).await.unwrap();
@@ -132,7 +132,7 @@ async fn what_was_missed_while_cut_is_known_before_the_node_counts_as_coherent_a
         assert_eq!(b.verifier().answer(token).await.unwrap().outcome, Outcome::Blind);
     }
 
-    wire.cut(false);
+    wire.faults().clear();
     eventually("b is coherent and knows", || async {
         clock.advance(Duration::from_millis(20));
         let mut all = true;
@@ -166,7 +166,7 @@ async fn a_node_without_a_cluster_is_its_own_authority() {
     let clock = manual_clock();
     let issuer = TestIssuer::at(Arc::clone(&clock) as _);
     let mesh = crate::support::builder("alone", &issuer).start().await.unwrap();
-    let token = issuer.token(json!({"exp": issuer.now() + 7200}));
+    let token = issuer.token_with(json!({"exp": issuer.now() + 7200}));
     clock.advance(Duration::from_secs(3600));
     let answer = mesh.verifier().sensitive().answer(&token).await.unwrap();
     assert_eq!(answer.blind_for, None);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use authmesh::memory::Cluster;
 use authmesh::{Namespace, Policy, RevokeError, Subject, VerifyError};
+use authmesh_testkit::Op;
 use serde_json::json;
 
-use crate::support::{HookedClock, TestIssuer, Wire, builder, eventually, node, node_through, poll_once};
+use crate::support::{HookedClock, TestIssuer, builder, eventually, node, node_through, poll_once, wired};
 
 #[tokio::test]
 async fn marks_are_refused_at_the_cap_and_never_evicted() {
@@ -37,7 +38,7 @@ async fn marks_are_refused_at_the_cap_and_never_evicted() {
     assert_eq!(receipt.not_before, Some(later));
     assert_eq!(mesh.stats().marks, CAP);
     for n in 0..=CAP {
-        let token = issuer.token(json!({"sub": format!("user-{n}")}));
+        let token = issuer.token_with(json!({"sub": format!("user-{n}")}));
         assert_eq!(mesh.verifier().verify(&token).await.is_err(), n < CAP, "user-{n}");
     }
 }
@@ -90,7 +91,7 @@ async fn tokens_are_refused_past_their_size() {
         .start()
         .await
         .unwrap();
-    let sized = |length: usize| issuer.token(json!({"pad": "x".repeat(length)}));
+    let sized = |length: usize| issuer.token_with(json!({"pad": "x".repeat(length)}));
     let fits = (1..1000)
         .map(sized)
         .take_while(|token| token.len() <= 1000)
@@ -133,9 +134,9 @@ async fn names_and_notes_are_refused_past_their_size() {
 #[tokio::test]
 async fn statements_are_refused_while_too_many_wait_for_their_commit() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let mesh = node_through("a", &wire, &issuer).await;
-    wire.commits().close();
+    let commits = wire.faults().on(Op::Commit).hang();
     let mut accepted = 0;
     let refused = loop {
         match poll_once(mesh.revoke(Subject::new(issuer.url(), "alice")).into_future()).await {
@@ -147,7 +148,7 @@ async fn statements_are_refused_while_too_many_wait_for_their_commit() {
     assert_eq!((refused, accepted), (RevokeError::Busy, 8192));
     assert_eq!(mesh.stats().outbox, 8192);
 
-    wire.commits().open();
+    commits.lift();
     eventually("all are committed", || async { mesh.stats().outbox == 0 }).await;
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
 }
@@ -156,7 +157,7 @@ async fn statements_are_refused_while_too_many_wait_for_their_commit() {
 #[tokio::test]
 async fn a_drop_for_which_there_is_no_room_voids_its_channel_everywhere() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node_through("a", &wire, &issuer).await;
     let b = node("b", &cluster, &issuer).await;
     let space = || Namespace::new("records");
@@ -170,7 +171,7 @@ async fn a_drop_for_which_there_is_no_room_voids_its_channel_everywhere() {
     assert_eq!(fill(&on_b, "old").await, "old");
     eventually("L2 has it", || async { on_a.get("key").await.is_some() }).await;
 
-    wire.commits().close();
+    let commits = wire.faults().on(Op::Commit).hang();
     let mut waiting = 0;
     while poll_once(a.revoke(Subject::new(issuer.url(), "alice")).into_future())
         .await
@@ -192,6 +193,6 @@ async fn a_drop_for_which_there_is_no_room_voids_its_channel_everywhere() {
         on_a.get("key").await.is_some_and(|value| *value == "new")
     })
     .await;
-    wire.commits().open();
+    commits.lift();
     eventually("the marks went their way", || async { a.stats().outbox == 0 }).await;
 }

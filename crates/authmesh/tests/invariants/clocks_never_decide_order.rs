@@ -9,9 +9,7 @@ use authmesh::proto::crypto::ScopeKind;
 use authmesh::{AuthMesh, Namespace, Outcome, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{
-    DatedKeys, START, TestIssuer, builder, cluster_with, eager_keys, eventually, manual_clock, node, ring,
-};
+use crate::support::{START, TestIssuer, builder, cluster_with, eager_keys, eventually, manual_clock, node, ring};
 
 const HOUR: u64 = 3600;
 
@@ -26,7 +24,7 @@ async fn node_at(name: &str, clock: &Arc<ManualClock>, cluster: &Cluster, issuer
 }
 
 fn long_lived(issuer: &TestIssuer) -> String {
-    issuer.token(json!({"exp": START + 12 * HOUR}))
+    issuer.token_with(json!({"exp": START + 12 * HOUR}))
 }
 
 #[tokio::test]
@@ -37,7 +35,7 @@ async fn a_jump_revives_no_revoked_token() {
     let b = node_at("b", &other, &cluster, &issuer).await;
     let (token, control) = (
         long_lived(&issuer),
-        issuer.token(json!({"sub": "bob", "exp": START + 12 * HOUR})),
+        issuer.token_with(json!({"sub": "bob", "exp": START + 12 * HOUR})),
     );
     b.verifier().verify(&token).await.unwrap();
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
@@ -153,12 +151,13 @@ async fn an_issuer_that_is_ahead_is_met_in_its_own_time() {
             .join(Arc::new(cluster.clone()));
         node.start().await.unwrap()
     };
-    let stolen = |subject: &str| issuer.token(json!({"sub": subject, "iat": START + 40, "exp": START + HOUR}));
+    let stolen = |subject: &str| issuer.token_with(json!({"sub": subject, "iat": START + 40, "exp": START + HOUR}));
     let accepted = start(issuer.source()).await;
     let (alice, bob) = (stolen("alice"), stolen("bob"));
     accepted.verifier().verify(&alice).await.unwrap();
     // This one has never seen a token of the issuer; all it knows is the `Date` of its answers.
-    let dated = start(Arc::new(DatedKeys(issuer.source(), START + 40))).await;
+    issuer.published().date(Some(START + 40));
+    let dated = start(issuer.source()).await;
     dated.refresh_keys(issuer.url()).await.unwrap().unwrap();
 
     clock.advance(Duration::from_secs(30));
@@ -186,7 +185,7 @@ async fn the_second_of_the_revocation_is_void_and_the_next_one_is_not() {
         (json!(START as f64 + 0.9), true),
         (json!(START + 1), false),
     ] {
-        let token = issuer.token(json!({"iat": iat}));
+        let token = issuer.token_with(json!({"iat": iat}));
         assert_eq!(is_revoked(&mesh, &token).await, void, "iat {iat}");
         if !void {
             assert_eq!(mesh.verifier().answer(&token).await.unwrap().outcome, Outcome::Hit);

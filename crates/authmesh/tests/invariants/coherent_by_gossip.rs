@@ -21,7 +21,7 @@ async fn is_revoked(site: &Site, token: &str) -> bool {
 async fn without_redis_nodes_stay_coherent_and_a_revocation_reaches_all() {
     let place = Place::new();
     let sites: [Site; 3] = place.sites().await;
-    let token = place.issuer.token(json!({}));
+    let token = place.issuer.token_with(json!({}));
     for site in &sites {
         site.mesh.verifier().verify(&token).await.unwrap();
     }
@@ -54,9 +54,9 @@ async fn without_redis_nodes_stay_coherent_and_a_revocation_reaches_all() {
 async fn a_node_that_is_cut_off_goes_blind_within_the_lease_and_says_so() {
     let place = Place::new();
     let [a, b, c] = place.sites().await;
-    let token = place.issuer.token(json!({}));
+    let token = place.issuer.token_with(json!({}));
     c.mesh.verifier().verify(&token).await.unwrap();
-    c.wire.cut(true);
+    c.wire.faults().cut();
     place.split(&[&a, &b], &[&c], true);
 
     pass(LEASE + Duration::from_millis(10)).await;
@@ -78,7 +78,7 @@ async fn a_node_that_is_cut_off_goes_blind_within_the_lease_and_says_so() {
     let seen = a.sees("c").await.unwrap();
     assert!(seen.in_view && seen.found == Some(false) && seen.evidence_age_ms.unwrap() >= 3000);
 
-    c.wire.cut(false);
+    c.wire.faults().clear();
     place.split(&[&a, &b], &[&c], false);
     eventually("it is coherent again", || async {
         let revoked = is_revoked(&c, &token).await;
@@ -94,7 +94,7 @@ async fn a_majority_without_a_proof_of_redis_gives_no_lease() {
     let place = Place::new();
     let [r, a, b, c, d] = place.sites().await;
     for site in [&b, &c, &d] {
-        site.wire.cut(true);
+        site.wire.faults().cut();
     }
     // The control: with one that has Redis among them, three others are enough.
     place.split(&[&r], &[&b, &c, &d], true);
@@ -118,9 +118,9 @@ async fn a_majority_without_a_proof_of_redis_gives_no_lease() {
 async fn what_redis_holds_goes_along_with_its_proof() {
     let place = Place::new();
     let [r, a, c] = place.sites().await;
-    let token = place.issuer.token(json!({}));
+    let token = place.issuer.token_with(json!({}));
     c.mesh.verifier().verify(&token).await.unwrap();
-    c.wire.cut(true);
+    c.wire.faults().cut();
     place.split(&[&r], &[&a, &c], true);
     pass(PAST_LEASE).await;
     assert!(c.is_coherent(), "a majority, and a proof of Redis by way of a");
@@ -140,7 +140,7 @@ async fn what_redis_holds_goes_along_with_its_proof() {
 async fn a_joiner_holds_no_lease_before_every_member_knows_it() {
     let place = Place::new();
     let [a, b] = place.sites().await;
-    b.wire.cut(true);
+    b.wire.faults().cut();
     place.cut(&a, &b, true);
     // It reaches Redis and `a`; `b` hears of nobody new. The next place on the hub is its own.
     let address = SocketAddr::from(([10, 0, 0, 3], 7946));
@@ -220,7 +220,7 @@ async fn nodes_without_any_log_are_coherent_by_each_other() {
     );
     let b = place.without_redis("b", 2).await;
     Place::settled_pair(&a, &b).await;
-    let token = place.issuer.token(json!({}));
+    let token = place.issuer.token_with(json!({}));
     for site in [&a, &b] {
         site.mesh.verifier().verify(&token).await.unwrap();
     }

@@ -66,8 +66,8 @@ async fn a_receipt_names_who_has_confirmed_it() {
 async fn without_redis_a_revocation_is_unconfirmed_while_one_member_is_missing() {
     let place = Place::new();
     let [a, b, c] = place.sites().await;
-    a.wire.cut(true);
-    b.wire.cut(true);
+    a.wire.faults().cut();
+    b.wire.faults().cut();
     place.split(&[&a, &b], &[&c], true);
     let receipt = revoke(&place, &a, Confirm::Committed).await;
     assert_eq!(receipt.state, CommitState::Unconfirmed, "a majority is not enough");
@@ -90,7 +90,7 @@ async fn without_redis_a_revocation_is_unconfirmed_while_one_member_is_missing()
 #[tokio::test(start_paused = true)]
 async fn a_node_that_others_may_hold_to_be_gone_commits_nothing_by_redis_alone() {
     let place = Place::new();
-    let (wire, gossip) = (crate::support::Wire::new(&place.cluster), Arc::new(place.hub.node()));
+    let (wire, gossip) = (crate::support::wired(&place.cluster), Arc::new(place.hub.node()));
     let cluster = Arc::new(place.cluster.clone());
     let mesh = builder("a", &place.issuer)
         .join_through(
@@ -110,7 +110,7 @@ async fn a_node_that_others_may_hold_to_be_gone_commits_nothing_by_redis_alone()
     let [a, b] = sites;
     place.cut(&a, &b, true);
     // Only its registration fails.
-    a.wire.cut(true);
+    a.wire.faults().cut();
     assert_eq!(
         revoke(&place, &a, Confirm::Committed).await.state,
         CommitState::Committed
@@ -122,7 +122,7 @@ async fn a_node_that_others_may_hold_to_be_gone_commits_nothing_by_redis_alone()
         CommitState::Unconfirmed
     );
 
-    a.wire.cut(false);
+    a.wire.faults().clear();
     place.cut(&a, &b, false);
     eventually("it is vouched for again", || async {
         a.mesh.health().gossip.unwrap().vouched

@@ -40,7 +40,7 @@ async fn by_a_flood_of_bad_tokens() {
         .await
         .unwrap();
     let good: Vec<String> = (0..GOOD)
-        .map(|n| issuer.token(json!({"sub": format!("user-{n}")})))
+        .map(|n| issuer.token_with(json!({"sub": format!("user-{n}")})))
         .collect();
     for token in &good {
         mesh.verifier().verify(token).await.unwrap();
@@ -48,11 +48,11 @@ async fn by_a_flood_of_bad_tokens() {
     for token in &good {
         assert_eq!(mesh.verifier().answer(token).await.unwrap().outcome, Outcome::Hit);
     }
-    let fetches = issuer.source().fetches();
+    let fetches = issuer.requests();
 
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let claims = issuer.claims(json!({}));
-    let template = issuer.token(json!({}));
+    let template = issuer.token_with(json!({}));
     let (input, _) = template.rsplit_once('.').unwrap();
     let unsigned = "A".repeat(86);
     for n in 0..BAD {
@@ -61,10 +61,10 @@ async fn by_a_flood_of_bad_tokens() {
             1 => format!("{input}.{}{}", &unsigned[..80], random.text(6).replace('.', "A")),
             2 => {
                 let kid = format!("k-{}", random.next());
-                let token = issuer.mint(json!({"kid": kid}), claims.clone());
+                let token = issuer.sign(json!({"kid": kid}), claims.clone());
                 token[..token.len() - 4].to_owned() + "AAAA"
             }
-            _ => issuer.mint(json!({"alg": "none"}), claims.clone()),
+            _ => issuer.sign(json!({"alg": "none"}), claims.clone()),
         };
         let error = mesh.verifier().verify(&bad).await.unwrap_err();
         let expected = match n % 4 {
@@ -80,7 +80,7 @@ async fn by_a_flood_of_bad_tokens() {
     }
 
     let budget = u64::from(KeyPolicy::default().unknown_kid_burst);
-    let caused = issuer.source().fetches() - fetches;
+    let caused = issuer.requests() - fetches;
     assert!((1..=budget).contains(&caused), "{caused} fetches");
     for token in &good {
         assert_eq!(mesh.verifier().answer(token).await.unwrap().outcome, Outcome::Hit);

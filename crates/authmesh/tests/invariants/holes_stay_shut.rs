@@ -35,7 +35,7 @@ fn policy(issuer: &TestIssuer, rules: Rules) -> Policy {
 async fn a_hit_answers_for_no_other_policy() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     mesh.verifier().verify(&token).await.unwrap();
     hit(&mesh, &token).await;
 
@@ -66,12 +66,12 @@ async fn the_whole_token_is_the_key_of_its_verdict() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
     let claims = json!({"sub": "alice", "jti": "1", "role": "reader"});
-    let reader = issuer.token(claims);
+    let reader = issuer.token_with(claims);
     mesh.verifier().verify(&reader).await.unwrap();
     hit(&mesh, &reader).await;
 
     // The same names and another role: a verdict of its own.
-    let admin = issuer.token(json!({"sub": "alice", "jti": "1", "role": "admin"}));
+    let admin = issuer.token_with(json!({"sub": "alice", "jti": "1", "role": "admin"}));
     let role = async |token: &str| {
         let verdict = mesh.verifier().verify(token).await.unwrap();
         verdict.claims::<Value>().unwrap()["role"].clone()
@@ -116,8 +116,8 @@ async fn a_hit_ends_with_its_token_whether_it_has_an_iat_or_not() {
         .unwrap();
     eventually("coherent", || async { mesh.health().coherent }).await;
     let expiry = issuer.now() + 100;
-    let with = issuer.token(json!({ "exp": expiry }));
-    let without = issuer.token(json!({ "exp": expiry, "iat": null }));
+    let with = issuer.token_with(json!({ "exp": expiry }));
+    let without = issuer.token_with(json!({ "exp": expiry, "iat": null }));
     for token in [&with, &without] {
         mesh.verifier().verify(token).await.unwrap();
         hit(&mesh, token).await;
@@ -139,7 +139,7 @@ async fn a_hit_ends_with_its_token_whether_it_has_an_iat_or_not() {
 async fn what_a_caller_does_with_its_claims_changes_nobody_elses() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({"role": "reader"}));
+    let token = issuer.token_with(json!({"role": "reader"}));
     mesh.verifier().verify(&token).await.unwrap();
     let first = mesh.verifier().verify(&token).await.unwrap();
     let mut claims: Value = first.claims().unwrap();
@@ -161,7 +161,7 @@ async fn memory_is_bounded_by_its_setting_and_not_by_callers() {
     let mesh = started.await.unwrap();
     let mut most = 0;
     for n in 0..MANY {
-        let token = issuer.token(json!({"sub": format!("user-{n}"), "pad": "x".repeat(200)}));
+        let token = issuer.token_with(json!({"sub": format!("user-{n}"), "pad": "x".repeat(200)}));
         mesh.verifier().verify(&token).await.unwrap();
         most = most.max(mesh.stats().verdict_bytes);
     }
@@ -181,7 +181,7 @@ async fn a_key_without_an_alg_leaves_the_choice_to_the_policy_and_not_to_the_hea
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     assert!(!String::from_utf8(issuer.document()).unwrap().contains("alg"));
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     mesh.verifier().verify(&token).await.unwrap();
 
     let mut rules = issuer.rules();
@@ -192,7 +192,7 @@ async fn a_key_without_an_alg_leaves_the_choice_to_the_policy_and_not_to_the_hea
     for alg in [
         "none", "HS256", "HS512", "ES256", "RS256", "PS256", "ed25519", "EDDSA", "",
     ] {
-        let claimed = issuer.mint(json!({ "alg": alg }), issuer.claims(json!({})));
+        let claimed = issuer.sign(json!({ "alg": alg }), issuer.claims(json!({})));
         assert!(mesh.verifier().verify(&claimed).await.is_err(), "{alg}");
     }
 }
@@ -203,19 +203,19 @@ async fn an_outage_is_outlasted_to_the_trust_age_and_no_further() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let mesh = node("a", &cluster, &issuer).await;
-    mesh.verifier().verify(issuer.token(json!({}))).await.unwrap();
-    issuer.source().take_down();
+    mesh.verifier().verify(issuer.token_with(json!({}))).await.unwrap();
+    issuer.fail();
 
     let age = KeyPolicy::default().max_trust_age;
     clock.advance(age - Duration::from_secs(60));
     eventually("coherent again", || async { mesh.health().coherent }).await;
-    let late = issuer.token(json!({"sub": "late"}));
+    let late = issuer.token_with(json!({"sub": "late"}));
     mesh.verifier().verify(&late).await.unwrap();
     hit(&mesh, &late).await;
 
     clock.advance(Duration::from_secs(61));
     eventually("coherent again", || async { mesh.health().coherent }).await;
-    for token in [late, issuer.token(json!({"sub": "too-late"}))] {
+    for token in [late, issuer.token_with(json!({"sub": "too-late"}))] {
         let answer = mesh.verifier().verify(&token).await;
         assert!(matches!(answer, Err(VerifyError::CouldNotAsk { .. })), "{answer:?}");
     }

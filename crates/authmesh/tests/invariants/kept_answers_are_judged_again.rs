@@ -24,7 +24,7 @@ fn judged(verifier: &Verifier, token: &str, kept: &Kept) -> Result<Outcome, Veri
 async fn a_mark_voids_what_was_kept_before_it() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
-    let (alice, bob) = (issuer.token(json!({})), issuer.token(json!({"sub": "bob"})));
+    let (alice, bob) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "bob"})));
     let verifier = a.verifier();
     let (of_alice, of_bob) = (kept(&verifier, &alice).await, kept(&verifier, &bob).await);
     assert_eq!(judged(&verifier, &alice, &of_alice), Ok(Outcome::Verified));
@@ -49,7 +49,7 @@ async fn time_ends_what_was_kept() {
     let clock = manual_clock();
     let issuer = TestIssuer::at(clock.clone());
     let mesh = builder("a", &issuer).start().await.unwrap();
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let verifier = mesh.verifier();
     let of_alice = kept(&verifier, &token).await;
     clock.advance(Duration::from_secs(100));
@@ -67,7 +67,7 @@ async fn time_ends_what_was_kept() {
 async fn a_key_that_left_the_set_ends_what_was_kept() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let verifier = mesh.verifier();
     let of_alice = kept(&verifier, &token).await;
     issuer.new_key();
@@ -83,7 +83,7 @@ async fn a_blind_node_judges_by_the_rule_of_who_asks() {
     let mesh = node("a", &cluster, &issuer).await;
     let at_most = Duration::from_secs(60);
     let serve = mesh.verifier().when_blind(WhenBlind::Serve { at_most });
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let of_alice = kept(&serve, &token).await;
     cluster.set_up(false);
     clock.advance(Duration::from_secs(3));
@@ -112,7 +112,7 @@ async fn a_blind_node_judges_by_the_rule_of_who_asks() {
 async fn it_answers_for_its_token_and_its_policy_alone() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let (alice, bob) = (issuer.token(json!({})), issuer.token(json!({"sub": "bob"})));
+    let (alice, bob) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "bob"})));
     let verifier = mesh.verifier();
     let of_alice = kept(&verifier, &alice).await;
     assert!(verifier.recall(&bob, &of_alice).is_none());
@@ -133,7 +133,7 @@ async fn a_demand_for_a_new_check_takes_one_of_the_last_second() {
     let clock = manual_clock();
     let issuer = TestIssuer::at(clock.clone());
     let mesh: AuthMesh = builder("a", &issuer).start().await.unwrap();
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let (plain, fresh) = (mesh.verifier(), mesh.verifier().max_age(Duration::ZERO));
     let verified = kept(&plain, &token).await;
     let hit = kept(&plain, &token).await;

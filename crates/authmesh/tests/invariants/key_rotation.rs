@@ -34,7 +34,7 @@ async fn a_rotation_in_two_steps_blinds_nobody() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let nodes = [node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await];
     let [a, b] = &nodes;
-    let bystander = issuer.token(json!({"sub": "bystander"}));
+    let bystander = issuer.token_with(json!({"sub": "bystander"}));
     let mut said = 0;
     for ring in [of(&[OLD, NEW]), of(&[NEW, OLD]), of(&[NEW])] {
         for mesh in [a, b] {
@@ -42,7 +42,7 @@ async fn a_rotation_in_two_steps_blinds_nobody() {
             // Said while one of the two nodes is a step ahead.
             said += 1;
             let subject = format!("user-{said}");
-            let token = issuer.token(json!({"sub": subject}));
+            let token = issuer.token_with(json!({"sub": subject}));
             a.revoke(Subject::new(issuer.url(), &subject)).await.unwrap();
             refuses(b, &token).await;
         }
@@ -59,8 +59,8 @@ async fn a_node_without_the_new_key_claims_no_coherence_and_recovers_with_it() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
     let (alice, bystander) = (
-        issuer.token(json!({"sub": "alice"})),
-        issuer.token(json!({"sub": "bystander"})),
+        issuer.token_with(json!({"sub": "alice"})),
+        issuer.token_with(json!({"sub": "bystander"})),
     );
     coherent(&b, &bystander).await;
 
@@ -88,7 +88,7 @@ async fn a_ring_with_another_naming_key_is_refused_and_the_old_one_goes_on() {
     assert!(refused.contains("another naming key"), "{refused}");
     a.set_key_ring(&ring()).unwrap();
 
-    let alice = issuer.token(json!({"sub": "alice"}));
+    let alice = issuer.token_with(json!({"sub": "alice"}));
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     refuses(&b, &alice).await;
 }

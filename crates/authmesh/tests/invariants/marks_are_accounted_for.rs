@@ -12,7 +12,7 @@ use authmesh::{
 };
 use serde_json::json;
 
-use crate::support::{TestIssuer, builder, eventually, node, twin};
+use crate::support::{TestIssuer, builder, es256, eventually, node, twin};
 
 async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
     matches!(mesh.verifier().verify(token).await, Err(VerifyError::Revoked(_)))
@@ -35,9 +35,9 @@ async fn a_batch_gives_one_receipt_each_in_their_order() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
     let (alice, bob, kept) = (
-        issuer.token(json!({})),
-        issuer.token(json!({"sub": "bob", "jti": "j1"})),
-        issuer.token(json!({"sid": "s1"})),
+        issuer.token_with(json!({})),
+        issuer.token_with(json!({"sub": "bob", "jti": "j1"})),
+        issuer.token_with(json!({"sid": "s1"})),
     );
     let receipts = a
         .revoke_all([
@@ -90,7 +90,7 @@ async fn a_batch_is_carried_out_whole_or_not_at_all() {
         .await
         .unwrap();
     let users = |n: usize| (0..n).map(|n| Subject::new(issuer.url(), format!("user-{n}")));
-    let token = issuer.token(json!({"sub": "user-0"}));
+    let token = issuer.token_with(json!({"sub": "user-0"}));
 
     let full = mesh.revoke_all(users(4)).await.unwrap_err();
     assert_eq!(
@@ -180,7 +180,7 @@ async fn a_thousand_go_at_once_and_are_listed_page_by_page() {
 async fn whoever_knows_the_value_learns_what_stands_against_it() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({"sid": "s1"}));
+    let token = issuer.token_with(json!({"sid": "s1"}));
     mesh.revoke(Subject::new(issuer.url(), "alice"))
         .except_session("s1")
         .by("jo")
@@ -232,7 +232,7 @@ async fn the_preview_counts_what_this_node_holds_and_changes_nothing() {
     let mesh = node("a", &cluster, &issuer).await;
     for n in 0..30 {
         let client = if n % 3 == 0 { "app" } else { "other" };
-        let token = issuer.token(json!({"sub": format!("user-{n}"), "azp": client}));
+        let token = issuer.token_with(json!({"sub": format!("user-{n}"), "azp": client}));
         mesh.verifier().verify(&token).await.unwrap();
     }
     assert_eq!(mesh.preview(Client::new(issuer.url(), "app")).await.unwrap(), 10);
@@ -246,10 +246,13 @@ async fn the_preview_counts_what_this_node_holds_and_changes_nothing() {
 async fn a_signing_key_is_revoked_by_either_of_its_names() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let old = issuer.token(json!({}));
+    let old = issuer.token_with(json!({}));
     issuer.new_key();
     issuer.publish();
-    let (new, later) = (issuer.token(json!({})), issuer.token(json!({"iat": issuer.now() + 20})));
+    let (new, later) = (
+        issuer.token_with(json!({})),
+        issuer.token_with(json!({"iat": issuer.now() + 20})),
+    );
     for token in [&old, &new, &later] {
         mesh.verifier().verify(token).await.unwrap();
     }
@@ -297,7 +300,7 @@ fn encode(bytes: [u8; 32]) -> String {
 
 #[tokio::test]
 async fn a_spared_token_is_spared_alone_and_by_both_of_its_signatures() {
-    let (cluster, issuer) = (Cluster::new(), TestIssuer::es256());
+    let (cluster, issuer) = (Cluster::new(), es256());
     let other = issuer.other();
     let mesh = builder("a", &issuer)
         .issuer(other.url(), other.source(), other.rules())
@@ -305,7 +308,7 @@ async fn a_spared_token_is_spared_alone_and_by_both_of_its_signatures() {
         .start()
         .await
         .unwrap();
-    let token = |jti: &str| issuer.token(json!({"jti": jti}));
+    let token = |jti: &str| issuer.token_with(json!({"jti": jti}));
     let (kept, lost) = (token("kept"), token("lost"));
     for token in [&kept, &lost] {
         mesh.verifier().verify(token).await.unwrap();
@@ -325,7 +328,7 @@ async fn a_spared_token_is_spared_alone_and_by_both_of_its_signatures() {
     let (input, signature) = (kept.rsplit_once('.').unwrap().0, lost.rsplit_once('.').unwrap().1);
     let forged = alice().except_token(format!("{input}.{signature}")).await.unwrap_err();
     assert_eq!(forged, RevokeError::Token(VerifyError::BadSignature));
-    let foreign = alice().except_token(other.token(json!({}))).await.unwrap_err();
+    let foreign = alice().except_token(other.token_with(json!({}))).await.unwrap_err();
     assert!(matches!(foreign, RevokeError::BadValue(_)), "{foreign}");
     let both = alice().except_token(&*kept).except_session("s1").await.unwrap_err();
     assert!(matches!(both, RevokeError::BadValue(_)), "{both}");

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::{START, TestIssuer, eventually, manual_clock, node};
 
 fn token(issuer: &TestIssuer, user: &str, n: usize, issued_at: Unix) -> String {
-    issuer.token(json!({"sub": user, "jti": format!("{user}-{n}"), "iat": issued_at, "exp": issued_at + 7200}))
+    issuer.token_with(json!({"sub": user, "jti": format!("{user}-{n}"), "iat": issued_at, "exp": issued_at + 7200}))
 }
 
 async fn log_out(mesh: &AuthMesh, token: &str) -> Receipt {

@@ -10,9 +10,10 @@ use authmesh::proto::ident::{ChannelId, Nonce, Position, StatementName, StreamId
 use authmesh::proto::log::Payload;
 use authmesh::proto::statement::Statement;
 use authmesh::{AuthMesh, CommitState, JwtId, Session, Subject, VerifyError};
+use authmesh_testkit::Op;
 use serde_json::json;
 
-use crate::support::{TestIssuer, Wire, eventually, node, node_through, poll_once, ring};
+use crate::support::{TestIssuer, eventually, node, node_through, poll_once, ring, wired};
 
 const COUNT: usize = 40;
 
@@ -27,7 +28,7 @@ async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
 async fn revoke_some(mesh: &AuthMesh, issuer: &TestIssuer) -> Vec<String> {
     let mut tokens = Vec::new();
     for n in 0..COUNT {
-        tokens.push(issuer.token(json!({"sub": user(n), "sid": "s1"})));
+        tokens.push(issuer.token_with(json!({"sub": user(n), "sid": "s1"})));
         let receipt = mesh.revoke(Subject::new(issuer.url(), user(n))).await.unwrap();
         assert_eq!(receipt.state, CommitState::Committed);
     }
@@ -78,9 +79,9 @@ async fn exceptions_and_kinds_come_back_as_they_were() {
         json!({"sub": "bob", "sid": "s2"}),
         json!({"sub": "bob", "jti": "j3"}),
     ];
-    let void = void.map(|claims| issuer.token(claims));
+    let void = void.map(|claims| issuer.token_with(claims));
     let kept =
-        [json!({"sid": "s1"}), json!({"sub": "bob", "sid": "s1", "jti": "j1"})].map(|claims| issuer.token(claims));
+        [json!({"sid": "s1"}), json!({"sub": "bob", "sid": "s1", "jti": "j1"})].map(|claims| issuer.token_with(claims));
     cluster.wipe();
 
     let b = node("b", &cluster, &issuer).await;
@@ -107,19 +108,19 @@ async fn the_newest_writes_are_lost() {
 #[tokio::test]
 async fn another_node_has_begun_a_new_log_meanwhile() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node_through("a", &wire, &issuer).await;
     let tokens = revoke_some(&a, &issuer).await;
-    wire.cut(true);
+    let cut = wire.faults().cut();
     cluster.wipe();
     let early = node("early", &cluster, &issuer).await;
     early.verifier().verify(&tokens[0]).await.unwrap();
     // The commits that would bring the marks back fail for a while; they are not given up.
-    wire.refuse_commits(true);
-    wire.cut(false);
+    let refused = wire.faults().on(Op::Commit).fail();
+    cut.lift();
     eventually("a follows the new log", || async { a.stats().counts.adoptions >= 64 }).await;
     assert!(!is_revoked(&early, &tokens[0]).await, "nothing can have come yet");
-    wire.refuse_commits(false);
+    refused.lift();
     for token in &tokens {
         eventually("the early one has the mark", || is_revoked(&early, token)).await;
     }
@@ -130,18 +131,18 @@ async fn another_node_has_begun_a_new_log_meanwhile() {
 #[tokio::test]
 async fn what_is_brought_back_has_no_counter_of_its_own() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node_through("a", &wire, &issuer).await;
     revoke_some(&a, &issuer).await;
     let before = counters(&cluster).await;
-    wire.cut(true);
+    let cut = wire.faults().cut();
     cluster.wipe();
     // Another node's log, so that restatements fail and are said once more.
     let _early = node("early", &cluster, &issuer).await;
-    wire.refuse_commits(true);
-    wire.cut(false);
+    let refused = wire.faults().on(Op::Commit).fail();
+    cut.lift();
     eventually("a follows the new log", || async { a.stats().counts.adoptions >= 64 }).await;
-    wire.refuse_commits(false);
+    refused.lift();
     eventually("every mark is back", || async {
         let restated = counters(&cluster).await;
         restated.values().map(Vec::len).sum::<usize>() >= COUNT
@@ -192,10 +193,10 @@ async fn counters(cluster: &Cluster) -> BTreeMap<ChannelId, Vec<u64>> {
 #[tokio::test]
 async fn one_that_was_on_its_way() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node_through("a", &wire, &issuer).await;
-    let token = issuer.token(json!({}));
-    wire.cut(true);
+    let token = issuer.token_with(json!({}));
+    let cut = wire.faults().cut();
     let revoking = a.revoke(Subject::new(issuer.url(), "alice"));
     assert!(
         poll_once(std::future::IntoFuture::into_future(revoking))
@@ -203,14 +204,14 @@ async fn one_that_was_on_its_way() {
             .is_none()
     );
     cluster.wipe();
-    wire.cut(false);
+    cut.lift();
     let b = node("b", &cluster, &issuer).await;
     eventually("it is committed, though nobody waits for it", || is_revoked(&b, &token)).await;
     eventually("nothing waits any more", || async { a.stats().outbox == 0 }).await;
     assert!(is_revoked(&a, &token).await);
     b.verifier()
         .max_age(Duration::ZERO)
-        .verify(issuer.token(json!({"sub": "bob"})))
+        .verify(issuer.token_with(json!({"sub": "bob"})))
         .await
         .unwrap();
 }

@@ -10,7 +10,7 @@ use authmesh::proto::ident::ChannelId;
 use authmesh::{AuthMesh, Builder, KeyRing, Session, Subject, VerifyError};
 use serde_json::json;
 
-use crate::support::{TestIssuer, Wire, builder, eventually, manual_clock, node};
+use crate::support::{TestIssuer, builder, eventually, manual_clock, node, wired};
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
@@ -59,7 +59,7 @@ async fn kept(path: &Path, issuer: &TestIssuer, count: usize) -> Vec<String> {
     let mut tokens = Vec::new();
     for n in 0..count {
         let user = format!("user-{n}");
-        tokens.push(issuer.token(json!({"sub": user})));
+        tokens.push(issuer.token_with(json!({"sub": user})));
         a.revoke(Subject::new(issuer.url(), user))
             .why("x".repeat(256))
             .await
@@ -82,10 +82,10 @@ async fn every_node_ends_and_redis_is_emptied() {
                 .unwrap(),
         );
     }
-    let spared = issuer.token(json!({"sub": "alice", "sid": "s1"}));
+    let spared = issuer.token_with(json!({"sub": "alice", "sid": "s1"}));
     let void = [
-        issuer.token(json!({"sub": "alice", "sid": "s2"})),
-        issuer.token(json!({"sub": "bob", "sid": "s3"})),
+        issuer.token_with(json!({"sub": "alice", "sid": "s2"})),
+        issuer.token_with(json!({"sub": "bob", "sid": "s3"})),
     ];
     let receipt = nodes[0]
         .revoke(Subject::new(issuer.url(), "alice"))
@@ -147,22 +147,22 @@ async fn a_node_is_as_blind_with_its_file_as_without() {
     let (folder, issuer) = (Folder::new(), TestIssuer::new());
     let path = folder.file("marks");
     let tokens = kept(&path, &issuer, 1).await;
-    let wire = Wire::new(&Cluster::new());
-    wire.cut(true);
+    let wire = wired(&Cluster::new());
+    wire.faults().cut();
     let a = builder("a", &issuer).join(Arc::clone(&wire)).snapshot(&path);
     let a = a.start().await.unwrap();
     assert!(!a.is_ready() && !a.health().coherent);
     assert_eq!(a.stats().marks, 1);
-    for token in [&tokens[0], &issuer.token(json!({}))] {
+    for token in [&tokens[0], &issuer.token_with(json!({}))] {
         let answer = a.verifier().verify(token).await;
         assert!(
             matches!(answer, Err(VerifyError::Blind { .. } | VerifyError::Revoked(_))),
             "{answer:?}"
         );
     }
-    let other = a.verifier().verify(issuer.token(json!({"sub": "bob"}))).await;
+    let other = a.verifier().verify(issuer.token_with(json!({"sub": "bob"}))).await;
     assert!(matches!(other, Err(VerifyError::Blind { .. })), "{other:?}");
-    wire.cut(false);
+    wire.faults().clear();
     eventually("it sees", || async { a.health().coherent }).await;
     assert!(is_revoked(&a, &tokens[0]).await);
 }

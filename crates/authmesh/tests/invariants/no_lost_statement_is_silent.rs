@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use authmesh::memory::Cluster;
 use authmesh::{AuthMesh, Cache, CommitState, Namespace, Subject, VerifyError};
+use authmesh_testkit::{Faults, Op};
 use serde_json::json;
 
-use crate::support::{Bells, TestIssuer, Wire, entry, eventually, node, node_through, soon, subject};
+use crate::support::{TestIssuer, entry, eventually, node, node_through, soon, subject, wired};
 
 const SPACE: &str = "users";
 
@@ -39,17 +40,45 @@ fn user(n: usize) -> String {
     format!("user-{n}")
 }
 
+/// What becomes of bells.
+#[derive(Debug, Clone, Copy)]
+enum Bells {
+    /// All arrive, once, in order.
+    All,
+    /// None arrives.
+    None,
+    /// Every other one is lost.
+    Half,
+    /// Each arrives twice.
+    Twice,
+    /// Each pair arrives the wrong way round.
+    Swapped,
+}
+
+impl Bells {
+    fn befall(self, faults: &Faults) {
+        let bells = faults.on(Op::Bell);
+        match self {
+            Self::All => bells.count(),
+            Self::None => bells.lose(),
+            Self::Half => bells.every(2).lose(),
+            Self::Twice => bells.double(),
+            Self::Swapped => bells.swap(),
+        };
+    }
+}
+
 /// `a` says marks and drops; `b`, whose bells suffer, comes to know every one of them.
 async fn repaired(bells: Bells) {
     const COUNT: usize = 30;
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
-    wire.bells(bells);
+    let wire = wired(&cluster);
+    bells.befall(wire.faults());
     let (a, b) = (
         node("a", &cluster, &issuer).await,
         node_through("b", &wire, &issuer).await,
     );
-    let tokens: Vec<String> = (0..COUNT).map(|n| issuer.token(json!({"sub": user(n)}))).collect();
+    let tokens: Vec<String> = (0..COUNT).map(|n| issuer.token_with(json!({"sub": user(n)}))).collect();
     for (n, token) in tokens.iter().enumerate() {
         b.verifier().verify(token).await.unwrap();
         assert_eq!(load(&b, &user(n), "old").await, "old");
@@ -175,7 +204,7 @@ async fn a_failover_loses_a_drop_and_the_log_goes_on() {
 async fn a_failover_loses_a_mark() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     b.verifier().verify(&token).await.unwrap();
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     eventually("b has the mark", || is_revoked(&b, &token)).await;
@@ -192,16 +221,16 @@ async fn a_failover_loses_a_mark() {
 #[tokio::test]
 async fn a_log_is_trimmed_past_a_node() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let (a, b) = (
         node("a", &cluster, &issuer).await,
         node_through("b", &wire, &issuer).await,
     );
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     b.verifier().verify(&token).await.unwrap();
     load(&b, "key", "old").await;
 
-    wire.cut(true);
+    wire.faults().cut();
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     cache(&a).remove("key").await.unwrap();
     for channel in [
@@ -217,7 +246,7 @@ async fn a_log_is_trimmed_past_a_node() {
         }
         cluster.trim(channel, 1);
     }
-    wire.cut(false);
+    wire.faults().clear();
 
     eventually("the mark is known", || is_revoked(&b, &token)).await;
     eventually("the drop is known", || async { cache(&b).get("key").await.is_none() }).await;
@@ -233,20 +262,20 @@ async fn a_log_is_trimmed_past_a_node() {
 #[tokio::test]
 async fn everything_is_emptied() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let (a, b) = (
         node("a", &cluster, &issuer).await,
         node_through("b", &wire, &issuer).await,
     );
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     b.verifier().verify(&token).await.unwrap();
     load(&b, "key", "old").await;
 
-    wire.cut(true);
+    wire.faults().cut();
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     cache(&a).remove("key").await.unwrap();
     cluster.wipe();
-    wire.cut(false);
+    wire.faults().clear();
 
     eventually("the mark is known", || is_revoked(&b, &token)).await;
     eventually("the drop is known", || async { cache(&b).get("key").await.is_none() }).await;
@@ -261,29 +290,29 @@ async fn everything_is_emptied() {
 #[tokio::test]
 async fn a_statement_that_the_follower_jumped_over_is_not_waited_for_in_vain() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = Arc::new(node_through("a", &wire, &issuer).await);
     load(&a, "key", "old").await;
-    wire.commits().close();
+    let commits = wire.faults().on(Op::Commit).hang();
     let (revoking, removing, url) = (Arc::clone(&a), cache(&a), issuer.url().to_owned());
     let revoked = tokio::spawn(async move { revoking.revoke(Subject::new(url, "alice")).await.unwrap().state });
     let removed = tokio::spawn(async move { removing.remove("key").await.unwrap() });
-    wire.commits().holds(2).await;
-    wire.loads().close();
+    commits.holds(2).await;
+    let loads = wire.faults().on(Op::Load).hang();
     cluster.wipe();
     // Each channel has begun its load, or waits for its turn to ask.
     eventually("every channel is loaded anew", || async {
         a.stats().counts.lost_writes == 64
     })
     .await;
-    wire.loads().holds(1).await;
-    wire.commits().open();
+    loads.holds(1).await;
+    commits.lift();
     eventually("both stand in the log", || async {
         let heads = authmesh::ports::Log::heads(&cluster).await.unwrap();
         heads.iter().flatten().count() == 2
     })
     .await;
-    wire.loads().open();
+    loads.lift();
 
     assert_eq!(soon("the revocation", revoked).await.unwrap(), CommitState::Committed);
     assert!(soon("the drop", removed).await.unwrap());

@@ -1,12 +1,16 @@
 //! Invariant 3: a fill that overlapped a statement for its key or its tags enters neither L1 nor L2, and answers only
 //! callers who came before the statement.
 
+use std::future::Future as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use authmesh::memory::Cluster;
 use authmesh::{AuthMesh, Cache, Load, Namespace};
+use authmesh_testkit::Op;
 
-use crate::support::{HeldLoad, TestIssuer, Wire, eventually, held_load, node, node_through, soon};
+use crate::support::{HeldLoad, TestIssuer, eventually, held_load, node, node_through, soon, wired};
 
 const KEY: &str = "user:1";
 const TAG: &str = "team:7";
@@ -164,12 +168,12 @@ async fn a_caller_after_a_drop_does_not_wait_for_the_flight_from_before_it() {
 #[tokio::test]
 async fn l2_does_not_answer_for_a_key_whose_drop_is_on_its_way() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node_through("a", &wire, &issuer).await;
     let b = node("b", &cluster, &issuer).await;
     for statement in [Statement::Remove, Statement::Tag, Statement::Clear] {
         fill_l2(&b).await;
-        wire.commits().close();
+        let commits = wire.faults().on(Op::Commit).hang();
         let (cache_a, saying) = (cache(&a), cache(&a));
         assert_eq!(
             cache_a.get(KEY).await.as_deref().map(String::as_str),
@@ -177,7 +181,7 @@ async fn l2_does_not_answer_for_a_key_whose_drop_is_on_its_way() {
             "L2 has it"
         );
         let said = tokio::spawn(async move { statement.say(&saying).await });
-        wire.commits().holds(1).await;
+        commits.holds(1).await;
         if statement != Statement::Remove {
             // An older statement of the same kind, from elsewhere, lands meanwhile; and the value of L2 is newer than that.
             let applied = a.stats().counts.statements_applied;
@@ -195,7 +199,7 @@ async fn l2_does_not_answer_for_a_key_whose_drop_is_on_its_way() {
         }
         assert_eq!(cache_a.get(KEY).await, None, "in force here from the start");
         assert_eq!(read(&cache_a).await, "new");
-        wire.commits().open();
+        commits.lift();
         soon("it is committed", said).await.unwrap();
         assert_ne!(cache_a.get(KEY).await.as_deref().map(String::as_str), Some("old"));
         cache(&b).remove(KEY).await.unwrap();
@@ -248,22 +252,22 @@ async fn the_lease_of_a_fill_is_destroyed_by_a_drop() {
 #[tokio::test]
 async fn a_read_of_l2_that_a_drop_overtakes_brings_nothing() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let (a, b) = (
         node_through("a", &wire, &issuer).await,
         node("b", &cluster, &issuer).await,
     );
     fill_l2(&b).await;
-    wire.commits().close();
+    let commits = wire.faults().on(Op::Commit).hang();
     let on_a = cache(&a);
     let removing = tokio::spawn({
         let on_a = on_a.clone();
         async move { on_a.remove(KEY).await }
     });
-    soon("the drop is on its way", wire.commits().holds(1)).await;
-    wire.answers().close();
+    soon("the drop is on its way", commits.holds(1)).await;
+    let answers = wire.faults().on(Op::ReadValue).hang_answer();
     let reading = tokio::spawn(async move { on_a.get(KEY).await });
-    let held = wire.answers().holds(1);
+    let held = answers.holds(1);
     let asked = async {
         while !reading.is_finished() {
             tokio::task::yield_now().await;
@@ -274,8 +278,53 @@ async fn a_read_of_l2_that_a_drop_overtakes_brings_nothing() {
         () = held => {}
         () = soon("the caller has its answer", asked) => {}
     }
-    wire.commits().open();
+    commits.lift();
     assert_eq!(soon("the drop is committed", removing).await.unwrap(), Ok(true));
-    wire.answers().open();
+    answers.lift();
     assert_eq!(soon("the caller", reading).await.unwrap(), None);
+}
+
+/// Threads read one key all the time, each from its front, while its value is removed and filled again, by a key or by a tag.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_front_of_any_thread() {
+    const ROUNDS: usize = 60;
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let cache: Cache<usize> = mesh.cache(Namespace::new("versions").l2(false)).unwrap();
+    // No value below this one may be read from now on.
+    let (least, reads) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let look = || {
+        while least.load(Ordering::Acquire) < ROUNDS {
+            let since = least.load(Ordering::Acquire);
+            let get = std::pin::pin!(cache.get(KEY));
+            if let Poll::Ready(Some(value)) = get.poll(&mut Context::from_waker(Waker::noop())) {
+                assert!(*value >= since, "{value} was removed before {since} was said");
+                reads.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    };
+    let write = async {
+        for version in 0..ROUNDS {
+            let load = move || async move { Ok::<_, ()>(Load::new(version).tag(TAG)) };
+            assert_eq!(*cache.get_or_load(KEY, load).await.unwrap(), version);
+            // Until fronts have it.
+            let enough = reads.load(Ordering::Acquire) + 20;
+            while reads.load(Ordering::Acquire) < enough {
+                tokio::task::yield_now().await;
+            }
+            let said = match version % 3 {
+                0 => cache.remove(KEY).await,
+                1 => cache.invalidate_tag(TAG).await,
+                _ => cache.clear().await,
+            };
+            assert!(said.unwrap());
+            least.store(version + 1, Ordering::Release);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(look);
+        }
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(write));
+    });
 }

@@ -7,7 +7,7 @@ use authmesh::ports::Store as _;
 use authmesh::{AuthMesh, KeyPolicy, Outcome, VerifyError};
 use serde_json::json;
 
-use crate::support::{BlockedKeys, Place, Site, TestIssuer, eager_keys, eventually, namer, pass, ring};
+use crate::support::{Place, Site, TestIssuer, eager_keys, eventually, namer, pass, ring};
 
 const NODES: usize = 8;
 const CALLERS: usize = 16;
@@ -71,14 +71,14 @@ fn refs(meshes: &[AuthMesh]) -> Vec<&AuthMesh> {
 async fn at_a_cold_start_and_at_a_rotation() {
     let place = Place::new();
     let meshes = nodes(&place, NODES).await;
-    everybody_asks(&refs(&meshes), &place.issuer.token(json!({}))).await;
-    assert_eq!(place.issuer.source().fetches(), 1, "cold start");
+    everybody_asks(&refs(&meshes), &place.issuer.token_with(json!({}))).await;
+    assert_eq!(place.issuer.requests(), 1, "cold start");
 
     pass(Duration::from_secs(5)).await;
     place.issuer.new_key();
     place.issuer.publish();
-    everybody_asks(&refs(&meshes), &place.issuer.token(json!({"sub": "bob"}))).await;
-    assert_eq!(place.issuer.source().fetches(), 2, "rotation");
+    everybody_asks(&refs(&meshes), &place.issuer.token_with(json!({"sub": "bob"}))).await;
+    assert_eq!(place.issuer.requests(), 2, "rotation");
     for mesh in &meshes {
         assert_eq!(mesh.health().issuers[0].generation, 2, "{}", mesh.stats().node);
     }
@@ -87,21 +87,22 @@ async fn at_a_cold_start_and_at_a_rotation() {
 #[tokio::test(start_paused = true)]
 async fn nobody_who_holds_a_usable_set_waits_while_it_is_refreshed() {
     let place = Place::new();
-    let blocked = BlockedKeys::new(place.issuer.source());
-    blocked.open();
     let mesh = AuthMesh::builder()
         .key_ring(ring())
         .clock(place.issuer.clock())
-        .issuer(place.issuer.url(), Arc::clone(&blocked) as _, place.issuer.rules())
+        .issuer(place.issuer.url(), place.issuer.source(), place.issuer.rules())
         .join(Arc::new(place.cluster.clone()))
         .start()
         .await
         .unwrap();
-    mesh.verifier().verify(place.issuer.token(json!({}))).await.unwrap();
-    blocked.close();
+    mesh.verifier()
+        .verify(place.issuer.token_with(json!({})))
+        .await
+        .unwrap();
+    place.issuer.hang();
     pass(Duration::from_secs(700)).await;
     let before = tokio::time::Instant::now();
-    let token = place.issuer.token(json!({"sub": "during"}));
+    let token = place.issuer.token_with(json!({"sub": "during"}));
     assert_eq!(mesh.verifier().answer(token).await.unwrap().outcome, Outcome::Verified);
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
@@ -116,13 +117,13 @@ async fn without_an_l2_the_owner_asks_and_the_others_ask_the_owner() {
     Place::settled(&sites).await;
     pass(Duration::from_secs(30)).await;
     let meshes: Vec<_> = sites.iter().map(|site| &site.mesh).collect();
-    everybody_asks(&meshes, &place.issuer.token(json!({}))).await;
-    let before = place.issuer.source().fetches();
+    everybody_asks(&meshes, &place.issuer.token_with(json!({}))).await;
+    let before = place.issuer.requests();
 
     place.issuer.new_key();
     place.issuer.publish();
-    everybody_asks(&meshes, &place.issuer.token(json!({"sub": "bob"}))).await;
-    let fetches = place.issuer.source().fetches() - before;
+    everybody_asks(&meshes, &place.issuer.token_with(json!({"sub": "bob"}))).await;
+    let fetches = place.issuer.requests() - before;
     assert!((1..=3).contains(&fetches), "{fetches} fetches");
 }
 
@@ -130,13 +131,17 @@ async fn without_an_l2_the_owner_asks_and_the_others_ask_the_owner() {
 async fn a_restarted_fleet_starts_without_the_issuer_and_trusts_no_longer_for_it() {
     let place = Place::new();
     let first = start_with(&place, "first", quick_keys()).await;
-    first.verifier().verify(place.issuer.token(json!({}))).await.unwrap();
+    first
+        .verifier()
+        .verify(place.issuer.token_with(json!({})))
+        .await
+        .unwrap();
     first.shutdown().await;
-    place.issuer.source().take_down();
+    place.issuer.fail();
     pass(Duration::from_secs(500)).await;
 
     let second = start_with(&place, "second", quick_keys()).await;
-    let token = place.issuer.token(json!({"exp": place.issuer.now() + 3600}));
+    let token = place.issuer.token_with(json!({"exp": place.issuer.now() + 3600}));
     second.verifier().verify(&token).await.unwrap();
     let status = second.health().issuers[0].clone();
     assert_eq!(status.source, Some("l2"));
@@ -144,7 +149,7 @@ async fn a_restarted_fleet_starts_without_the_issuer_and_trusts_no_longer_for_it
 
     // So long after the fetch, not after the restart.
     pass(Duration::from_secs(101)).await;
-    let later = place.issuer.token(json!({"sub": "later"}));
+    let later = place.issuer.token_with(json!({"sub": "later"}));
     assert!(matches!(
         second.verifier().verify(&later).await,
         Err(VerifyError::CouldNotAsk { .. })
@@ -156,32 +161,32 @@ async fn a_restarted_fleet_starts_without_the_issuer_and_trusts_no_longer_for_it
 async fn a_set_from_elsewhere_is_confirmed_once_within_a_minute() {
     let place = Place::new();
     let first = start(&place, "first").await;
-    first.verifier().verify(place.issuer.token(json!({}))).await.unwrap();
+    first
+        .verifier()
+        .verify(place.issuer.token_with(json!({})))
+        .await
+        .unwrap();
     first.shutdown().await;
     pass(Duration::from_secs(300)).await;
     let meshes = nodes(&place, NODES).await;
-    everybody_asks(&refs(&meshes), &place.issuer.token(json!({}))).await;
-    assert_eq!(
-        place.issuer.source().fetches(),
-        1,
-        "the set of the first fleet is used at once"
-    );
+    everybody_asks(&refs(&meshes), &place.issuer.token_with(json!({}))).await;
+    assert_eq!(place.issuer.requests(), 1, "the set of the first fleet is used at once");
     pass(Duration::from_secs(61)).await;
-    assert_eq!(place.issuer.source().fetches(), 2, "and confirmed by one fetch");
+    assert_eq!(place.issuer.requests(), 2, "and confirmed by one fetch");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_left_is_void_on_every_node() {
     let place = Place::new();
     let meshes = nodes(&place, 3).await;
-    let old = place.issuer.token(json!({}));
+    let old = place.issuer.token_with(json!({}));
     everybody_asks(&refs(&meshes), &old).await;
     pass(Duration::from_secs(5)).await;
     place.issuer.new_key();
     place.issuer.retire_old_keys();
     meshes[0].refresh_keys(place.issuer.url()).await.unwrap().unwrap();
     // Two: that it is gone was asked again, past all caches.
-    assert_eq!(place.issuer.source().fetches(), 3);
+    assert_eq!(place.issuer.requests(), 3);
     for mesh in &meshes {
         eventually("the old key is void", || async {
             matches!(
@@ -198,7 +203,7 @@ async fn a_key_that_left_is_void_on_every_node() {
 async fn a_set_that_was_replaced_does_not_come_back() {
     let place = Place::new();
     let first = start(&place, "first").await;
-    let stolen = place.issuer.token(json!({"exp": place.issuer.now() + 3600}));
+    let stolen = place.issuer.token_with(json!({"exp": place.issuer.now() + 3600}));
     first.verifier().verify(&stolen).await.unwrap();
     let name = namer().entry("authmesh/keys", place.issuer.url().as_bytes());
     eventually("the set is shared", || async {
@@ -243,17 +248,17 @@ async fn a_failure_is_shared_as_a_set_is() {
     for number in 0..NODES {
         meshes.push(start_with(&place, &format!("n{number}"), quick_keys()).await);
     }
-    everybody_asks(&refs(&meshes), &place.issuer.token(json!({}))).await;
-    place.issuer.source().take_down();
-    let before = place.issuer.source().fetches();
+    everybody_asks(&refs(&meshes), &place.issuer.token_with(json!({}))).await;
+    place.issuer.fail();
+    let before = place.issuer.requests();
     pass(Duration::from_secs(300)).await;
-    let attempts = place.issuer.source().fetches() - before;
+    let attempts = place.issuer.requests() - before;
     // One node by itself makes at most three a trip until its circuit is open, and then a trip every 3.75 s at the least.
     assert!(
         (1..=90).contains(&attempts),
         "{attempts} attempts of {NODES} nodes in 4 min"
     );
-    let still = place.issuer.token(json!({"sub": "still"}));
+    let still = place.issuer.token_with(json!({"sub": "still"}));
     everybody_asks(&refs(&meshes), &still).await;
 }
 
@@ -286,14 +291,14 @@ async fn another_key_under_a_known_name_is_taken_or_refused_as_the_policy_says()
             ..eager_keys()
         };
         let mesh = start_with(&place, "n", keys).await;
-        let old = place.issuer.token(json!({}));
+        let old = place.issuer.token_with(json!({}));
         mesh.verifier().verify(&old).await.unwrap();
         pass(Duration::from_secs(5)).await;
         // The same URL and the same name, `k1`: another key.
         let other = TestIssuer::at(place.issuer.clock());
-        place.issuer.source().set(other.document());
+        place.issuer.published().set(other.document());
         mesh.refresh_keys(place.issuer.url()).await.unwrap().unwrap();
-        let new = other.token(json!({}));
+        let new = other.token_with(json!({}));
         assert_eq!(mesh.verifier().verify(&old).await.is_ok(), refuse);
         assert_eq!(mesh.verifier().verify(&new).await.is_ok(), !refuse);
         let counts = mesh.stats().counts;

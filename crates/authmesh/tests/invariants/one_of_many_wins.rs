@@ -2,8 +2,9 @@
 
 use authmesh::memory::Cluster;
 use authmesh::{AuthMesh, Cache, Namespace};
+use authmesh_testkit::Op;
 
-use crate::support::{TestIssuer, Wire, node, node_through, soon};
+use crate::support::{TestIssuer, node, node_through, soon, wired};
 
 fn cache(mesh: &AuthMesh) -> Cache<String> {
     mesh.cache(Namespace::new("locks")).unwrap()
@@ -14,12 +15,12 @@ fn cache(mesh: &AuthMesh) -> Cache<String> {
 async fn insert_if_absent_of_nodes_that_all_saw_nothing() {
     const TRIES: usize = 6;
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let (a, b) = (
         node_through("a", &wire, &issuer).await,
         node_through("b", &wire, &issuer).await,
     );
-    wire.inserts().close();
+    let inserts = wire.faults().on(Op::InsertIfAbsent).hang();
     let mut tries = Vec::new();
     for n in 0..TRIES {
         let cache = cache(if n % 2 == 0 { &a } else { &b });
@@ -27,8 +28,8 @@ async fn insert_if_absent_of_nodes_that_all_saw_nothing() {
             cache.insert_if_absent("key", n.to_string()).await.unwrap()
         }));
     }
-    wire.inserts().holds(TRIES).await;
-    wire.inserts().open();
+    inserts.holds(TRIES).await;
+    inserts.lift();
     let mut winners = Vec::new();
     for (n, attempt) in tries.into_iter().enumerate() {
         if soon("an attempt", attempt).await.unwrap() {

@@ -8,10 +8,11 @@ use authmesh::ports::{Log as _, Store, StoredMark};
 use authmesh::proto::crypto::ScopeKind;
 use authmesh::proto::ident::{ChannelId, Digest, EntryName};
 use authmesh::{AuthMesh, Cache, KeyRing, Load, Namespace, Outcome, Session, Subject, Token, VerifyError};
+use authmesh_testkit::{Call, Op};
 use serde_json::json;
 
 use crate::support::{
-    TestIssuer, Wire, builder, cluster_with, entry, eventually, manual_clock, node, node_through, subject,
+    TestIssuer, builder, cluster_with, entry, eventually, manual_clock, node, node_through, subject, wired,
 };
 
 const SPACE: &str = "users";
@@ -167,13 +168,19 @@ async fn a_node_with_another_key_ring_reads_nothing() {
 #[tokio::test]
 async fn forged_statements_void_their_channel_and_no_more() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
+    wire.faults().record();
     let a = node_through("a", &wire, &issuer).await;
     let b = node("b", &cluster, &issuer).await;
-    let (alice, bob) = (issuer.token(json!({})), issuer.token(json!({"sub": "bob"})));
+    let (alice, bob) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "bob"})));
     a.verifier().verify(&alice).await.unwrap();
     a.revoke(Subject::new(issuer.url(), "bob")).await.unwrap();
-    let genuine = wire.carried().into_iter().find(|bytes| bytes.len() > 100).unwrap();
+    let said = wire.faults().recorded();
+    let genuine = said.into_iter().find_map(|call| match call {
+        Call::Commit(commit) => Some(commit.statement),
+        _ => None,
+    });
+    let genuine = genuine.unwrap();
     let channel = entry(SPACE, "key").slot().channel;
     load(&b, "key", "old").await;
     raw(&cluster, entry(SPACE, "key")).await;
@@ -223,13 +230,13 @@ async fn forged_statements_void_their_channel_and_no_more() {
 async fn a_revocation_under_an_unknown_key_ends_the_lease() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let a = node_through("a", &wire, &issuer).await;
     // The same names under another seal: it opens what `a` says, not the other way round.
     let newer = KeyRing::new([1; 32], [[9; 32], [2; 32]]).unwrap();
     let b = builder("b", &issuer).key_ring(newer).join(Arc::new(cluster.clone()));
     let b = b.start().await.unwrap();
-    let alice = issuer.token(json!({}));
+    let alice = issuer.token_with(json!({}));
     let deny = a.verifier().sensitive();
     deny.verify(&alice).await.unwrap();
 
@@ -246,7 +253,7 @@ async fn a_revocation_under_an_unknown_key_ends_the_lease() {
     .await;
     for _ in 0..8 {
         clock.advance(Duration::from_millis(500));
-        wire.reads_heads().await;
+        wire.faults().next_end(Op::Heads).await;
     }
     deny.verify(&alice).await.unwrap();
 
@@ -255,7 +262,7 @@ async fn a_revocation_under_an_unknown_key_ends_the_lease() {
     for _ in 0..8 {
         // The heads are read again and again meanwhile; none of it renews the lease.
         clock.advance(Duration::from_millis(500));
-        wire.reads_heads().await;
+        wire.faults().next_end(Op::Heads).await;
     }
     assert!(matches!(
         deny.verify(&alice).await,
@@ -271,7 +278,7 @@ async fn a_revocation_under_an_unknown_key_ends_the_lease() {
 async fn a_damaged_table_lets_nobody_in_and_is_mended() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let a = node("a", &cluster, &issuer).await;
-    let bob = issuer.token(json!({"sub": "bob"}));
+    let bob = issuer.token_with(json!({"sub": "bob"}));
     for n in 0..100 {
         a.revoke(Subject::new(issuer.url(), format!("user {n}"))).await.unwrap();
     }
@@ -339,10 +346,11 @@ async fn no_claim_no_key_and_no_token_leaves_the_process_in_the_clear() {
         "node-of-secrets",
     ];
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
+    wire.faults().record();
     let a = node_through("node-of-secrets", &wire, &issuer).await;
     let claims = json!({"sub": SECRETS[0], "sid": SECRETS[1], "jti": SECRETS[2], "client_id": SECRETS[3]});
-    let token = issuer.token(claims);
+    let token = issuer.token_with(claims);
     a.verifier().verify(&token).await.unwrap();
     a.revoke(Subject::new(issuer.url(), SECRETS[0]))
         .except_session(SECRETS[1])
@@ -365,7 +373,8 @@ async fn no_claim_no_key_and_no_token_leaves_the_process_in_the_clear() {
     cache(&a).remove(SECRETS[4]).await.unwrap();
     a.members().await.unwrap();
 
-    let mut held = wire.carried();
+    let said = wire.faults().recorded();
+    let mut held: Vec<Vec<u8>> = said.iter().flat_map(Call::bytes).map(<[u8]>::to_vec).collect();
     for channel in authmesh::proto::ident::ChannelId::all() {
         held.extend(
             cluster

@@ -1,7 +1,8 @@
 //! Invariant 1: once a node has applied a mark, no path on that node yields an answer that the mark voids.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use authmesh::memory::Cluster;
@@ -12,8 +13,8 @@ use authmesh::{
 use serde_json::json;
 
 use crate::support::{
-    BlockedKeys, TestIssuer, Wire, builder, cluster_with, eventually, manual_clock, node, node_through, poll_once,
-    ring, soon, twin,
+    TestIssuer, builder, cluster_with, es256, eventually, manual_clock, node, node_through, poll_once, ring, soon,
+    twin, wired,
 };
 
 async fn is_revoked(mesh: &AuthMesh, token: &str) -> bool {
@@ -56,7 +57,7 @@ async fn revokes_everywhere(kind: ScopeKind, target: impl FnOnce(&TestIssuer, &s
     let other = issuer.other();
     let nodes = three(&cluster, &issuer, &other).await;
     let more = json!({"jti": "j1", "sid": "s1", "client_id": "app"});
-    let (token, spared) = (issuer.token(more.clone()), other.token(more));
+    let (token, spared) = (issuer.token_with(more.clone()), other.token_with(more));
     for node in &nodes {
         assert_hit(node, &token).await;
         assert_hit(node, &spared).await;
@@ -112,14 +113,14 @@ async fn by_issuer() {
 async fn and_nobody_else_is() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let bob = issuer.token(json!({"sub": "bob", "sid": "s2", "jti": "j2", "azp": "other"}));
+    let bob = issuer.token_with(json!({"sub": "bob", "sid": "s2", "jti": "j2", "azp": "other"}));
     assert_hit(&mesh, &bob).await;
 
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
     mesh.revoke(Session::new(issuer.url(), "s1")).await.unwrap();
     mesh.revoke(JwtId::new(issuer.url(), "j1")).await.unwrap();
     mesh.revoke(Client::new(issuer.url(), "app")).await.unwrap();
-    mesh.revoke(Token::new(issuer.token(json!({"sub": "bob"}))))
+    mesh.revoke(Token::new(issuer.token_with(json!({"sub": "bob"}))))
         .await
         .unwrap();
 
@@ -130,7 +131,7 @@ async fn and_nobody_else_is() {
 async fn not_after_clear_or_invalidate() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let (a, b) = (node("a", &cluster, &issuer).await, node("b", &cluster, &issuer).await);
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     assert_hit(&a, &token).await;
     assert_hit(&b, &token).await;
     a.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
@@ -150,7 +151,7 @@ async fn not_after_clear_or_invalidate() {
 async fn not_from_memory_after_a_rotation() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     assert_hit(&mesh, &token).await;
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
 
@@ -159,7 +160,7 @@ async fn not_from_memory_after_a_rotation() {
     mesh.refresh_keys(issuer.url()).await.unwrap().unwrap();
     // The new set is in use: it verifies what only the new key signs.
     mesh.verifier()
-        .verify(issuer.token(json!({"sub": "bob"})))
+        .verify(issuer.token_with(json!({"sub": "bob"})))
         .await
         .unwrap();
     assert_refused_on_every_path(&mesh, &token, ScopeKind::Subject).await;
@@ -170,9 +171,9 @@ async fn not_while_blind() {
     let clock = manual_clock();
     let (cluster, issuer) = (cluster_with(&clock), TestIssuer::at(clock.clone()));
     let mesh = node("a", &cluster, &issuer).await;
-    let before = issuer.token(json!({}));
-    let during = issuer.token(json!({"sub": "bob"}));
-    let kept = issuer.token(json!({"sub": "carol"}));
+    let before = issuer.token_with(json!({}));
+    let during = issuer.token_with(json!({"sub": "bob"}));
+    let kept = issuer.token_with(json!({"sub": "carol"}));
     for token in [&before, &during, &kept] {
         assert_hit(&mesh, token).await;
     }
@@ -211,9 +212,9 @@ async fn not_while_blind() {
 /// Trap 9.
 #[tokio::test]
 async fn not_by_the_twin_of_its_signature() {
-    let (cluster, issuer) = (Cluster::new(), TestIssuer::es256());
+    let (cluster, issuer) = (Cluster::new(), es256());
     let mesh = node("a", &cluster, &issuer).await;
-    let token = issuer.token(json!({}));
+    let token = issuer.token_with(json!({}));
     let twin = twin(&token);
     assert_ne!(token, twin);
     assert_hit(&mesh, &token).await;
@@ -229,8 +230,8 @@ async fn not_by_the_twin_of_its_signature() {
 async fn an_exception_spares_one_session_and_no_more() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let session = |sid| issuer.token(json!({"sid": sid}));
-    let (kept, lost, none) = (session("s1"), session("s2"), issuer.token(json!({})));
+    let session = |sid| issuer.token_with(json!({"sid": sid}));
+    let (kept, lost, none) = (session("s1"), session("s2"), issuer.token_with(json!({})));
     for token in [&kept, &lost, &none] {
         assert_hit(&mesh, token).await;
     }
@@ -243,7 +244,7 @@ async fn an_exception_spares_one_session_and_no_more() {
 
     // An earlier "all" stands beside a later "all but s1": any mark that voids, voids.
     mesh.revoke(subject()).not_before(issuer.now() - 60).await.unwrap();
-    let old = issuer.token(json!({"sid": "s1", "iat": issuer.now() - 90}));
+    let old = issuer.token_with(json!({"sid": "s1", "iat": issuer.now() - 90}));
     assert_refused_on_every_path(&mesh, &old, ScopeKind::Subject).await;
     assert_hit(&mesh, &kept).await;
 
@@ -257,23 +258,23 @@ async fn an_exception_spares_one_session_and_no_more() {
 #[tokio::test]
 async fn not_by_a_verification_that_began_before() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let keys = BlockedKeys::new(issuer.source());
+    let fetches = issuer.hang();
     let mesh = authmesh::AuthMesh::builder()
         .key_ring(ring())
-        .issuer(issuer.url(), Arc::clone(&keys) as _, issuer.rules())
+        .issuer(issuer.url(), issuer.source(), issuer.rules())
         .join(Arc::new(cluster))
         .start()
         .await
         .unwrap();
-    let (alice, bob) = (issuer.token(json!({})), issuer.token(json!({"sub": "bob"})));
+    let (alice, bob) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "bob"})));
     let verifier = mesh.verifier();
     let (mut revoked, mut control) = (pin!(verifier.verify(&alice)), pin!(verifier.verify(&bob)));
     assert!(poll_once(revoked.as_mut()).await.is_none(), "it waits for the keys");
     assert!(poll_once(control.as_mut()).await.is_none(), "it waits for the keys");
-    keys.asked().await;
+    fetches.holds(1).await;
 
     mesh.revoke(Subject::new(issuer.url(), "alice")).await.unwrap();
-    keys.open();
+    fetches.lift();
 
     let refused = soon("the verification ends", revoked).await.unwrap_err();
     assert_eq!(refused, VerifyError::Revoked(ScopeKind::Subject));
@@ -286,10 +287,10 @@ async fn not_by_a_verification_that_began_before() {
 async fn not_by_a_key_that_left_the_set() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
     let mesh = node("a", &cluster, &issuer).await;
-    let old = issuer.token(json!({}));
+    let old = issuer.token_with(json!({}));
     issuer.new_key();
     issuer.publish();
-    let new = issuer.token(json!({}));
+    let new = issuer.token_with(json!({}));
     for token in [&old, &new] {
         mesh.verifier().verify(token).await.unwrap();
         assert_hit(&mesh, token).await;
@@ -304,17 +305,17 @@ async fn not_by_a_key_that_left_the_set() {
 #[tokio::test]
 async fn a_revoked_token_can_be_revoked_again_and_a_blind_node_can_revoke() {
     let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
-    let wire = Wire::new(&cluster);
+    let wire = wired(&cluster);
     let mesh = node_through("a", &wire, &issuer).await;
-    let token = issuer.token(json!({"jti": "j1"}));
+    let token = issuer.token_with(json!({"jti": "j1"}));
     mesh.revoke(JwtId::new(issuer.url(), "j1")).await.unwrap();
     let receipt = mesh.revoke(Token::new(&*token)).await.unwrap();
     assert_eq!(receipt.scope, "token");
 
-    let never = Wire::new(&cluster);
-    never.cut(true);
+    let never = wired(&cluster);
+    never.faults().cut();
     let blind = node_through("b", &never, &issuer).await;
-    let other = issuer.token(json!({"sub": "bob"}));
+    let other = issuer.token_with(json!({"sub": "bob"}));
     assert_eq!(
         blind.verifier().verify(&other).await.unwrap_err(),
         VerifyError::Blind { blind_for: None }
@@ -322,14 +323,102 @@ async fn a_revoked_token_can_be_revoked_again_and_a_blind_node_can_revoke() {
     let revoking = blind.clone();
     let revoked = tokio::spawn(async move { revoking.revoke(Token::new(other)).await });
     eventually("the blind node holds the mark", || async { blind.stats().marks == 1 }).await;
-    never.cut(false);
+    never.faults().clear();
     soon("it is committed", revoked).await.unwrap().unwrap();
     // And only what verifies: another token's signature does not.
-    let (first, second) = (issuer.token(json!({})), issuer.token(json!({"sub": "carol"})));
+    let (first, second) = (issuer.token_with(json!({})), issuer.token_with(json!({"sub": "carol"})));
     let (input, signature) = (first.rsplit_once('.').unwrap().0, second.rsplit_once('.').unwrap().1);
     let refused = blind
         .revoke(Token::new(format!("{input}.{signature}")))
         .await
         .unwrap_err();
     assert_eq!(refused, RevokeError::Token(VerifyError::BadSignature));
+}
+
+/// Threads hit the same tokens all the time, each from its front, while one after the other is revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_from_the_front_of_any_thread() {
+    const TOKENS: usize = 40;
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let verifier = mesh.verifier();
+    let tokens: Vec<String> = (0..TOKENS)
+        .map(|n| issuer.token_with(json!({"sub": format!("user-{n}")})))
+        .collect();
+    for token in &tokens {
+        verifier.verify(token).await.unwrap();
+    }
+    // So many are revoked, and so many threads have filled their fronts.
+    let (revoked, ready) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let look = || {
+        // Twice let in, the third time served by the front.
+        for token in tokens.iter().chain(&tokens).chain(&tokens) {
+            assert!(verifier.try_hit(token).unwrap().is_ok());
+        }
+        ready.fetch_add(1, Ordering::AcqRel);
+        let mut looks = 0;
+        while revoked.load(Ordering::Acquire) < TOKENS {
+            for (n, token) in tokens.iter().enumerate() {
+                let since = revoked.load(Ordering::Acquire);
+                if let Some(Ok(answer)) = verifier.try_hit(token) {
+                    assert!(
+                        n >= since,
+                        "{:?} was revoked when it was asked for",
+                        answer.verdict.subject()
+                    );
+                    looks += 1;
+                }
+            }
+        }
+        looks
+    };
+    let revoke_all = async {
+        while ready.load(Ordering::Acquire) < 3 {
+            tokio::task::yield_now().await;
+        }
+        for n in 0..TOKENS {
+            mesh.revoke(Subject::new(issuer.url(), format!("user-{n}")))
+                .await
+                .unwrap();
+            revoked.store(n + 1, Ordering::Release);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(look)).collect();
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(revoke_all));
+        let looks: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert!(looks.iter().all(|looks| *looks > 0), "{looks:?}");
+    });
+    for token in &tokens {
+        assert!(is_revoked(&mesh, token).await);
+    }
+}
+
+/// `invalidate` makes no mark: the token is good, and verified again, by every thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_a_verdict_that_was_invalidated() {
+    let (cluster, issuer) = (Cluster::new(), TestIssuer::new());
+    let mesh = node("a", &cluster, &issuer).await;
+    let (verifier, token) = (mesh.verifier(), issuer.token_with(json!({})));
+    let at_hand = || (0..4).map(|_| verifier.try_hit(&token).is_some()).collect::<Vec<_>>();
+    for _ in 0..50 {
+        verifier.verify(&token).await.unwrap();
+        let (warm, done) = (Barrier::new(3), Barrier::new(3));
+        std::thread::scope(|scope| {
+            let look = || {
+                assert_eq!(at_hand(), [true; 4]);
+                warm.wait();
+                done.wait();
+                assert_eq!(at_hand(), [false; 4]);
+            };
+            for _ in 0..2 {
+                scope.spawn(look);
+            }
+            warm.wait();
+            let invalidated = verifier.invalidate(&token);
+            let invalidated = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(invalidated));
+            done.wait();
+            assert!(invalidated.unwrap());
+        });
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use authmesh::memory::Cluster;
 use authmesh::{AuthMesh, Cache, CommitState, Namespace, Subject, VerifyError};
+use authmesh_testkit::Op;
 use serde_json::json;
 
 use crate::support::{Place, Site, builder, eventually, pass};
@@ -33,8 +34,8 @@ async fn until_a_drop_that_came_by_gossip_has_a_position_l2_is_a_miss() {
     })
     .await;
 
-    a.wire.refuse_commits(true);
-    b.wire.refuse_commits(true);
+    a.wire.faults().on(Op::Commit).fail();
+    b.wire.faults().on(Op::Commit).fail();
     let dropped = tokio::spawn({
         let cache = cache(&a.mesh);
         async move { cache.remove(KEY).await.unwrap() }
@@ -51,8 +52,8 @@ async fn until_a_drop_that_came_by_gossip_has_a_position_l2_is_a_miss() {
     assert_eq!(b.mesh.stats().counts.cache_loads, loads + 1);
     assert!(dropped.await.unwrap(), "both members have applied it");
 
-    a.wire.refuse_commits(false);
-    b.wire.refuse_commits(false);
+    a.wire.faults().clear();
+    b.wire.faults().clear();
     eventually("the log has it", || async {
         b.mesh.stats().gossip.unwrap().unpositioned == 0 && a.mesh.stats().gossip.unwrap().unpositioned == 0
     })
@@ -67,14 +68,14 @@ async fn until_a_drop_that_came_by_gossip_has_a_position_l2_is_a_miss() {
 async fn a_statement_made_while_the_log_is_away_is_committed_though_its_origin_is_dead() {
     let place = Place::new();
     let [a, b, c] = place.sites().await;
-    let token = place.issuer.token(json!({"exp": place.issuer.now() + 7200}));
+    let token = place.issuer.token_with(json!({"exp": place.issuer.now() + 7200}));
     assert_eq!(load(&b, "old").await, "old");
     place.cluster.set_up(false);
     let receipt = a.mesh.revoke(Subject::new(place.issuer.url(), "alice")).await.unwrap();
     assert_eq!(receipt.state, CommitState::Committed);
     assert!(cache(&a.mesh).remove(KEY).await.unwrap());
     // It is dead: it reaches nobody any more.
-    a.wire.cut(true);
+    a.wire.faults().cut();
     place.split(&[&a], &[&b, &c], true);
     // Longer than the ring keeps what has a position.
     pass(Duration::from_secs(700)).await;

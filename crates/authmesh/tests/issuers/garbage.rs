@@ -35,7 +35,7 @@ async fn a_flood_of_names_that_do_not_exist_costs_the_budget_and_no_more() {
     let provider = Provider::new(&place);
     let acme = provider.tenant("acme");
     let mesh = provider.node(&place, PATTERN.into()).await;
-    let good = acme.token(json!({}));
+    let good = acme.token_with(json!({}));
     mesh.verifier().verify(&good).await.unwrap();
     let before = provider.fetches();
     let token = provider.token_of_nobody("x");
@@ -43,7 +43,7 @@ async fn a_flood_of_names_that_do_not_exist_costs_the_budget_and_no_more() {
     let (_, signature) = rest.split_once('.').unwrap();
     for n in 0..5_000 {
         let claims = json!({"iss": url(&format!("x{n}")), "aud": "api", "iat": acme.now(), "exp": acme.now() + 600});
-        let claims = acme.mint(json!({}), claims);
+        let claims = acme.sign(json!({}), claims);
         let claims = claims.split('.').nth(1).unwrap().to_owned();
         could_not_ask(mesh.verifier().verify(format!("{header}.{claims}.{signature}")).await);
     }
@@ -53,9 +53,12 @@ async fn a_flood_of_names_that_do_not_exist_costs_the_budget_and_no_more() {
     assert_eq!(mesh.health().status, Status::Ok, "garbage says nothing about this node");
     // What is known is not concerned.
     assert_eq!(mesh.verifier().answer(&good).await.unwrap().outcome, Outcome::Hit);
-    mesh.verifier().verify(acme.token(json!({"sub": "bob"}))).await.unwrap();
+    mesh.verifier()
+        .verify(acme.token_with(json!({"sub": "bob"})))
+        .await
+        .unwrap();
     // A tenant that comes now waits for the budget, and is told how long.
-    let late = provider.tenant("late").token(json!({}));
+    let late = provider.tenant("late").token_with(json!({}));
     let wait = could_not_ask(mesh.verifier().verify(&late).await);
     assert!(wait <= Duration::from_secs(10));
     pass(wait).await;
@@ -74,7 +77,7 @@ async fn tenants_that_verified_nothing_never_push_out_one_that_did() {
     let mesh = provider.node(&place, template).await;
     let mut good = Vec::new();
     for n in 0..7 {
-        let token = provider.tenant(&format!("good-{n}")).token(json!({}));
+        let token = provider.tenant(&format!("good-{n}")).token_with(json!({}));
         mesh.verifier().verify(&token).await.unwrap();
         good.push(token);
     }
@@ -82,7 +85,7 @@ async fn tenants_that_verified_nothing_never_push_out_one_that_did() {
     assert_eq!(names.len(), 7);
     let made = provider.made();
     for n in 0..500 {
-        let bad = forged(&provider.tenant(&format!("bad-{n}")).token(json!({})));
+        let bad = forged(&provider.tenant(&format!("bad-{n}")).token_with(json!({})));
         let refused = mesh.verifier().verify(bad).await.unwrap_err();
         assert_eq!(refused, VerifyError::BadSignature, "{n}");
         assert_eq!(learned(&mesh, false), names, "{n}");
@@ -102,7 +105,7 @@ async fn of_those_that_verified_a_token_the_one_longest_unused_makes_room_for_an
     let provider = Provider::new(&place);
     let mesh = provider.node(&place, IssuerTemplate::new(PATTERN).most(8)).await;
     let tokens: Vec<_> = (0..8)
-        .map(|n| provider.tenant(&format!("t{n}")).token(json!({})))
+        .map(|n| provider.tenant(&format!("t{n}")).token_with(json!({})))
         .collect();
     for token in &tokens {
         mesh.verifier().verify(token).await.unwrap();
@@ -132,7 +135,7 @@ async fn a_failed_first_fetch_is_remembered_for_a_while_and_never_a_verdict() {
         pass(Duration::from_millis(500)).await;
     }
     assert_eq!((provider.made(), provider.fetches()), (1, 1));
-    let token = provider.tenant("acme").token(json!({}));
+    let token = provider.tenant("acme").token_with(json!({}));
     let wait = could_not_ask(mesh.verifier().verify(&token).await);
     assert!(wait <= Duration::from_secs(5));
     pass(wait).await;
@@ -144,7 +147,7 @@ async fn an_issuer_that_verifies_nothing_is_forgotten_before_it_is_asked_again()
     let place = Place::new();
     let provider = Provider::new(&place);
     let mesh = provider.node(&place, PATTERN.into()).await;
-    let token = provider.tenant("acme").token(json!({}));
+    let token = provider.tenant("acme").token_with(json!({}));
     mesh.verifier().verify(forged(&token)).await.unwrap_err();
     assert_eq!(learned(&mesh, true), [url("acme")]);
     pass(Duration::from_secs(11)).await;
@@ -162,7 +165,7 @@ async fn random_kids_of_issuers_on_trial_draw_on_the_same_budget() {
     for n in 0..20 {
         let tenant = provider.tenant(&format!("t{n}"));
         for kid in 0..20 {
-            let token = tenant.mint(json!({"kid": format!("{n}-{kid}")}), tenant.claims(json!({})));
+            let token = tenant.sign(json!({"kid": format!("{n}-{kid}")}), tenant.claims(json!({})));
             let error = mesh.verifier().verify(token).await.unwrap_err();
             assert!(
                 matches!(error, VerifyError::UnknownKey | VerifyError::CouldNotAsk { .. }),
@@ -186,7 +189,7 @@ async fn real_tenants_give_their_turn_back_so_that_all_of_them_get_through() {
     let provider = Provider::new(&place);
     let mesh = provider.node(&place, PATTERN.into()).await;
     for n in 0..200 {
-        let token = provider.tenant(&format!("t{n}")).token(json!({}));
+        let token = provider.tenant(&format!("t{n}")).token_with(json!({}));
         mesh.verifier().verify(&token).await.unwrap();
     }
     assert_eq!(learned(&mesh, false).len(), 200);

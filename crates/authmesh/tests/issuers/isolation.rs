@@ -26,7 +26,7 @@ const SLOW: Duration = Duration::from_secs(9);
 
 #[derive(Debug)]
 struct Moody {
-    keys: Arc<authmesh::memory::FixedKeys>,
+    keys: Arc<dyn KeySource>,
     mood: Mood,
     asked: Mutex<Vec<Instant>>,
 }
@@ -86,14 +86,17 @@ async fn issuers_that_hang_fail_or_are_slow_delay_no_first_token_of_another() {
     let mut waiting = Vec::new();
     for (issuer, _) in issuers.iter().filter(|(_, source)| source.mood != Mood::Well) {
         for n in 0..10 {
-            let (verifier, token) = (mesh.verifier().clone(), issuer.token(json!({"sub": format!("u{n}")})));
+            let (verifier, token) = (
+                mesh.verifier().clone(),
+                issuer.token_with(json!({"sub": format!("u{n}")})),
+            );
             waiting.push(tokio::spawn(async move { verifier.verify(token).await.is_ok() }));
         }
     }
     tokio::task::yield_now().await;
     for (issuer, _) in issuers.iter().filter(|(_, source)| source.mood == Mood::Well) {
         let before = Instant::now();
-        mesh.verifier().verify(issuer.token(json!({}))).await.unwrap();
+        mesh.verifier().verify(issuer.token_with(json!({}))).await.unwrap();
         assert!(
             before.elapsed() <= Duration::from_millis(50),
             "{:?} for {}",
@@ -123,7 +126,7 @@ async fn the_fetches_of_the_others_go_on_and_nobody_who_holds_keys_waits() {
     for round in 0..12 {
         pass(Duration::from_secs(300)).await;
         for (issuer, source) in &issuers {
-            let token = issuer.token(json!({"sub": format!("u{round}")}));
+            let token = issuer.token_with(json!({"sub": format!("u{round}")}));
             if source.mood == Mood::Well {
                 let before = Instant::now();
                 mesh.verifier().verify(token).await.unwrap();
@@ -139,7 +142,7 @@ async fn the_fetches_of_the_others_go_on_and_nobody_who_holds_keys_waits() {
         assert!(asked(source) <= 3 * 3600 / 3, "left alone in between");
     }
     let hung = issuers.iter().find(|(_, source)| source.mood == Mood::Hangs).unwrap();
-    let error = mesh.verifier().verify(hung.0.token(json!({}))).await.unwrap_err();
+    let error = mesh.verifier().verify(hung.0.token_with(json!({}))).await.unwrap_err();
     assert!(matches!(error, VerifyError::CouldNotAsk { .. }));
 }
 
@@ -173,7 +176,7 @@ async fn whoever_needs_keys_does_not_wait_until_their_fetch_is_due() {
     let (mesh, issuers) = many(&place, 300, |_| Mood::Well).await;
     for (issuer, _) in &issuers {
         let before = Instant::now();
-        mesh.verifier().verify(issuer.token(json!({}))).await.unwrap();
+        mesh.verifier().verify(issuer.token_with(json!({}))).await.unwrap();
         assert!(before.elapsed() <= Duration::from_millis(50));
     }
     assert!(

@@ -60,7 +60,7 @@ impl Provider {
 
     /// A token of a tenant that need not exist.
     pub(crate) fn token_of_nobody(&self, tenant: &str) -> String {
-        forged(&TestIssuer::named(&url(tenant), Arc::clone(&self.clock)).token(json!({})))
+        forged(&TestIssuer::named(&url(tenant), Arc::clone(&self.clock)).token_with(json!({})))
     }
 
     /// How many sources were made.

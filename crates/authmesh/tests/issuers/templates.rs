@@ -20,7 +20,7 @@ async fn a_tenant_is_learned_from_its_first_token_and_verified_by_its_own_keys_a
     let mesh = provider.node(&place, PATTERN.into()).await;
     assert_eq!((provider.made(), mesh.health().issuers.len()), (0, 0));
 
-    let token = acme.token(json!({}));
+    let token = acme.token_with(json!({}));
     let verdict = mesh.verifier().verify(&token).await.unwrap();
     assert_eq!(verdict.issuer(), url("acme"));
     assert_eq!(mesh.verifier().answer(&token).await.unwrap().outcome, Outcome::Hit);
@@ -30,12 +30,12 @@ async fn a_tenant_is_learned_from_its_first_token_and_verified_by_its_own_keys_a
     assert!(status[0].trusted && !status[0].on_trial && status[0].keys == 1);
 
     // Signed by another tenant.
-    let crossed = globex.mint(json!({}), acme.claims(json!({})));
+    let crossed = globex.sign(json!({}), acme.claims(json!({})));
     assert_eq!(
         mesh.verifier().verify(crossed).await.unwrap_err(),
         VerifyError::BadSignature
     );
-    mesh.verifier().verify(globex.token(json!({}))).await.unwrap();
+    mesh.verifier().verify(globex.token_with(json!({}))).await.unwrap();
     assert_eq!((provider.made(), provider.fetches()), (2, 2));
 }
 
@@ -46,7 +46,7 @@ async fn nobody_is_asked_about_what_the_pattern_the_list_or_the_claims_refuse() 
     let mesh = provider
         .node(&place, IssuerTemplate::new(PATTERN).allow("tenant", ["acme"]))
         .await;
-    let other = |iss: &str| TestIssuer::named(iss, place.issuer.clock()).token(json!({}));
+    let other = |iss: &str| TestIssuer::named(iss, place.issuer.clock()).token_with(json!({}));
     for iss in [
         &url("globex"),
         &url("acme/../globex"),
@@ -66,10 +66,10 @@ async fn nobody_is_asked_about_what_the_pattern_the_list_or_the_claims_refuse() 
         json!({"exp": null}),
         json!({"exp": now + 90_000}),
     ] {
-        mesh.verifier().verify(acme.token(claims)).await.unwrap_err();
+        mesh.verifier().verify(acme.token_with(claims)).await.unwrap_err();
     }
     assert_eq!((provider.made(), provider.fetches()), (0, 0));
-    mesh.verifier().verify(acme.token(json!({}))).await.unwrap();
+    mesh.verifier().verify(acme.token_with(json!({}))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,18 +92,18 @@ async fn policies_name_a_template_as_they_name_an_issuer() {
         .verifier_for(policy(PATTERN, Rules::for_audiences(["billing"])))
         .unwrap();
     assert_eq!(
-        other.verify(acme.token(json!({}))).await.unwrap_err(),
+        other.verify(acme.token_with(json!({}))).await.unwrap_err(),
         VerifyError::WrongAudience
     );
-    other.verify(acme.token(json!({"aud": "billing"}))).await.unwrap();
+    other.verify(acme.token_with(json!({"aud": "billing"}))).await.unwrap();
     assert_eq!(
-        other.verify(place.issuer.token(json!({}))).await.unwrap_err(),
+        other.verify(place.issuer.token_with(json!({}))).await.unwrap_err(),
         VerifyError::WrongIssuer,
         "the policy does not name it"
     );
     let without = mesh.verifier_for(policy(place.issuer.url(), rules())).unwrap();
     assert_eq!(
-        without.verify(acme.token(json!({}))).await.unwrap_err(),
+        without.verify(acme.token_with(json!({}))).await.unwrap_err(),
         VerifyError::WrongIssuer
     );
     // A tenant has no rules of its own, however known it is.
@@ -126,21 +126,24 @@ async fn a_configured_issuer_is_no_templates() {
     // The provider's tenant of this name has other keys, and the template other rules.
     let theirs = provider.tenant("acme");
     mesh.verifier()
-        .verify(theirs.token(json!({"aud": "own"})))
+        .verify(theirs.token_with(json!({"aud": "own"})))
         .await
         .unwrap_err();
     assert_eq!(
-        mesh.verifier().verify(own.token(json!({}))).await.unwrap_err(),
+        mesh.verifier().verify(own.token_with(json!({}))).await.unwrap_err(),
         VerifyError::WrongAudience
     );
-    mesh.verifier().verify(own.token(json!({"aud": "own"}))).await.unwrap();
+    mesh.verifier()
+        .verify(own.token_with(json!({"aud": "own"})))
+        .await
+        .unwrap();
     let template_alone = Policy {
         issuers: [(PATTERN.to_owned(), rules())].into(),
         ..Policy::default()
     };
     let verifier = mesh.verifier_for(template_alone).unwrap();
     assert_eq!(
-        verifier.verify(own.token(json!({}))).await.unwrap_err(),
+        verifier.verify(own.token_with(json!({}))).await.unwrap_err(),
         VerifyError::WrongIssuer
     );
     assert_eq!(provider.made(), 0);
@@ -186,7 +189,7 @@ async fn a_tenant_is_revoked_on_nodes_that_have_not_met_it_yet() {
         provider.node(&place, PATTERN.into()).await,
         provider.node(&place, PATTERN.into()).await,
     );
-    let (alice, bob) = (acme.token(json!({})), acme.token(json!({"sub": "bob"})));
+    let (alice, bob) = (acme.token_with(json!({})), acme.token_with(json!({"sub": "bob"})));
     b.verifier().verify(&alice).await.unwrap();
     // `a` has met nobody.
     assert!(matches!(
@@ -207,7 +210,7 @@ async fn a_tenant_is_revoked_on_nodes_that_have_not_met_it_yet() {
     assert_eq!(explained.issuer.unwrap().url, url("acme"));
     // One tenant's subject is not another's.
     b.verifier()
-        .verify(provider.tenant("globex").token(json!({})))
+        .verify(provider.tenant("globex").token_with(json!({})))
         .await
         .unwrap();
     assert_eq!(
@@ -242,12 +245,12 @@ async fn a_tenant_logs_its_users_out_under_the_rules_of_the_template() {
         let event = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
         let claims = json!({"iss": acme.url(), "aud": aud, "sub": "alice", "iat": acme.now(), "exp": acme.now() + 60,
             "jti": "j", "events": event});
-        acme.mint(json!({"typ": "logout+jwt"}), claims)
+        acme.sign(json!({"typ": "logout+jwt"}), claims)
     };
     mesh.back_channel_logout(logout("other")).await.unwrap_err();
     assert_eq!(provider.made(), 0, "the claims alone refuse it");
     mesh.back_channel_logout(forged(&logout("web"))).await.unwrap_err();
-    let token = acme.token(json!({}));
+    let token = acme.token_with(json!({}));
     mesh.verifier().verify(&token).await.unwrap();
     mesh.back_channel_logout(logout("web")).await.unwrap();
     assert!(matches!(
@@ -262,19 +265,22 @@ async fn a_learned_issuer_rotates_its_keys_and_survives_its_outage() {
     let provider = Provider::new(&place);
     let acme = provider.tenant("acme");
     let mesh = provider.node(&place, PATTERN.into()).await;
-    mesh.verifier().verify(acme.token(json!({}))).await.unwrap();
+    mesh.verifier().verify(acme.token_with(json!({}))).await.unwrap();
     pass(Duration::from_secs(60)).await;
     acme.new_key();
     acme.publish();
-    mesh.verifier().verify(acme.token(json!({"sub": "bob"}))).await.unwrap();
+    mesh.verifier()
+        .verify(acme.token_with(json!({"sub": "bob"})))
+        .await
+        .unwrap();
     // Refreshed like all others while nobody asks.
     let before = provider.fetches();
     pass(Duration::from_secs(3600)).await;
     assert!(provider.fetches() >= before + 5);
-    acme.source().take_down();
+    acme.fail();
     pass(Duration::from_secs(3600)).await;
     mesh.verifier()
-        .verify(acme.token(json!({"sub": "carol"})))
+        .verify(acme.token_with(json!({"sub": "carol"})))
         .await
         .unwrap();
     let health = mesh.health();
@@ -291,7 +297,7 @@ async fn the_tasks_of_learned_issuers_end_with_the_node() {
     let mesh = provider.node(&place, PATTERN.into()).await;
     for tenant in 0..20 {
         let tenant = provider.tenant(&format!("t{tenant}"));
-        mesh.verifier().verify(tenant.token(json!({}))).await.unwrap();
+        mesh.verifier().verify(tenant.token_with(json!({}))).await.unwrap();
     }
     mesh.shutdown().await;
     let weak = Arc::downgrade(&provider);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authmesh::{AuthMesh, Cache, Namespace};
 
-use crate::support::{Place, Site, Wire, builder, eventually, node, pass};
+use crate::support::{Place, Site, builder, eventually, node, pass, wired};
 
 fn cache(mesh: &AuthMesh) -> Cache<String> {
     mesh.cache(Namespace::new("records").lifetime(Duration::from_secs(3600)))
@@ -14,7 +14,7 @@ fn cache(mesh: &AuthMesh) -> Cache<String> {
 
 /// A node with both roads that asks a member for so many names.
 async fn joiner(place: &Place, name: &str, names: usize) -> Site {
-    let (wire, gossip) = (Wire::new(&place.cluster), Arc::new(place.hub.node()));
+    let (wire, gossip) = (wired(&place.cluster), Arc::new(place.hub.node()));
     let mesh = builder(name, &place.issuer)
         .warm_from_peers(names)
         .join(Arc::clone(&wire))

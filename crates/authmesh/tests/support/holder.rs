@@ -1,28 +1,35 @@
 //! A client with a key of its own, to which its tokens are bound.
 
+use authmesh::jose::Algorithm;
+use authmesh_testkit::TestIssuer;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::issuer::{Pair, encode, overlay};
-
-/// Makes proofs (RFC 9449 section 4.2), and what passes for one.
-pub(crate) struct Holder(Pair);
+/// Makes proofs (RFC 9449 section 4.2), and what passes for one. Its key is that of an issuer whom nobody asks.
+pub(crate) struct Holder(TestIssuer);
 
 impl Holder {
     pub(crate) fn new() -> Self {
-        Self(Pair::p256())
+        Self::of(Algorithm::ES256)
     }
 
     pub(crate) fn ed25519() -> Self {
-        Self(Pair::ed25519())
+        Self::of(Algorithm::EdDSA)
     }
 
-    /// The public key, without a `kid`.
+    fn of(algorithm: Algorithm) -> Self {
+        Self(TestIssuer::builder().algorithm(algorithm).build())
+    }
+
+    /// The public key, and nothing that says what it is for.
     pub(crate) fn jwk(&self) -> Value {
-        let mut jwk = self.0.jwk("");
-        jwk.as_object_mut().unwrap().remove("kid");
+        let set: Value = serde_json::from_slice(&self.0.document()).unwrap();
+        let mut jwk = set["keys"][0].clone();
+        for name in ["kid", "alg", "use"] {
+            jwk.as_object_mut().unwrap().remove(name);
+        }
         jwk
     }
 
@@ -35,8 +42,7 @@ impl Holder {
 
     /// A proof for a request with a token at a time, with `header` and `claims` laid over it; `null` removes a member.
     pub(crate) fn proof_with(&self, request: &Request<'_>, header: Value, claims: Value) -> String {
-        let mut full = json!({"typ": "dpop+jwt", "alg": self.0.alg(), "jwk": self.jwk()});
-        overlay(&mut full, header);
+        let mut full = json!({"typ": "dpop+jwt", "kid": null, "jwk": self.jwk()});
         let mut said = json!({
             "jti": request.jti,
             "htm": request.method,
@@ -44,9 +50,13 @@ impl Holder {
             "iat": request.at,
             "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(request.token)),
         });
-        overlay(&mut said, claims);
-        let input = format!("{}.{}", encode(full.to_string()), encode(said.to_string()));
-        format!("{input}.{}", encode(self.0.sign(input.as_bytes())))
+        for (onto, more) in [(&mut full, header), (&mut said, claims)] {
+            for (name, value) in more.as_object().unwrap() {
+                onto[name] = value.clone();
+            }
+        }
+        said.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        self.0.sign(full, said)
     }
 
     /// A good proof.

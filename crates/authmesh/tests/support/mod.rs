@@ -1,11 +1,8 @@
-//! What the invariant tests are made of: an issuer that signs anything, nodes of one in-memory cluster, ports with faults.
+//! What the invariant tests are made of, beside the test kit: nodes of one in-memory cluster whose ports have faults, step by step.
 
 mod holder;
 mod hooked;
-mod issuer;
 mod sites;
-mod sources;
-mod wire;
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,26 +11,37 @@ use std::task::Poll;
 use std::time::Duration;
 
 use authmesh::clock::ManualClock;
+use authmesh::jose::Algorithm;
 use authmesh::memory::{Cluster, Limits};
 use authmesh::ports::BoxFuture;
 use authmesh::proto::crypto::{Namer, ScopeKind};
-use authmesh::proto::follower::FollowerConfig;
 use authmesh::proto::ident::{EntryName, ScopeId};
 use authmesh::proto::time::{Moment, Now, Unix};
-use authmesh::{AuthMesh, Builder, KeyPolicy, KeyRing, Load};
+use authmesh::{AuthMesh, Builder, KeyPolicy, Load};
+use authmesh_testkit::Faulty;
 use tokio::sync::oneshot;
 
+pub(crate) use authmesh_testkit::forge::es256_twin as twin;
+pub(crate) use authmesh_testkit::{TestIssuer, eventually, key_ring as ring, quick, soon};
 pub(crate) use holder::{Holder, Request};
 pub(crate) use hooked::HookedClock;
-pub(crate) use issuer::{TestIssuer, twin};
 pub(crate) use sites::{Place, Site, pass};
-pub(crate) use sources::{BlockedKeys, DatedKeys};
-pub(crate) use wire::{Bells, Wire};
 
 /// Where manual clocks start.
 pub(crate) const START: Unix = 1_800_000_000;
-/// Far more than anything here needs, on a busy machine too.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// One node's way to the cluster, with faults of its own.
+pub(crate) type Wire = Faulty<Cluster>;
+
+/// A way to the cluster, with no faults yet.
+pub(crate) fn wired(cluster: &Cluster) -> Arc<Wire> {
+    Faulty::new(Arc::new(cluster.clone()))
+}
+
+/// An issuer with one P-256 key.
+pub(crate) fn es256() -> TestIssuer {
+    TestIssuer::builder().algorithm(Algorithm::ES256).build()
+}
 
 /// A clock that stands at [`START`].
 pub(crate) fn manual_clock() -> Arc<ManualClock> {
@@ -46,11 +54,6 @@ pub(crate) fn manual_clock() -> Arc<ManualClock> {
 /// A cluster that keeps its values by the given clock.
 pub(crate) fn cluster_with(clock: &Arc<ManualClock>) -> Cluster {
     Cluster::with(Limits::default(), Arc::clone(clock) as _)
-}
-
-/// The ring that every node shares, unless a test says otherwise.
-pub(crate) fn ring() -> KeyRing {
-    KeyRing::new([1; 32], [[2; 32]]).unwrap()
 }
 
 /// The names that the nodes of [`ring`] give.
@@ -68,34 +71,19 @@ pub(crate) fn subject(issuer: &TestIssuer, subject: &str) -> ScopeId {
     namer().scope(ScopeKind::Subject, issuer.url(), subject.as_bytes())
 }
 
-/// Short periods, so that what is found out "within a period" is found out soon; the lease is the real one.
-pub(crate) fn quick() -> FollowerConfig {
-    FollowerConfig {
-        watermark_period: Duration::from_millis(50),
-        repair_period: Duration::from_millis(5),
-        retry_period: Duration::from_millis(20),
-        mint_period: Duration::from_millis(200),
-        audit_period: Duration::from_millis(20),
-        ..FollowerConfig::default()
-    }
-}
-
 /// A node of one issuer that is not in a cluster yet.
 pub(crate) fn builder(name: &str, issuer: &TestIssuer) -> Builder {
-    AuthMesh::builder()
+    let builder = AuthMesh::builder()
         .name(name)
         .key_ring(ring())
         .clock(issuer.clock())
-        .follower(quick())
-        .issuer_with(issuer.url(), issuer.source(), eager_keys(), issuer.rules())
+        .follower(quick());
+    issuer.add_to(builder)
 }
 
 /// Keys may be asked for at any time: where a clock stands still, the least time between two fetches would never pass.
 pub(crate) fn eager_keys() -> KeyPolicy {
-    KeyPolicy {
-        min_interval: Duration::ZERO,
-        ..KeyPolicy::default()
-    }
+    TestIssuer::eager_keys()
 }
 
 /// A node of a cluster.
@@ -110,26 +98,6 @@ pub(crate) async fn node(name: &str, cluster: &Cluster, issuer: &TestIssuer) -> 
 /// A node that reaches the cluster through ports with faults.
 pub(crate) async fn node_through(name: &str, wire: &Arc<Wire>, issuer: &TestIssuer) -> AuthMesh {
     builder(name, issuer).join(Arc::clone(wire)).start().await.unwrap()
-}
-
-/// Looks again and again until `holds`; fails the test at the deadline.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let looking = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    if tokio::time::timeout(DEADLINE, looking).await.is_err() {
-        panic!("not within {DEADLINE:?}: {what}");
-    }
-}
-
-/// Waits, but not for ever.
-pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not within {DEADLINE:?}: {what}"),
-    }
 }
 
 /// Polls a future a single time and drops it.

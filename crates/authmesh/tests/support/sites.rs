@@ -6,25 +6,10 @@ use std::time::Duration;
 use authmesh::memory::{Cluster, Hub, HubGossip, Limits};
 use authmesh::ports::{Clock, Gossip as _};
 use authmesh::proto::gossip::GossipConfig;
-use authmesh::proto::time::{Moment, Now};
 use authmesh::{AuthMesh, Member};
-use tokio::time::Instant;
+use authmesh_testkit::TestClock;
 
-use super::{START, TestIssuer, Wire, builder, eventually};
-
-/// The runtime's clock: it stands still but for what the test waits for.
-#[derive(Debug)]
-struct VirtualClock(Instant);
-
-impl Clock for VirtualClock {
-    fn now(&self) -> Now {
-        let elapsed = self.0.elapsed();
-        Now {
-            boot: Moment::ORIGIN.plus(Duration::from_secs(5000) + elapsed),
-            wall: START + elapsed.as_secs(),
-        }
-    }
-}
+use super::{START, TestIssuer, Wire, builder, eventually, wired};
 
 /// A cluster, a hub, and an issuer, all by virtual time.
 pub(crate) struct Place {
@@ -36,7 +21,7 @@ pub(crate) struct Place {
 impl Place {
     /// Call it within a runtime whose time is paused.
     pub(crate) fn new() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Instant::now()));
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::at(START));
         Self {
             cluster: Cluster::with(Limits::default(), Arc::clone(&clock)),
             hub: Hub::new(),
@@ -46,7 +31,7 @@ impl Place {
 
     /// A node with both roads. It is not waited for.
     pub(crate) async fn site(&self, name: &str) -> Site {
-        let (wire, gossip) = (Wire::new(&self.cluster), Arc::new(self.hub.node()));
+        let (wire, gossip) = (wired(&self.cluster), Arc::new(self.hub.node()));
         let mesh = builder(name, &self.issuer)
             .join(Arc::clone(&wire))
             .gossip(Arc::clone(&gossip) as _)
@@ -70,7 +55,7 @@ impl Place {
             .unwrap();
         Site {
             mesh,
-            wire: Wire::new(&self.cluster),
+            wire: wired(&self.cluster),
             gossip,
         }
     }

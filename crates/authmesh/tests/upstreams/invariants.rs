@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::provider::{
     ISSUER, LIFETIME, S, Says, World, active, active_with, outcome, outcome_of, pass, refused, rules,
 };
-use crate::support::{START, Wire, eventually, soon};
+use crate::support::{START, eventually, soon, wired};
 
 /// Invariant 1, for each scope: in memory, asked again, from L2, and as a stale answer.
 #[tokio::test(start_paused = true)]
@@ -81,7 +81,7 @@ async fn a_call_that_began_before_the_revocation_does_not_bring_the_token_back()
 #[tokio::test(start_paused = true)]
 async fn blindness_concerns_what_a_provider_said_as_everything() {
     let world = World::new();
-    let wire = Wire::new(&world.cluster);
+    let wire = wired(&world.cluster);
     let builder = AuthMesh::builder()
         .key_ring(crate::support::ring())
         .clock(Arc::clone(&world.clock) as _);
@@ -92,7 +92,7 @@ async fn blindness_concerns_what_a_provider_said_as_everything() {
         .await
         .unwrap();
     outcome(&mesh, "good").await;
-    wire.cut(true);
+    wire.faults().cut();
     pass(10 * S).await;
     assert_eq!(outcome(&mesh, "good").await, "blind");
     assert_eq!(

@@ -8,6 +8,7 @@
 mod support;
 
 mod answers;
+mod bound;
 mod budget;
 mod cluster;
 mod invariants;

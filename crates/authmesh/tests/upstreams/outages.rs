@@ -247,13 +247,13 @@ async fn a_dead_provider_costs_other_issuers_nothing() {
     world.provider.asked(64).await;
     let asked = Instant::now();
     for n in 0..200 {
-        let theirs = signer.mint(
+        let theirs = signer.sign(
             json!({}),
             json!({"iss": "https://other.test", "n": n, "iat": START, "exp": START + 600}),
         );
         other.says(&theirs, Says::Active(active()));
         assert_eq!(outcome(&mesh, &theirs).await, "verified");
-        assert_eq!(outcome(&mesh, &signer.token(json!({"n": n}))).await, "verified");
+        assert_eq!(outcome(&mesh, &signer.token_with(json!({"n": n}))).await, "verified");
     }
     assert_eq!(asked.elapsed(), Duration::ZERO);
     assert_eq!(

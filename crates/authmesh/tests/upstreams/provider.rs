@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use authmesh::memory::{Cluster, Limits};
-use authmesh::ports::{ActiveToken, BoxFuture, Clock, TokenSource, TokenState, UpstreamError, UpstreamFault};
-use authmesh::proto::time::{Moment, Now};
+use authmesh::ports::{ActiveToken, BoxFuture, TokenSource, TokenState, UpstreamError, UpstreamFault};
 use authmesh::{Answer, AuthMesh, Builder, UpstreamRules, Verifier, VerifyError};
+use authmesh_testkit::TestClock;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::support::{START, ring, soon};
 
@@ -18,22 +17,8 @@ pub(crate) const ISSUER: &str = "https://idp.test";
 pub(crate) const S: Duration = Duration::from_secs(1);
 pub(crate) const LIFETIME: Duration = Duration::from_secs(300);
 
-/// Both clocks, by the runtime's.
-#[derive(Debug)]
-pub(crate) struct RuntimeClock(Instant);
-
-impl Clock for RuntimeClock {
-    fn now(&self) -> Now {
-        let since = self.0.elapsed();
-        Now {
-            boot: Moment::ORIGIN.plus(Duration::from_secs(5000) + since),
-            wall: START + since.as_secs(),
-        }
-    }
-}
-
-pub(crate) fn clock() -> Arc<RuntimeClock> {
-    Arc::new(RuntimeClock(Instant::now()))
+pub(crate) fn clock() -> Arc<TestClock> {
+    Arc::new(TestClock::at(START))
 }
 
 #[derive(Clone)]
@@ -203,7 +188,7 @@ pub(crate) fn active_with(more: Value) -> Box<ActiveToken> {
 
 /// A provider, a cluster, and the clock of both.
 pub(crate) struct World {
-    pub(crate) clock: Arc<RuntimeClock>,
+    pub(crate) clock: Arc<TestClock>,
     pub(crate) cluster: Cluster,
     pub(crate) provider: Arc<Provider>,
 }

@@ -9,8 +9,8 @@ use crate::provider::{ISSUER, Provider, Says, World, active_with, answer, outcom
 use crate::support::{START, TestIssuer};
 
 /// A JWS as somebody with a key of his own makes it.
-fn jws(clock: &Arc<crate::provider::RuntimeClock>, header: serde_json::Value, claims: serde_json::Value) -> String {
-    TestIssuer::at(Arc::clone(clock) as _).mint(header, claims)
+fn jws(clock: &Arc<authmesh_testkit::TestClock>, header: serde_json::Value, claims: serde_json::Value) -> String {
+    TestIssuer::at(Arc::clone(clock) as _).sign(header, claims)
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,7 +36,7 @@ async fn a_jws_goes_to_the_provider_of_its_own_issuer_and_to_no_other() {
     assert_eq!(calls, 3);
 
     assert_eq!(
-        outcome(&mesh, &signer.token(json!({}))).await,
+        outcome(&mesh, &signer.token_with(json!({}))).await,
         "verified",
         "by its signature"
     );

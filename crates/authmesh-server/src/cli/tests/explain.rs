@@ -52,6 +52,11 @@ fn the_decision_is_the_exit_code() {
         ),
         (json!({ "decision": "accepted" }), Exit::Yes, "accepted\n"),
         (
+            json!({ "decision": "accepted", "outcome": "hit", "binding": { "jkt": "0ZcO", "x5t#S256": "A4Dt" } }),
+            Exit::Yes,
+            "accepted: hit\n\x20 bound    to key 0ZcO (every request needs a DPoP proof), and to client certificate A4Dt (mutual TLS)\n",
+        ),
+        (
             json!({ "decision": "accepted", "outcome": "blind", "level": "l1", "age_seconds": 12, "blind_for_seconds": 90 }),
             Exit::Yes,
             "accepted: blind\n\x20 how      from l1, verified 12 s ago, while the node was blind for 1 min\n",

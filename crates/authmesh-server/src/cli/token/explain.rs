@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{key_name, offline, print_refusal};
+use super::{bound_words, key_name, offline, print_refusal};
 use crate::cli::args::FromStdin;
 use crate::cli::client::{Admin, ClientArgs};
 use crate::cli::io::{Exit, Failure, Io, Token};
@@ -91,6 +91,7 @@ struct Explanation {
     issuer: Option<Issuer>,
     key: Option<Key>,
     time: Option<Time>,
+    binding: Option<Binding>,
     provider: Option<Provider>,
     revoked: Option<Revoked>,
 }
@@ -123,6 +124,13 @@ struct Time {
     issued_at: Option<Unix>,
     expires_at: Option<Unix>,
     now: Unix,
+}
+
+#[derive(Deserialize)]
+struct Binding {
+    jkt: Option<String>,
+    #[serde(rename = "x5t#S256")]
+    x5t_s256: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +170,13 @@ impl Explanation {
         }
         if let Some(key) = &self.key {
             row(io.stdout, "key", &key.words())?;
+        }
+        if let Some(binding) = &self.binding {
+            row(
+                io.stdout,
+                "bound",
+                &bound_words(binding.jkt.as_deref(), binding.x5t_s256.as_deref()),
+            )?;
         }
         if let Some(provider) = &self.provider {
             row(io.stdout, "provider", &provider.words())?;

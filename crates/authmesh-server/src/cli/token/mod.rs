@@ -8,6 +8,8 @@ use std::io;
 
 use authmesh::offline::Offline;
 use authmesh::proto::time::Unix;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 
 use super::io::{Exit, Failure, Io, Refusal};
@@ -39,6 +41,17 @@ fn key_name(kid: Option<&str>, algorithm: &str) -> String {
     format!("{kid} {}", plain(algorithm))
 }
 
+/// What the sender of a bound token has to prove.
+fn bound_words(jkt: Option<&str>, certificate: Option<&str>) -> String {
+    let key = jkt.map(|jkt| format!("to key {} (every request needs a DPoP proof)", plain(jkt)));
+    let certificate = certificate.map(|sha256| format!("to client certificate {} (mutual TLS)", plain(sha256)));
+    [key, certificate]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", and ")
+}
+
 /// Who and what an accepted token is for.
 fn print_holder(out: &mut dyn io::Write, accepted: &Offline, now: Unix) -> io::Result<()> {
     let shown = |text: Option<&str>| text.map_or_else(|| "(none)".to_owned(), plain);
@@ -54,5 +67,13 @@ fn print_holder(out: &mut dyn io::Write, accepted: &Offline, now: Unix) -> io::R
         out,
         "time",
         &super::text::window(accepted.issued_at, Some(accepted.expires_at), now),
-    )
+    )?;
+    match &accepted.binding {
+        Some(binding) => {
+            let text = |thumbprint: &[u8; 32]| URL_SAFE_NO_PAD.encode(thumbprint);
+            let (jkt, certificate) = (binding.jkt().map(text), binding.x5t_s256().map(text));
+            row(out, "bound", &bound_words(jkt.as_deref(), certificate.as_deref()))
+        }
+        None => Ok(()),
+    }
 }

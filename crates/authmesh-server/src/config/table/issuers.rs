@@ -75,6 +75,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Claims that every token must carry, beyond those that are always required.",
     },
     Setting {
+        path: "issuers[].require_bound",
+        kind: ON_OFF,
+        fallback: Is("false"),
+        doc: "Whether every token must be bound to a key (DPoP) or a client certificate (mutual TLS), so that a stolen one is worth \
+              nothing. Otherwise one that is bound to nothing is a bearer token.",
+    },
+    Setting {
         path: "issuers[].preset.name",
         kind: word("the name of a preset", rules::preset_value),
         fallback: Unset { example: "auth0" },

@@ -2,7 +2,7 @@
 //!
 //! | file | settings of |
 //! | --- | --- |
-//! | `node` | the node itself: `cluster`, `server`, `admin`, `logout`, `redis`, `gossip`, `marks`, `cache` |
+//! | `node` | the node itself: `cluster`, `server`, `possession`, `admin`, `logout`, `redis`, `gossip`, `marks`, `cache` |
 //! | `issuers` | issuers: who, how they are asked, their presets |
 //! | `keys` | when an issuer's keys are fetched |
 //! | `upstream` | what an issuer is asked about tokens |

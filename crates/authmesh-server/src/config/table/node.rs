@@ -118,6 +118,47 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "The end of validity (exp).",
     },
     Setting {
+        path: "possession.dpop",
+        kind: ON_OFF,
+        fallback: Is("true"),
+        doc: "Whether tokens that are bound to a key are taken, each with its DPoP proof. They are never bearer tokens.",
+    },
+    Setting {
+        path: "possession.window",
+        kind: seconds(1, 300),
+        fallback: Is("60s"),
+        doc: "How old a proof may be. It counts once on each node.",
+    },
+    Setting {
+        path: "possession.require_nonce",
+        kind: ON_OFF,
+        fallback: Is("false"),
+        doc: "Whether a proof must hold a nonce of this cluster. Nobody can make proofs in advance then; a client sends its first \
+              request twice.",
+    },
+    Setting {
+        path: "possession.nonce_lifetime",
+        kind: seconds(10, HOUR),
+        fallback: Is("60s"),
+        doc: "How long a nonce is handed out; it is taken for as long again. Equal on every node.",
+    },
+    Setting {
+        path: "possession.origins",
+        kind: words("URLs", 0, 16, rules::origin),
+        fallback: Is(""),
+        doc: "Where clients reach the services behind the proxies, such as \"https://api.example.com\". A proof for another origin is \
+              refused. An empty list takes the proxy's word: it must not repeat a Host that the client made up.",
+    },
+    Setting {
+        path: "possession.client_cert_header",
+        kind: word("a header name", rules::header_name),
+        fallback: Unset {
+            example: "X-Client-Cert",
+        },
+        doc: "Header in which the proxy tells the client's certificate: as RFC 9440 says, or PEM with percent-encoding (nginx's \
+              $ssl_client_escaped_cert). The proxy must overwrite it. Without it, tokens that are bound to a certificate are refused.",
+    },
+    Setting {
         path: "admin.listen",
         kind: Kind::Address { off: true },
         fallback: Is("127.0.0.1:8500"),

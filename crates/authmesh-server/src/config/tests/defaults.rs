@@ -98,6 +98,8 @@ fn the_defaults_are_those_of_the_documentation() {
     ];
     let names = ["Subject", "Issuer", "Client", "Scopes", "Session", "Email", "Expires"];
     assert_eq!(headers, names.map(|name| Some(format!("X-Auth-{name}"))));
+    assert_eq!(config.possession.dpop, authmesh::possession::DpopRules::default());
+    assert!(config.possession.origins.is_empty() && config.possession.client_cert_header.is_none());
     assert_eq!(config.admin.listen.unwrap().to_string(), "127.0.0.1:8500");
     assert_eq!(config.admin.token, None);
     assert_eq!(
@@ -110,6 +112,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!(issuer.audience, ["orders-api"]);
     assert_eq!(issuer.algorithms.len(), 9);
     assert!(issuer.typ.is_empty() && issuer.required_claims.is_empty() && issuer.jwks_url.is_none());
+    assert!(!issuer.require_bound);
     assert_eq!(issuer.leeway, Duration::from_secs(30));
     assert_eq!(issuer.max_token_lifetime, Duration::from_secs(24 * 3600));
     assert_eq!(issuer.keys, authmesh::KeyPolicy::DEFAULT);

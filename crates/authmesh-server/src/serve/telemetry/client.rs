@@ -1,5 +1,7 @@
 //! How telemetry is sent: by the HTTP client that is there, so that there is one TLS stack.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
@@ -7,6 +9,8 @@ use tokio::runtime::Handle;
 use super::ServeError;
 use crate::config::Telemetry;
 
+/// Time for one request, its answer included.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer of a collector that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -23,7 +27,8 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("authmesh/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            .referer(false);
+            .referer(false)
+            .timeout(TIMEOUT);
         if let Some(path) = &settings.ca_file {
             let refuse =
                 |why: &dyn std::fmt::Display| ServeError::new(format!("telemetry.ca_file {}: {why}", path.display()));
@@ -42,7 +47,6 @@ impl Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let http = self.http.clone();
-        // The exporter bounds the time of the whole call.
         let call = self.runtime.spawn(async move {
             let mut answer = http.execute(request.try_into()?).await?;
             let mut body = Vec::new();

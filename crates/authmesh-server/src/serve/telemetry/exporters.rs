@@ -6,9 +6,11 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
+use tokio::sync::oneshot;
 use tracing_subscriber::layer::Layer;
 
 use super::client::Client;
@@ -100,7 +102,7 @@ impl Exporters {
     }
 
     /// What takes spans in; nothing where no traces are sent.
-    pub(super) fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
+    pub(in crate::serve) fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
     where
         S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
     {
@@ -109,22 +111,15 @@ impl Exporters {
     }
 
     /// Sends what is still to be sent, within [`FLUSH`].
-    pub(in crate::serve) async fn stop(self, metrics: Metrics) {
-        // Both block, and one must not eat the other's time.
-        let traces = self.traces.map(|traces| {
-            tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(FLUSH).map_err(|error| error.to_string()))
-        });
-        let metrics = self.metrics.map(|_| {
-            tokio::task::spawn_blocking(move || {
-                metrics
-                    .provider
-                    .shutdown_with_timeout(FLUSH)
-                    .map_err(|error| error.to_string())
-            })
-        });
-        for (what, task) in [("traces", traces), ("metrics", metrics)] {
-            let Some(task) = task else { continue };
-            match tokio::time::timeout(FLUSH, task).await {
+    pub(in crate::serve) async fn stop(&self, metrics: &Metrics) {
+        let (traces, provider) = (self.traces.clone(), metrics.provider.clone());
+        let traces = traces.map(|traces| last_words(move || traces.shutdown_with_timeout(FLUSH)));
+        let metrics = self.metrics.as_ref();
+        let metrics = metrics.map(|_| last_words(move || provider.shutdown_with_timeout(FLUSH)));
+        let deadline = tokio::time::Instant::now() + FLUSH;
+        for (what, said) in [("traces", traces), ("metrics", metrics)] {
+            let Some(said) = said else { continue };
+            match tokio::time::timeout_at(deadline, said).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => tracing::warn!(what, %error, "not all telemetry could be sent"),
                 Ok(Err(_)) | Err(_) => {
@@ -141,6 +136,22 @@ impl Exporters {
             let _ = traces.force_flush();
         }
     }
+
+    /// Whether traces are sent, and metrics. For tests.
+    #[cfg(test)]
+    pub(in crate::serve) const fn sends(&self) -> (bool, bool) {
+        (self.traces.is_some(), self.metrics.is_some())
+    }
+}
+
+/// Runs what blocks in a thread of its own: the end of the runtime would wait for one of the runtime's.
+fn last_words(shutdown: impl FnOnce() -> OTelSdkResult + Send + 'static) -> oneshot::Receiver<Result<(), String>> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        // Nobody waiting is no error.
+        let _ = sender.send(shutdown().map_err(|error| error.to_string()));
+    });
+    receiver
 }
 
 impl Collector {

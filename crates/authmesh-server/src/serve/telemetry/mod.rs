@@ -104,7 +104,7 @@ fn filter(level: &str) -> EnvFilter {
 }
 
 /// Turns spans of authmesh into OpenTelemetry's. Events stay in the log: what they say was not written for a collector.
-fn spans_of<S>(tracer: opentelemetry_sdk::trace::SdkTracer) -> impl Layer<S> + Send + Sync
+pub(super) fn spans_of<S>(tracer: opentelemetry_sdk::trace::SdkTracer) -> impl Layer<S> + Send + Sync
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
 {

@@ -220,9 +220,9 @@ async fn metrics_show_what_gossip_does() {
         "authmesh_gossip_ring{node=\"n1\"} 1",
         "authmesh_gossip_lease_by_gossip{node=\"n1\"} 1",
         "authmesh_gossip_lease_by_redis{node=\"n1\"} 0",
-        "authmesh_gossip_evidence_age_milliseconds{node=\"n1\"} ",
+        "authmesh_gossip_evidence_age_seconds{node=\"n1\"} ",
         "authmesh_gossip_datagrams_total{node=\"n1\",result=\"unopened\"} 0",
-        "authmesh_gossip_bytes_total{direction=\"sent\",node=\"n1\"} ",
+        "authmesh_gossip_io_bytes_total{direction=\"sent\",node=\"n1\"} ",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

@@ -5,15 +5,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use authmesh::{AuthMesh, Checked, Load, Subject};
 use serde_json::json;
 
-use super::super::sample::Random;
 use super::support::{Place, Site, entry, pass};
 use super::{cache, is_sound, observe, put_back, stored};
-use crate::mesh::AuthMesh;
-use crate::{Load, Subject};
 
 const KEYS: usize = 40;
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+    }
+}
 
 /// The source of truth: who writes it drops the key afterwards.
 #[derive(Clone, Default)]
@@ -88,7 +99,7 @@ async fn is_quiet_under_load(place: &Place, sites: &[Site]) {
     let token = |user: usize| {
         place
             .issuer
-            .token(json!({"sub": format!("user{user}"), "exp": place.issuer.now() + 3000}))
+            .token_with(json!({"sub": format!("user{user}"), "exp": place.issuer.now() + 3000}))
     };
     let tokens = Arc::new((0..100).map(token).collect::<Vec<_>>());
     let mut workers = Vec::new();
@@ -105,7 +116,7 @@ async fn is_quiet_under_load(place: &Place, sites: &[Site]) {
         }
     }
     pass(Duration::from_secs(2)).await;
-    let mut checked = super::super::Checked::default();
+    let mut checked = Checked::default();
     for _ in 0..5 {
         for site in sites {
             let report = observe(&site.mesh).await;

@@ -1,4 +1,16 @@
-//! Tokens that no identity provider would sign.
+//! Tokens that no identity provider would sign, made of good ones: what an attacker sends.
+//!
+//! ```
+//! use authmesh_testkit::{TestIssuer, forge};
+//!
+//! let good = TestIssuer::new().token("alice");
+//! let bad = forge::with_claim(&good, "sub", "root");
+//! assert_eq!(forge::claims(&bad)["sub"], "root");
+//! ```
+//!
+//! # Panics
+//!
+//! Everything here panics where it is not given a signed compact token.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -73,4 +85,25 @@ pub fn with_kid(token: &str, kid: &str) -> String {
     let mut header = header(token);
     header["kid"] = kid.into();
     format!("{}.{payload}.{signature}", encoded(&header))
+}
+
+/// The other valid signature of an ES256 token: (r, n - s) in place of (r, s). Same claims, other bytes, and accepted by
+/// every verifier.
+#[must_use]
+pub fn es256_twin(token: &str) -> String {
+    // The order of P-256 (FIPS 186-4, D.1.2.3).
+    const N: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let [header, payload, signature] = parts(token);
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("a signature is base64url");
+    let mut borrow = false;
+    for (byte, n) in signature[32..].iter_mut().zip(N).rev() {
+        let (less, under) = n.overflowing_sub(*byte);
+        let (less, under_again) = less.overflowing_sub(u8::from(borrow));
+        borrow = under || under_again;
+        *byte = less;
+    }
+    format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

@@ -1,28 +1,25 @@
 //! Each kind of inconsistency made to happen on purpose, and found; and a healthy mesh under load, of which nothing is said.
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod healthy;
-mod lying;
+mod lies;
 #[allow(dead_code, unused_imports, reason = "it serves the tests of the invariants, too")]
-#[path = "../../../tests/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use authmesh_proto::crypto::ScopeKind;
-use authmesh_proto::ident::{Digest, EntryName};
-use authmesh_proto::observe::Element;
-use authmesh_proto::statement::{Mark, MarkKey, Note};
-use serde_json::json;
+use authmesh::ports::Store as _;
+use authmesh::proto::ident::{Digest, EntryName};
+use authmesh::proto::observe::Element;
+use authmesh::{
+    AuthMesh, Cache, CommitState, Explained, Inconsistency, Namespace, Observation, ObserveError, Report, Subject,
+};
+use authmesh_testkit::{Faulty, Op};
 
-use self::lying::{Lie, Lying};
-use self::support::{Place, Site, Wire, builder, entry, eventually, pass, subject};
-use super::sample::reservoir;
-use super::{Inconsistency, Observation, ObserveError, Report};
-use crate::mesh::AuthMesh;
-use crate::ports::Store as _;
-use crate::{Cache, CommitState, Namespace, Subject};
+use lies::Lie;
+use support::{Place, Site, builder, entry, eventually, pass, subject, wired};
 
 const KEY: &str = "alice";
 const FAR: u64 = support::START + 40 * 3600;
@@ -54,7 +51,7 @@ async fn observe(mesh: &AuthMesh) -> Report {
 }
 
 /// Exactly one inconsistency, of this kind.
-fn the_only(report: &Report, kind: Inconsistency) -> super::Explained {
+fn the_only(report: &Report, kind: Inconsistency) -> Explained {
     let [found] = &*report.found else {
         panic!("{report:#?}");
     };
@@ -66,6 +63,10 @@ fn the_only(report: &Report, kind: Inconsistency) -> super::Explained {
     assert!(found.first.age_seconds <= found.oldest_seconds);
     assert_eq!(report.oldest_seconds, Some(found.oldest_seconds));
     found.first.clone()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_sound(report: &Report) -> bool {
@@ -97,53 +98,6 @@ async fn put_back(place: &Place, name: EntryName, old: &[u8], over: &[u8]) {
     assert!(put.unwrap());
 }
 
-/// Invariant 1, broken on purpose: the map changes, and the epoch does not.
-#[tokio::test(start_paused = true)]
-async fn a_mark_beside_the_epoch_is_found() {
-    let place = Place::new();
-    let site = alone(&place).await;
-    let token = place.issuer.token(json!({"exp": place.issuer.now() + 600}));
-    site.mesh.verifier().verify(&token).await.unwrap();
-    assert!(is_sound(&observe(&site.mesh).await));
-
-    let node = site.mesh.node();
-    let now = node.now();
-    let mark = Mark {
-        key: MarkKey {
-            scope: subject(&place.issuer, "alice"),
-            except: None,
-        },
-        kind: ScopeKind::Subject,
-        not_before: now.wall,
-        expires: FAR,
-        note: Note {
-            at: now.wall - 30,
-            by: "somebody".into(),
-            why: "something".into(),
-        },
-    };
-    node.marks_mut().apply(now, mark, None, &node.codec.namer);
-    assert!(
-        site.mesh.verifier().verify(&token).await.is_ok(),
-        "it is served, and void"
-    );
-
-    let report = site.mesh.observe(whole().channels(0)).await.unwrap();
-    let first = the_only(&report, Inconsistency::Marks);
-    assert_eq!(report.checked.verdicts, 1);
-    assert!(first.age_seconds >= 30 && first.what.contains("subject"));
-    assert_eq!(first.name.len(), 32);
-    let said = serde_json::to_string(&report).unwrap();
-    for secret in ["alice", "somebody", "something", token.as_str()] {
-        assert!(!said.contains(secret), "{said}");
-    }
-    assert_eq!(site.mesh.stats().counts.inconsistent_marks, 1);
-
-    // The next mark of anybody makes hits look again.
-    node.epoch.bump();
-    assert!(is_sound(&site.mesh.observe(whole().channels(0)).await.unwrap()));
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_old_value_that_came_back_in_l2_is_found() {
     let place = Place::new();
@@ -167,7 +121,6 @@ async fn an_old_value_that_came_back_in_l2_is_found() {
     let said = serde_json::to_string(&report).unwrap();
     assert!(!said.contains(KEY) && !said.contains("new"), "{said}");
     assert_eq!(a.mesh.stats().counts.inconsistent_level2, 1);
-    assert_eq!(a.mesh.node().observer.oldest_seconds(), report.oldest_seconds.unwrap());
 
     // Whoever reads it from L2 serves the old one; its members say so.
     assert_eq!(*cache(&b.mesh).get(KEY).await.unwrap(), "old");
@@ -233,7 +186,7 @@ async fn a_mark_that_the_table_lacks_is_found() {
     let report = observe(&a.mesh).await;
     assert!(is_sound(&report) && report.checked.channels == 64, "{report:#?}");
 
-    a.wire.refuse_commits(true);
+    let refused = a.wire.faults().on(Op::Commit).fail();
     let receipt = a.mesh.revoke(Subject::new(place.issuer.url(), "alice")).await.unwrap();
     assert_eq!(receipt.state, CommitState::Unconfirmed);
     let report = observe(&a.mesh).await;
@@ -243,7 +196,7 @@ async fn a_mark_that_the_table_lacks_is_found() {
     assert_eq!(first.channel, scope.slot().channel.number());
     assert!(first.age_seconds >= 8, "others have had their time to commit it");
 
-    a.wire.refuse_commits(false);
+    refused.lift();
     eventually("it is committed", async || a.mesh.stats().outbox == 0).await;
     assert!(is_sound(&observe(&a.mesh).await));
 }
@@ -251,9 +204,11 @@ async fn a_mark_that_the_table_lacks_is_found() {
 /// A node whose member answers its observer with a lie.
 async fn lied_to(place: &Place, lie: Lie) -> (Site, AuthMesh) {
     let honest = place.site("honest").await;
+    let gossip = Faulty::new(std::sync::Arc::new(place.hub.node()));
+    gossip.faults().on(Op::Pull).alter(lie.told());
     let lied = builder("lied-to", &place.issuer)
-        .join(Wire::new(&place.cluster))
-        .gossip(Arc::new(Lying::new(place.hub.node(), lie)))
+        .join(wired(&place.cluster))
+        .gossip(gossip)
         .start()
         .await
         .unwrap();
@@ -281,7 +236,7 @@ async fn a_mark_that_a_member_lacks_is_found() {
     assert!(first.what.contains("a member lacks"), "{first:?}");
     // It names what it is about: the scope.
     let scope = subject(&place.issuer, "alice");
-    assert_eq!(first.name, crate::node::hex(scope.as_bytes()));
+    assert_eq!(first.name, hex(scope.as_bytes()));
     assert!(is_sound(&observe(&honest.mesh).await), "nobody lies to this one");
 }
 
@@ -338,7 +293,7 @@ async fn a_member_that_serves_another_value_is_found() {
     let report = observe(&a.mesh).await;
     let first = the_only(&report, Inconsistency::PeerValue);
     assert_eq!(first.peer.as_deref(), Some("b"));
-    assert_eq!(first.name, crate::node::hex(entry("users", KEY).as_bytes()));
+    assert_eq!(first.name, hex(entry("users", KEY).as_bytes()));
 
     cache(&a.mesh).remove(KEY).await.unwrap();
     eventually("b has heard it", async || cache(&b.mesh).get(KEY).await.is_none()).await;
@@ -346,93 +301,11 @@ async fn a_member_that_serves_another_value_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_blind_is_not_compared() {
-    let place = Place::new();
-    let [a, b] = place.sites().await;
-    load(&a.mesh, KEY, "one").await;
-    // b has lost Redis and a, and has another value by the time that it is asked again.
-    b.wire.cut(true);
-    place.cut(&a, &b, true);
-    eventually("b is blind", async || !b.is_coherent()).await;
-    load(&b.mesh, KEY, "two").await;
-    let report = observe(&b.mesh).await;
-    assert!(!report.coherent && is_sound(&report), "{report:#?}");
-    assert_eq!((report.checked.peers, report.checked.channels), (0, 0));
-
-    // It hears a question, and says that it is blind.
-    let question = authmesh_proto::observe::Question {
-        entries: vec![entry("users", KEY)],
-        ..Default::default()
-    };
-    let (answer, answered) = tokio::sync::oneshot::channel();
-    let asked = crate::ports::Asked {
-        from: crate::ports::GossipPeer {
-            origin: a.mesh.node().origin,
-            address: ([10, 0, 0, 1], 7946).into(),
-            name: "a".into(),
-        },
-        request: question.encode(),
-        limit: crate::ports::MAX_LARGE,
-        answer,
-    };
-    super::answer(b.mesh.node(), asked);
-    let reply = authmesh_proto::observe::Reply::decode(&answered.await.unwrap(), &question).unwrap();
-    assert!(!reply.coherent);
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_round_and_one_answer_at_a_time() {
-    let place = Place::new();
-    let [a, _b] = place.sites().await;
-    let turn = a.mesh.node().observer.rounds.clone().try_acquire_owned().unwrap();
-    assert_eq!(a.mesh.observe(whole()).await, Err(ObserveError::Busy));
-    drop(turn);
-    assert!(is_sound(&observe(&a.mesh).await));
-
-    let node = a.mesh.node();
-    let turn = node.observer.answers.clone().try_acquire_owned().unwrap();
-    let (answer, answered) = tokio::sync::oneshot::channel();
-    let asked = crate::ports::Asked {
-        from: crate::ports::GossipPeer {
-            origin: node.origin,
-            address: ([10, 0, 0, 9], 7946).into(),
-            name: "flood".into(),
-        },
-        request: authmesh_proto::observe::Question::default().encode(),
-        limit: crate::ports::MAX_LARGE,
-        answer,
-    };
-    super::answer(node, asked);
-    assert!(answered.await.is_err(), "it is as if it had been lost");
-    drop(turn);
-}
-
-#[tokio::test(start_paused = true)]
-async fn limits_are_kept_and_no_difference_counts_before_its_bound() {
-    let place = Place::new();
-    let a = alone(&place).await;
-    let node = a.mesh.node();
-    let greedy = Observation::default()
-        .sample(usize::MAX)
-        .peers(usize::MAX)
-        .channels(usize::MAX)
-        .settle(Duration::ZERO)
-        .bounded(node);
-    assert_eq!((greedy.sample, greedy.peers, greedy.channels), (1000, 16, 64));
-    assert!(greedy.settle >= node.follower().config().lease);
-    for key in 0..50 {
-        load(&a.mesh, &format!("k{key}"), "value").await;
-    }
-    let report = a.mesh.observe(Observation::default().sample(10)).await.unwrap();
-    assert_eq!((report.checked.entries, report.checked.channels), (10, 8));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_node_observes_by_itself_where_it_is_told_to_and_only_there() {
     let place = Place::new();
     let quiet = alone(&place).await;
     let watching = builder("watching", &place.issuer)
-        .join(Wire::new(&place.cluster))
+        .join(wired(&place.cluster))
         .observe_every(Duration::from_secs(10))
         .start()
         .await
@@ -445,40 +318,17 @@ async fn a_node_observes_by_itself_where_it_is_told_to_and_only_there() {
     assert_eq!(watching.observe(whole()).await, Err(ObserveError::ShutDown));
 }
 
-#[test]
-fn the_first_of_each_kind_is_told_and_no_other() {
-    let watch = super::Watch::new(&support::namer());
-    for kind in Inconsistency::ALL {
-        assert!(watch.is_first(kind));
-        assert!(!watch.is_first(kind));
-    }
-}
-
-#[test]
-fn equal_values_of_two_names_have_other_digests() {
-    let watch = super::Watch::new(&support::namer());
-    let [a, b] = ["a", "b"].map(|key| entry("users", key));
-    assert_eq!(watch.digest(&a, b"value"), watch.digest(&a, b"value"));
-    assert_ne!(watch.digest(&a, b"value"), watch.digest(&b, b"value"));
-    assert_ne!(watch.digest(&a, b"value"), watch.digest(&a, b"other"));
-    let other = crate::KeyRing::new([9; 32], [[2; 32]]).unwrap();
-    let other = super::Watch::new(&authmesh_proto::crypto::Namer::new(&other, "authmesh"));
-    assert_ne!(watch.digest(&a, b"value"), other.digest(&a, b"value"), "it is keyed");
-}
-
-/// The oldest is as likely as the newest.
-#[test]
-fn a_sample_is_fair() {
-    let mut taken = [0_u32; 100];
-    for seed in 0..2000 {
-        let sample = reservoir(10, seed * 7919, 0..100_usize);
-        assert_eq!(sample.len(), 10);
-        for item in sample {
-            taken[item] += 1;
-        }
-    }
-    // 200 each on average, with a deviation of 13.
-    assert!(taken.iter().all(|count| (130..=270).contains(count)), "{taken:?}");
-    assert_eq!(reservoir(10, 1, 0..3), [0, 1, 2]);
-    assert!(reservoir(0, 1, 0..3).is_empty());
+#[tokio::test(start_paused = true)]
+async fn whoever_is_blind_is_not_compared() {
+    let place = Place::new();
+    let [a, b] = place.sites().await;
+    load(&a.mesh, KEY, "one").await;
+    // b has lost Redis and a, and has another value by the time that it is asked again.
+    b.wire.faults().cut();
+    place.cut(&a, &b, true);
+    eventually("b is blind", async || !b.is_coherent()).await;
+    load(&b.mesh, KEY, "two").await;
+    let report = observe(&b.mesh).await;
+    assert!(!report.coherent && is_sound(&report), "{report:#?}");
+    assert_eq!((report.checked.peers, report.checked.channels), (0, 0));
 }
