@@ -93,17 +93,17 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
             call(tools.cargo(workspace).args(["check", "--package", "authmesh-server"])).into()
         });
     }
-    let mut server = None;
+    let mut built = None;
     steps.run("build", "the server and the tests", || match build(workspace, &tools) {
-        Ok(binary) => {
-            println!("    {}", binary.display());
-            server = Some(binary);
+        Ok(programs) => {
+            println!("    {}", programs.server.display());
+            built = Some(programs);
             Outcome::Passed
         }
         Err(error) => Outcome::Failed(error.to_string()),
     });
-    match &server {
-        Some(server) => {
+    match &built {
+        Some(Built { server, .. }) => {
             let filter = options.filter.as_deref();
             steps.run("tests", "unit, integration and end-to-end tests", || {
                 tests(workspace, &tools, server, filter).into()
@@ -112,10 +112,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Exit> {
         None => steps.skip("tests", "the server did not build"),
     }
     if scope == Scope::Full {
-        // After the tests, whose build it uses.
-        steps.run("instructions", "what a hit costs", || {
-            instructions::run(workspace, &tools)
-        });
+        match &built {
+            Some(Built { probe, .. }) => {
+                steps.run("instructions", "what a hit costs", || {
+                    instructions::run(workspace, &tools, probe)
+                });
+            }
+            None => steps.skip("instructions", "the tests did not build"),
+        }
         steps.run("doctests", "the examples in the documentation", || {
             call(
                 tools
@@ -188,11 +192,19 @@ fn docs(workspace: &Workspace, tools: &Tools) -> Result<()> {
 /// What is built for the tests: all but benchmarks, which `cargo xtask bench` runs, and doc tests, which have a step of their own.
 const TARGETS: [&str; 5] = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
 
-/// Builds the server and the tests, and returns the server's program, which the end-to-end tests start.
+/// Programs that steps start.
+struct Built {
+    /// `authmesh`, for the end-to-end tests.
+    server: PathBuf,
+    /// `hit-probe`, for the count of instructions.
+    probe: PathBuf,
+}
+
+/// Builds the server and the tests.
 ///
 /// In one call: the server by itself asks for fewer features of some thirty crates, tokio among them, and all of them would
 /// be compiled twice.
-fn build(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+fn build(workspace: &Workspace, tools: &Tools) -> Result<Built> {
     let mut build = tools.cargo(workspace);
     build
         .arg("build")
@@ -208,8 +220,15 @@ fn build(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
             output.status
         )));
     }
-    executable(&String::from_utf8_lossy(&output.stdout), "authmesh")
-        .ok_or_else(|| Error("cargo built no program named `authmesh`: look at [[bin]] of authmesh-server".into()))
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let program = |name: &str, package: &str| {
+        executable(&messages, name)
+            .ok_or_else(|| Error(format!("cargo built no program named `{name}`: look at {package}")))
+    };
+    Ok(Built {
+        server: program("authmesh", "[[bin]] of authmesh-server")?,
+        probe: program("hit-probe", "tests/examples")?,
+    })
 }
 
 #[derive(Deserialize)]

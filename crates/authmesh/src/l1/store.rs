@@ -17,7 +17,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use mini_moka::sync::Cache;
+use mini_moka::sync::{Cache, ConcurrentCacheExt as _};
 
 use super::front::Fronts;
 use super::index::Index;
@@ -262,12 +262,20 @@ impl<R: Row> Store<R> {
 
     /// How many rows there are, about.
     pub(crate) fn entry_count(&self) -> u64 {
+        self.settle();
         self.bound.entry_count()
     }
 
     /// What they weigh in bytes, about.
     pub(crate) fn weighted_size(&self) -> u64 {
+        self.settle();
         self.bound.weighted_size()
+    }
+
+    /// What mini-moka has put off. It does so at reads and writes, and hears of few reads.
+    fn settle(&self) {
+        self.bound.sync();
+        self.index.free_released();
     }
 
     /// Names under which rows are found.
@@ -276,13 +284,11 @@ impl<R: Row> Store<R> {
         self.index.names()
     }
 
-    /// Everything that mini-moka puts off.
+    /// All of it: mini-moka evicts some hundred at a time.
     #[cfg(test)]
     pub(super) fn sync(&self) {
-        use mini_moka::sync::ConcurrentCacheExt as _;
         for _ in 0..20 {
-            self.bound.sync();
+            self.settle();
         }
-        self.index.free_released();
     }
 }

@@ -202,6 +202,68 @@ fn a_value_may_use_the_store_while_it_is_dropped() {
     assert!(store.hit(&key(1), |_, _| Some(())).is_some());
 }
 
+/// .. also where mini-moka lets go of it in the middle of a write, whatever name it asks for.
+#[test]
+fn a_value_may_use_the_store_while_it_is_evicted() {
+    struct Nosy(Kept, Arc<Mutex<Weak<Store<Nosy>>>>);
+    impl Row for Nosy {
+        fn kept(&self) -> &Kept {
+            &self.0
+        }
+        fn bytes(&self) -> usize {
+            840
+        }
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            let store = self.1.lock().unwrap().upgrade();
+            // Names of every shard.
+            for n in 10_000..10_500 {
+                store.iter().for_each(|store| {
+                    store.insert(Arc::new(Nosy(Kept::new(key(n)), Arc::default())));
+                    store.invalidate(&key(n));
+                });
+            }
+        }
+    }
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let store = Arc::new(Store::new(20_000));
+        let home = Arc::new(Mutex::new(Arc::downgrade(&store)));
+        for n in 0..200 {
+            store.insert(Arc::new(Nosy(Kept::new(key(n)), Arc::clone(&home))));
+        }
+        let _ = done.send(());
+    });
+    wait.recv_timeout(std::time::Duration::from_secs(60))
+        .expect("no value waits for its own thread");
+}
+
+/// mini-moka queues writes, and turns down by key: the second of two rows of one key would be let in without being there, and
+/// weigh for ever.
+#[test]
+fn a_row_that_is_turned_down_does_not_take_the_next_of_its_name_with_it() {
+    let store = Store::new(100_000);
+    // Asked for once since mini-moka counts.
+    for version in 0..2 {
+        (0..100).for_each(|n| store.insert(item(n, version)));
+        store.sync();
+    }
+    // For half a second after it did its work mini-moka does it at every call; then it waits for 64.
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    // Worth less than the five that would have to go for it; worth more than the one that has to go for the next.
+    let large = Arc::into_inner(item(200, 0)).unwrap();
+    store.insert(Arc::new(Item { bytes: 4_840, ..large }));
+    store.insert(item(200, 1));
+    store.sync();
+    assert_eq!((version(&store, 200), store.entry_count()), (Some(1), 100));
+    for n in (0..100).chain([200]) {
+        store.invalidate(&key(n));
+    }
+    store.sync();
+    assert_eq!((store.names(), store.entry_count(), store.weighted_size()), (0, 0, 0));
+}
+
 #[test]
 fn threads_that_read_write_and_remove_at_once_leave_nothing_behind() {
     const NAMES: u64 = 200;
