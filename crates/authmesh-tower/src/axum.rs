@@ -107,18 +107,3 @@ impl IntoResponse for AuthRejection {
         (*self.response).map(Body::from)
     }
 }
-
-/// The scope of a request that a layer has seen.
-fn scope(parts: &Parts) -> Result<RequestScope, Rejection> {
-    let head = RequestHead::from(parts);
-    match RequestScope::of(&head) {
-        Some(scope) => Ok(scope.clone()),
-        None => {
-            tracing::error!(
-                path = parts.uri.path(),
-                "a handler asks who the caller is, and no authmesh layer stands before it: every request is refused"
-            );
-            Err(Rejection::not_protected())
-        }
-    }
-}

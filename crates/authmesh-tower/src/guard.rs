@@ -12,7 +12,7 @@ use std::sync::Arc;
 use authmesh::possession::RequestProof;
 use authmesh::{Answer, Verifier, VerifyError};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HOST, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::bearer::{Place, TokenSource};
@@ -259,6 +259,21 @@ impl Guard {
         }
     }
 
+    /// The headers that a decision looks at. A framework with header types of its own needs to convert no others.
+    pub fn looks_at(&self) -> impl Iterator<Item = HeaderName> + '_ {
+        let source = &self.0.source;
+        let fixed = [
+            (AUTHORIZATION, true),
+            (DPOP, true),
+            (HOST, true),
+            (CONTENT_TYPE, true),
+            (COOKIE, source.has_cookie()),
+            (SEC_WEBSOCKET_PROTOCOL, source.has_websocket()),
+        ];
+        let fixed = fixed.into_iter().filter(|(_, looked_at)| *looked_at);
+        fixed.map(|(name, _)| name).chain(self.0.reached.client_cert().cloned())
+    }
+
     /// What the request presents, and its scope.
     fn visit<'a>(&self, head: &RequestHead<'a>) -> Result<Visit<'a>, Rejection> {
         let known = RequestScope::of(head);
@@ -381,6 +396,12 @@ pub struct Finish {
 }
 
 impl Finish {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.explained.is_none() && !self.in_query && self.nonce.is_none() && self.offered.is_none()
+    }
+
     /// Writes it into the headers of the response.
     pub fn write(self, headers: &mut HeaderMap) {
         if let Some(answer) = self.explained {

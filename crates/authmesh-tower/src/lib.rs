@@ -45,6 +45,7 @@ struct Guide;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod bearer;
+mod caller;
 mod claims;
 pub mod explain;
 pub mod ext;
@@ -64,6 +65,7 @@ pub mod scopes;
 pub mod trace;
 
 pub use bearer::TokenSource;
+pub use caller::Auth;
 pub use claims::NoClaims;
 pub use ext::AuthExt;
 pub use guard::Guard;

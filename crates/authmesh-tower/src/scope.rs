@@ -89,6 +89,21 @@ impl RequestScope {
         head.extensions.get()
     }
 
+    /// As [`RequestScope::of`], for what may only run behind a guard.
+    ///
+    /// # Errors
+    /// [`Rejection::not_protected`], and an error in the log: no guard has seen the request.
+    pub fn demanded(head: &RequestHead<'_>) -> Result<Self, Rejection> {
+        if let Some(scope) = Self::of(head) {
+            return Ok(scope.clone());
+        }
+        tracing::error!(
+            path = head.uri.path(),
+            "a handler asks who the caller is, and nothing of authmesh stands before it: every request is refused"
+        );
+        Err(Rejection::not_protected())
+    }
+
     /// How often it was asked so far.
     #[must_use]
     pub fn stats(&self) -> RequestStats {

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::shell::{self, capture};
+use crate::shell::capture;
 use crate::steps::Outcome;
 use crate::tools::Tools;
 use crate::workspace::Workspace;

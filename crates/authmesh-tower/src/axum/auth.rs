@@ -1,85 +1,23 @@
 //! `Auth` and its kin.
 
-use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
-use authmesh::{Answer, Verdict};
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::{AuthRejection, NoClaims, scope};
+use super::{AuthRejection, NoClaims};
+pub use crate::caller::Auth;
 use crate::head::RequestHead;
 use crate::rejection::Rejection;
-
-/// The caller. Derefs to the [`Verdict`]: `auth.subject()`, `auth.scopes()`.
-///
-/// Refused: 401 without a good token; 401 `unfit-claims` where the claims do not fit `C`.
-pub struct Auth<C = NoClaims> {
-    answer: Answer,
-    claims: Arc<C>,
-}
-
-impl<C> Auth<C> {
-    /// The claims.
-    #[must_use]
-    pub fn claims(&self) -> &C {
-        &self.claims
-    }
-
-    /// The claims, shared with everything else in the request that reads them.
-    #[must_use]
-    pub fn shared_claims(&self) -> Arc<C> {
-        Arc::clone(&self.claims)
-    }
-
-    /// The verdict, and how it was reached. [`Answer::revoked`] resolves when it ends: for sockets and streams.
-    #[must_use]
-    pub const fn answer(&self) -> &Answer {
-        &self.answer
-    }
-}
-
-impl<C> Clone for Auth<C> {
-    fn clone(&self) -> Self {
-        Self {
-            answer: self.answer.clone(),
-            claims: Arc::clone(&self.claims),
-        }
-    }
-}
-
-impl<C> fmt::Debug for Auth<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth")
-            .field("answer", &self.answer)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<C> Deref for Auth<C> {
-    type Target = Verdict;
-
-    fn deref(&self) -> &Verdict {
-        &self.answer.verdict
-    }
-}
 
 /// Who it is; `None` where the request presents nothing.
 async fn authenticate<C>(parts: &Parts, fresh: Option<Duration>) -> Result<Option<Auth<C>>, Rejection>
 where
     C: DeserializeOwned + Send + Sync + 'static,
 {
-    let scope = scope(parts)?;
-    match scope.authenticate(&RequestHead::from(parts), fresh).await? {
-        None => Ok(None),
-        Some(answer) => Ok(Some(Auth {
-            claims: scope.claims(&answer)?,
-            answer,
-        })),
-    }
+    Auth::find(&RequestHead::from(parts), fresh).await
 }
 
 /// Who it is.

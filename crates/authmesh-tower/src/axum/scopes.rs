@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 
 use super::auth::required;
 use super::{Auth, AuthRejection, NoClaims};
-use crate::rejection::Rejection;
 use crate::scopes::ScopeSet;
 
 /// The caller, whose token carries every scope of `S`. Derefs to [`Auth`].
@@ -53,18 +52,12 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &T) -> Result<Self, Self::Rejection> {
         let auth = required::<C>(parts, None).await?;
-        if S::all(&|scope| auth.has_scope(scope)) {
-            return Ok(Self {
+        match auth.demand_scopes::<S>() {
+            Ok(()) => Ok(Self {
                 auth,
                 scopes: PhantomData,
-            });
+            }),
+            Err(rejection) => Err(AuthRejection::new(rejection, parts)),
         }
-        let mut lacking = Vec::new();
-        S::each(&mut |scope| {
-            if !auth.has_scope(scope) {
-                lacking.push(scope);
-            }
-        });
-        Err(AuthRejection::new(Rejection::insufficient_scope(lacking), parts))
     }
 }
