@@ -89,3 +89,8 @@ impl Protect for Verifier {
         Guard::new(self.clone())
     }
 }
+
+/// The guide's first block is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/actix.md")]
+struct Guide;

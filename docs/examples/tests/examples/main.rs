@@ -4,6 +4,8 @@
 // An example's `main` is run by hand.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../../actix.rs"]
+mod actix_example;
 #[path = "../../axum.rs"]
 mod axum_example;
 #[path = "../../custom_data.rs"]

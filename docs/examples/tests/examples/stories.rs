@@ -6,17 +6,15 @@ use authmesh_tests::client::{http, send};
 use axum::http::Method;
 use serde_json::json;
 
-use crate::{Example, axum_example, custom_data, logout, many_issuers};
+use crate::{Example, actix_example, axum_example, custom_data, logout, many_issuers};
 
 fn embedded() -> (TestIssuer, Login) {
     let issuer = TestIssuer::new();
     (issuer.clone(), Login::Embedded(issuer))
 }
 
-#[tokio::test]
-async fn axum() {
-    let (_, login) = embedded();
-    let app = Example::start(|listener| axum_example::run(login.clone(), listener)).await;
+/// Two services that are the same to whoever asks them.
+async fn says_what_a_guarded_service_says(app: &Example, login: &Login) {
     let reader = login.token("alice", "orders:read", "s1");
     let deleter = login.token("alice", "orders:delete", "s1");
     let hello = app.get("/", &reader).await;
@@ -29,6 +27,20 @@ async fn axum() {
     app.get("/", &forged).await.expect(401, "nobody signed it");
     let health = send(http().get(format!("{}/health", app.base))).await;
     health.expect(200, "it is open to everybody");
+}
+
+#[tokio::test]
+async fn axum() {
+    let (_, login) = embedded();
+    let app = Example::start(|listener| axum_example::run(login.clone(), listener)).await;
+    says_what_a_guarded_service_says(&app, &login).await;
+}
+
+#[tokio::test]
+async fn actix() {
+    let (_, login) = embedded();
+    let app = Example::start(|listener| actix_example::run(login.clone(), listener)).await;
+    says_what_a_guarded_service_says(&app, &login).await;
 }
 
 #[tokio::test]
