@@ -253,10 +253,26 @@ fn random() -> Result<Key, String> {
     Ok(key)
 }
 
-/// Whether others than the owner may read or write the file. `false` where that cannot be told.
+/// Whether others than those who must may read or write the file. `false` where that cannot be told.
+///
+/// Must: its owner; and its group may read it where the file is not this process's own. So a secret is mounted for a process that
+/// is not root (`fsGroup` in Kubernetes: owner root, mode 0440).
 #[must_use]
 pub fn is_open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| mode(&file) & 0o077 != 0)
+    fs::metadata(path).is_ok_and(|file| {
+        let for_us = if is_ours(&file) { 0o700 } else { 0o740 };
+        mode(&file) & 0o777 & !for_us != 0
+    })
+}
+
+fn is_ours(file: &fs::Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::uid(file) == rustix::process::geteuid().as_raw();
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        true
+    }
 }
 
 #[cfg(all(test, unix))]
@@ -353,5 +369,21 @@ mod tests {
         }
         let refused = RingFile::read(folder.path()).map(drop).unwrap_err().to_string();
         assert!(refused.contains("is not a regular file"), "{refused}");
+    }
+
+    #[test]
+    fn a_secret_that_is_mounted_for_our_group_is_open_to_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ring");
+        fs::write(&path, "").unwrap();
+        let open = |mode: u32| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            is_open_to_others(&path)
+        };
+        assert_eq!([0o400, 0o600, 0o440, 0o404].map(open), [false, false, true, true]);
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+            assert_eq!([0o440, 0o640, 0o460, 0o444].map(open), [false, false, true, true]);
+        }
     }
 }
