@@ -42,6 +42,9 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
         Kind::Words { .. } if setting.path.ends_with("methods") => ("PUT, GET".into(), "[\"PUT\", \"GET\"]".into()),
         Kind::Words { .. } if setting.path == "redis.url" => ("rediss://b".into(), "[\"rediss://b\"]".into()),
         Kind::Words { .. } if setting.path == "gossip.seeds" => ("a:1, b:2".into(), "[\"a:1\", \"b:2\"]".into()),
+        Kind::Words { .. } if setting.path == "possession.origins" => {
+            ("https://a, https://b".into(), "[\"https://a\", \"https://b\"]".into())
+        }
         Kind::Words { .. } => ("one, two".into(), "[\"one\", \"two\"]".into()),
     }
 }
