@@ -274,6 +274,7 @@ async fn the_nginx_snippet_passes_every_answer_on() {
         "X-Forwarded-Uri: /public",
         "X-Forwarded-Method: OPTIONS",
         "X-Forwarded-Host: elsewhere",
+        "X-Forwarded-Proto: https",
         "X-Original-URI: /public",
         "X-Original-Method: OPTIONS",
     ];
@@ -287,7 +288,8 @@ async fn the_nginx_snippet_passes_every_answer_on() {
         [
             "x-forwarded-method: GET",
             "x-forwarded-uri: /real",
-            "x-forwarded-host: 127.0.0.1"
+            "x-forwarded-host: 127.0.0.1",
+            "x-forwarded-proto: http"
         ],
         "the question is about the request that nginx received"
     );
