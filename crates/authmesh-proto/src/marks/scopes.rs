@@ -45,6 +45,12 @@ impl TokenScopes {
         self.scopes.iter().copied()
     }
 
+    /// What it takes in memory besides itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.scopes)
+    }
+
     /// Whether the token stands in a scope.
     #[must_use]
     pub fn contains(&self, scope: ScopeId) -> bool {

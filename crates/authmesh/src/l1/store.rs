@@ -25,7 +25,7 @@ use super::thread;
 use super::{FirstWord, RowKey};
 
 /// What mini-moka and the index need for a row, about: keys, nodes, deque links, counters.
-const ROW_OVERHEAD: usize = 160;
+pub(super) const ROW_OVERHEAD: usize = 268;
 /// One hit of so many is told to mini-moka's policy.
 const TOLD_OF: u32 = 4;
 
