@@ -391,3 +391,9 @@ fn a_sample_of_the_hits_keeps_nearly_as_much_as_all_of_them() {
         );
     }
 }
+
+/// The figures of docs/benchmarks.md.
+#[test]
+fn a_verdict_and_its_entry_have_the_size_that_is_documented() {
+    assert_eq!((size_of::<VerdictEntry>(), size_of::<Verdict>()), (128, 88));
+}
