@@ -4,13 +4,13 @@ local url = "http://" .. os.getenv("AUTHMESH") .. "/verify"
 local timeout_ms = 10000
 
 -- What authmesh reads besides the request itself.
-local credentials = { "authorization", "cookie" }
+local credentials = { "authorization", "cookie", "dpop" }
 local identity = {
     "x-auth-subject", "x-auth-issuer", "x-auth-client", "x-auth-scopes", "x-auth-session", "x-auth-email", "x-auth-expires",
 }
 -- Answers that are the client's to see. Everything else means that nobody could tell: 503, and never a verdict.
 local verdicts = { [400] = true, [401] = true, [403] = true, [503] = true }
-local shown = { "content-type", "www-authenticate", "retry-after", "cache-control" }
+local shown = { "content-type", "www-authenticate", "retry-after", "cache-control", "dpop-nonce" }
 
 -- HAProxy counts the values of a header from 0.
 local function all(values)
@@ -25,7 +25,9 @@ end
 
 core.register_action("authmesh", { "http-req" }, function(txn)
     local request = txn.http:req_get_headers()
+    local tls = txn.f:ssl_fc()
     local question = {
+        ["x-forwarded-proto"] = { (tls == true or tls == 1) and "https" or "http" },
         ["x-forwarded-method"] = { txn.sf:method() },
         ["x-forwarded-uri"] = { txn.sf:pathq() },
         ["x-forwarded-host"] = { all(request["host"])[1] or "" },
@@ -46,6 +48,11 @@ core.register_action("authmesh", { "http-req" }, function(txn)
             if value and value ~= "" then
                 txn.http:req_set_header(name, value)
             end
+        end
+        -- For the client's next proof (RFC 9449 section 8.2); haproxy.cfg puts it into the answer.
+        local nonce = all(answer.headers["dpop-nonce"])[1]
+        if nonce then
+            txn:set_var("txn.authmesh_nonce", nonce)
         end
         return
     end

@@ -23,6 +23,7 @@
 //! | [`client`] | HTTP as a well-behaved client speaks it |
 //! | [`raw`] | HTTP as an attacker speaks it |
 //! | [`forge`] | tokens that no identity provider would sign |
+//! | [`guesses`] | requests about whose credentials nobody may guess, for every framework |
 //! | [`conformance`] | one suite per port, for every adapter of it |
 //! | [`rivals`] | other crates for the same work, and authmesh as it is shipped, built for benchmarks |
 //! | [`mod@bench`] | what every benchmark shares |
@@ -43,6 +44,7 @@ pub mod conformance;
 pub mod dev;
 pub mod fleet;
 pub mod gateway;
+pub mod guesses;
 pub mod idp;
 pub mod idp_double;
 pub mod netns;

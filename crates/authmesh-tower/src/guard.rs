@@ -14,6 +14,7 @@ use authmesh::{Answer, Verifier, VerifyError};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HOST, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use opentelemetry::context::FutureExt as _;
 
 use crate::bearer::{Place, TokenSource};
 use crate::explain::explain_headers;
@@ -25,6 +26,7 @@ use crate::rejection::Rejection;
 use crate::respond::{self, MapRejection, Standard};
 use crate::rollout::{Rollout, RolloutStats, Share};
 use crate::scope::RequestScope;
+use crate::trace::of_caller;
 
 /// Decides whether a request may pass. Cheap to clone; clones share everything.
 ///
@@ -220,7 +222,8 @@ impl Guard {
         let answer = match &visit.presented {
             None => visit.recalled.clone().transpose().map_err(|error| self.refuse(error))?,
             Some(presented) => {
-                let asked = visit.scope.ask(self, self.asking(), presented).await;
+                let asking = visit.scope.ask(self, self.asking(), presented);
+                let asked = asking.with_context(of_caller(head.headers)).await;
                 Some(asked.map_err(|error| self.refuse(error))?)
             }
         };
@@ -269,6 +272,9 @@ impl Guard {
             (CONTENT_TYPE, true),
             (COOKIE, source.has_cookie()),
             (SEC_WEBSOCKET_PROTOCOL, source.has_websocket()),
+            // The trace of the caller (W3C Trace Context).
+            (HeaderName::from_static("traceparent"), true),
+            (HeaderName::from_static("tracestate"), true),
         ];
         let fixed = fixed.into_iter().filter(|(_, looked_at)| *looked_at);
         fixed.map(|(name, _)| name).chain(self.0.reached.client_cert().cloned())

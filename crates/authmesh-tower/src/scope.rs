@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use authmesh::possession::RequestProof;
 use authmesh::{Answer, Kept, Verdict, Verifier, VerifyError};
+use opentelemetry::context::FutureExt as _;
 use serde::de::DeserializeOwned;
 
 use crate::claims::NoClaims;
@@ -18,6 +19,7 @@ use crate::guard::Guard;
 use crate::head::RequestHead;
 use crate::present::Presented;
 use crate::rejection::Rejection;
+use crate::trace::of_caller;
 
 /// Answers that one request remembers: of several tokens, or under several policies. The oldest goes first.
 const MAX_KEPT: usize = 4;
@@ -164,7 +166,10 @@ impl RequestScope {
         };
         let answer = match self.try_ask(&guard, &verifier, &presented) {
             Some(answer) => answer,
-            None => self.ask(&guard, &verifier, &presented).await,
+            None => {
+                let asking = self.ask(&guard, &verifier, &presented);
+                asking.with_context(of_caller(head.headers)).await
+            }
         }
         .map_err(|error| guard.refuse(error))?;
         // A newer answer of a provider may carry less than the one that let the request in.

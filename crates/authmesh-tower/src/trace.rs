@@ -15,13 +15,17 @@ use opentelemetry::trace::TraceContextExt as _;
 ///
 /// Baggage is not taken over: it is the caller's, and nobody has checked it.
 pub fn continued<T>(headers: &HeaderMap, make: impl FnOnce() -> T) -> T {
+    let _attached = of_caller(headers).attach();
+    make()
+}
+
+/// The context under which work for a request is done: the current one if a trace is under way, else the caller's.
+pub(crate) fn of_caller(headers: &HeaderMap) -> Context {
     let current = Context::current();
     if current.span().span_context().is_valid() {
-        return make();
+        return current;
     }
-    let caller = get_text_map_propagator(|propagator| propagator.extract_with_context(&current, &Fields(headers)));
-    let _attached = caller.attach();
-    make()
+    get_text_map_propagator(|propagator| propagator.extract_with_context(&current, &Fields(headers)))
 }
 
 /// The fields of a trace context, and no others.

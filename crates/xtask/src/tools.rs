@@ -82,6 +82,12 @@ const TOOLS: &[Tool] = &[
         packages: &["python3", "python3-venv"],
     },
     Tool {
+        // Its packages bring `venv` along, which has no program of its own to look for.
+        name: "pip3",
+        why: "installs these",
+        packages: &["python3-pip", "python3-venv"],
+    },
+    Tool {
         name: "openssl",
         why: "makes the certificates of the tests",
         packages: &["openssl"],

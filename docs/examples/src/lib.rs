@@ -43,7 +43,6 @@ impl Login {
     }
 
     /// Adds the issuer to a node. With a provider this is the one line that your service has.
-    #[must_use]
     pub fn add_to(&self, builder: Builder) -> Builder {
         match self {
             Self::Embedded(issuer) => issuer.add_to(builder),

@@ -8,6 +8,7 @@
 {{- include "authmesh.toml.section" (dict "path" "cluster" "table" $cluster) }}
 {{- $server := mergeOverwrite (deepCopy $config.server) (dict "listen" (printf "%s:8400" $bind)) }}
 {{- include "authmesh.toml.section" (dict "path" "server" "table" $server) }}
+{{- include "authmesh.toml.section" (dict "path" "possession" "table" $config.possession) }}
 {{- $admin := dict "listen" "" }}
 {{- if .Values.admin.enabled }}
 {{- $address := ternary $bind "127.0.0.1" .Values.admin.expose }}
@@ -56,5 +57,6 @@
 {{ end }}
 {{- $log := mergeOverwrite (dict "format" "json") (deepCopy $config.log) }}
 {{- include "authmesh.toml.section" (dict "path" "log" "table" $log) }}
+{{- include "authmesh.toml.section" (dict "path" "telemetry" "table" $config.telemetry) }}
 {{- include "authmesh.toml.section" (dict "path" "danger" "table" $config.danger) }}
 {{- end -}}

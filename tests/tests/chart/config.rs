@@ -188,6 +188,7 @@ fn the_configuration_says_what_the_values_say() {
             "listen = \"0.0.0.0:8700\"",
             "per_second = 50",
             "[issuers.preset]",
+            "endpoint = \"http://otel-collector.monitoring.svc:4318\"",
             "email = \"\"",
         ],
     );

@@ -311,6 +311,7 @@ fn only_members_reach_the_gossip_port_and_only_operators_the_admin_port() {
     let many = policy(&shapes["many-settings"], NAME);
     let out: BTreeSet<i64> = list(&many["egress"]).flat_map(ports).collect();
     assert!(out.contains(&8443), "the port of an issuer's URL: {out:?}");
+    assert!(out.contains(&4318), "the port of the collector: {out:?}");
     let mtls: BTreeSet<i64> = list(&policy(&shapes["redis-mtls"], NAME)["egress"])
         .flat_map(ports)
         .collect();

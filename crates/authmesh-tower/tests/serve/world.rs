@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use authmesh::memory::FixedKeys;
 use authmesh::{AuthMesh, Rules};
+use authmesh_tests::guesses;
+pub(crate) use authmesh_tests::guesses::Reply;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) const ISSUER: &str = "https://issuer.test";
@@ -118,38 +119,6 @@ impl Drop for Server {
     }
 }
 
-/// What a server answered.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    head: String,
-    pub(crate) body: String,
-}
-
-impl Reply {
-    /// The value of a header that is there once.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.head.lines().filter_map(|line| {
-            let (own, value) = line.split_once(':')?;
-            own.eq_ignore_ascii_case(name).then_some(value.trim())
-        });
-        let value = values.next();
-        assert!(values.next().is_none(), "{name} is there twice: {}", self.head);
-        value
-    }
-
-    /// The name of the problem that the body describes.
-    pub(crate) fn problem(&self) -> String {
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json"),
-            "{self:?}"
-        );
-        let body: Value = serde_json::from_str(&self.body).unwrap();
-        body["type"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
-    }
-}
-
 impl Server {
     /// Serves an app over loopback.
     pub(crate) async fn start(app: axum::Router) -> Self {
@@ -161,31 +130,12 @@ impl Server {
 
     /// A connection on which a request was sent and nothing read.
     pub(crate) async fn send(&self, line: &str, headers: &[(&str, &str)]) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let mut text = format!("{line} HTTP/1.1\r\nhost: api.test\r\n");
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        text.push_str("\r\n");
-        stream.write_all(text.as_bytes()).await.unwrap();
-        stream
+        guesses::send(self.address, line, &owned(headers)).await
     }
 
     /// Sends a request, `headers` as they are, and reads the whole answer.
     pub(crate) async fn ask(&self, line: &str, headers: &[(&str, &str)]) -> Reply {
-        let headers = [headers, &[("connection", "close")]].concat();
-        let mut stream = self.send(line, &headers).await;
-        let mut bytes = Vec::new();
-        soon("the answer", stream.read_to_end(&mut bytes)).await.unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        let (head, body) = text
-            .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("no answer: {text:?}"));
-        Reply {
-            status: head[9..12].parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
+        guesses::ask(self.address, line, &owned(headers)).await
     }
 
     /// Gets a path with a bearer token.
@@ -193,4 +143,9 @@ impl Server {
         let bearer = format!("Bearer {token}");
         self.ask(&format!("GET {path}"), &[("authorization", &bearer)]).await
     }
+}
+
+fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    headers.iter().map(own).collect()
 }

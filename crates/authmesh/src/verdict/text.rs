@@ -244,10 +244,11 @@ mod tests {
             audiences in vec(written(), 0..5),
             scopes in vec(written(), 0..100),
             other in written(),
+            before in prop_oneof![0..100_usize, 4_000..10_000_usize],
             is_escaped: bool,
         ) {
             let values: Vec<Value> = names.iter().map(|name| json!(name)).collect();
-            let json = json!([values, other, audiences, scopes]).to_string();
+            let json = json!([values, format!("{}{other}", "z".repeat(before)), audiences, scopes]).to_string();
             let json = if is_escaped { escaped(&json) } else { json };
             let as_read: (Vec<Option<String>>, String, Vec<String>, Vec<String>) = serde_json::from_str(&json).unwrap();
             let texts = [0, 1, 2, 3].map(|n| as_read.0[n].as_deref());

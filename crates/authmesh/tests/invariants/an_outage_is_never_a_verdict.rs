@@ -76,6 +76,7 @@ async fn an_unknown_kid_while_the_keys_cannot_be_had() {
         eventually("coherent again", || async { mesh.health().coherent }).await;
     }
 
+    issuer.publish();
     issuer.recover();
     eventually("the new key is there", || async {
         clock.advance(Duration::from_millis(50));

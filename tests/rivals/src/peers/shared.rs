@@ -86,11 +86,13 @@ pub(crate) fn measure(effort: &Effort) -> Vec<Figure> {
                     .expect("the value can be stored");
             }
             names = redis::cmd("KEYS").arg("*:e:*").query_async(&mut plain).await.unwrap();
-            if names.len() == effort.reads {
+            // The issuer's key set lies there, too.
+            if names.len() > effort.reads {
                 break;
             }
         }
-        assert_eq!(names.len(), effort.reads);
+        assert!(names.len() > effort.reads, "{} are stored", names.len());
+        names.truncate(effort.reads);
         filler.shutdown().await;
         let tracked = redis::Client::open(format!("{}?protocol=resp3", server.url())).unwrap();
         let cached = redis::AsyncConnectionConfig::new().set_cache_config(CacheConfig::new());
