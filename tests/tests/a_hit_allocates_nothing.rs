@@ -78,7 +78,7 @@ async fn a_hit_allocates_nothing() {
     let roomy = mesh(&key, 64 << 20).await;
     let verifier = roomy.verifier();
     // Little more than its verdicts weigh: mini-moka hears of hits.
-    let crowded = mesh(&key, TOKENS as u64 * 2_500).await.verifier();
+    let crowded = mesh(&key, TOKENS as u64 * 1_300).await.verifier();
     for token in &tokens {
         verifier.verify(token).await.unwrap();
         crowded.verify(token).await.unwrap();

@@ -147,6 +147,14 @@ impl Slot {
         }
     }
 
+    /// The slot at a place in the fence array.
+    pub(crate) const fn at(index: usize) -> Self {
+        Self {
+            channel: ChannelId((index / STRIPES % CHANNELS) as u8),
+            stripe: (index % STRIPES) as u8,
+        }
+    }
+
     /// Its place in the fence array.
     #[must_use]
     pub const fn index(self) -> usize {

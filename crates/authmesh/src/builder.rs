@@ -266,13 +266,15 @@ impl Builder {
         self
     }
 
-    /// Memory for verdicts, in bytes. Default: 64 MiB.
+    /// Memory for verdicts, in bytes, with all their bookkeeping: what the allocator is asked for. A verdict takes some 600 to 720
+    /// bytes on top of its claims. Default: 64 MiB.
     pub fn verdict_bytes(mut self, bytes: u64) -> Self {
         self.verdict_bytes = bytes;
         self
     }
 
-    /// Memory for entries of the generic cache, in bytes. Default: 64 MiB.
+    /// Memory for entries of the generic cache, in bytes, with all their bookkeeping. A value counts as many bytes as it has in
+    /// JSON; what it takes in memory is known to its type alone. Default: 64 MiB.
     pub fn entry_bytes(mut self, bytes: u64) -> Self {
         self.entry_bytes = bytes;
         self

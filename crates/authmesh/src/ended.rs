@@ -178,9 +178,9 @@ impl Verdict {
             return Err(Ended::Expired);
         }
         let mut sleep = Duration::from_secs(self.until - now.wall);
-        if let Voucher::Key { issuer, key, .. } = &self.voucher {
+        if let Voucher::Key { issuer, signer } = &self.voucher {
             let keys = issuer.trusted(now.boot).ok_or(Ended::KeysUntrusted)?;
-            if !keys.set.contains(key) {
+            if !keys.set.contains(&signer.key) {
                 return Err(Ended::KeyGone);
             }
             sleep = sleep.min(issuer.trusted_until().since(now.boot));

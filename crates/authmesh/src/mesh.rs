@@ -57,11 +57,11 @@ pub struct Stats {
     pub hit_rate: Option<f64>,
     /// Verdicts in L1, about: eviction runs behind.
     pub verdicts: u64,
-    /// Their weight in bytes, about.
+    /// What they take in memory, bookkeeping included, about: bytes that the allocator was asked for, within 5 %.
     pub verdict_bytes: u64,
     /// Entries of the generic cache in L1, about.
     pub entries: u64,
-    /// Their weight in bytes, about.
+    /// What they take in memory, about; values count as many bytes as they have in JSON.
     pub entry_bytes: u64,
     /// Marks held.
     pub marks: usize,

@@ -10,7 +10,8 @@ use crate::time::Unix;
 /// The scopes that a token stands in, named once at verification and checked on every hit whose mark epoch moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenScopes {
-    issued_at: Option<Unix>,
+    /// `u64::MAX` for none.
+    issued_at: Unix,
     scopes: Box<[(ScopeKind, ScopeId)]>,
 }
 
@@ -29,7 +30,7 @@ impl TokenScopes {
             .collect();
         scopes.push((ScopeKind::Issuer, namer.scope(ScopeKind::Issuer, issuer, b"")));
         Self {
-            issued_at,
+            issued_at: issued_at.unwrap_or(Unix::MAX),
             scopes: scopes.into_boxed_slice(),
         }
     }
@@ -37,12 +38,21 @@ impl TokenScopes {
     /// `iat` of the token, if it has one.
     #[must_use]
     pub const fn issued_at(&self) -> Option<Unix> {
-        self.issued_at
+        match self.issued_at {
+            Unix::MAX => None,
+            issued_at => Some(issued_at),
+        }
     }
 
     /// The scopes with their kinds.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ScopeKind, ScopeId)> + '_ {
         self.scopes.iter().copied()
+    }
+
+    /// What it takes in memory besides itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.scopes)
     }
 
     /// Whether the token stands in a scope.

@@ -494,7 +494,7 @@ impl Shared {
             value: Arc::clone(&filled.value),
             stamps: stamps.unwrap_or_default(),
             until: self.node.now().boot.plus(filled.lifetime),
-            bytes: filled.encoded.len() + filled.tags.len() * 16,
+            bytes: filled.encoded.len(),
             seen: self.seen(name, filled),
             hits: AtomicU32::new(0),
         });

@@ -39,6 +39,7 @@ use crate::error::VerifyError;
 use crate::jose::{KeySet, KeySetError, KeySetLimits, VerificationKey};
 use crate::node::Node;
 use crate::ports::{KeySource, UpstreamError, UpstreamFault};
+use crate::verdict::Signers;
 
 use flight::Flight;
 use level2::Names;
@@ -98,6 +99,7 @@ pub(crate) struct Keys {
     pub(crate) shared: Arc<keys::KeySet>,
     /// Where it came from.
     source: Source,
+    pub(crate) signers: Signers,
 }
 
 impl Keys {
@@ -431,6 +433,7 @@ impl Issuer {
             edition,
             shared: Arc::clone(&parsed.shared),
             source,
+            signers: Signers::default(),
         })));
         // After the set: who sees the new number finds the new set, or a newer one.
         self.edition.store(edition, Ordering::Release);

@@ -25,7 +25,7 @@ use crate::cache::Seen;
 use crate::issuer::Issuer;
 use crate::ports::Entropy;
 use crate::upstream::Backed;
-use crate::verdict::Verdict;
+use crate::verdict::{ARC_BYTES, Verdict};
 
 pub(crate) use digest::{Digester, Domain, RowKey};
 pub(crate) use store::{Kept, Row, Store};
@@ -105,9 +105,9 @@ impl Row for VerdictEntry {
     fn bytes(&self) -> usize {
         let backing = match &self.backing {
             Backing::Keys(_) => 0,
-            Backing::Provider(_) => size_of::<Backed>(),
+            Backing::Provider(_) => ARC_BYTES + size_of::<Backed>(),
         };
-        size_of::<Self>() + backing + self.verdict.bytes()
+        ARC_BYTES + size_of::<Self>() + backing + self.verdict.bytes()
     }
 }
 
@@ -120,6 +120,7 @@ pub(crate) struct Entry {
     pub(crate) value: Arc<dyn Any + Send + Sync>,
     pub(crate) stamps: Box<[Stamp]>,
     pub(crate) until: Moment,
+    /// What its value takes, as far as it can be told: as many bytes as it has in JSON.
     pub(crate) bytes: usize,
     /// For whoever compares it with others of its name.
     pub(crate) seen: Seen,
@@ -133,7 +134,7 @@ impl Row for Entry {
     }
 
     fn bytes(&self) -> usize {
-        self.bytes
+        ARC_BYTES + size_of::<Self>() + size_of_val(&*self.stamps) + self.bytes
     }
 
     fn alias(&self) -> Option<&RowKey> {

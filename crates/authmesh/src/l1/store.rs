@@ -14,7 +14,7 @@
 //! order.
 
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use mini_moka::sync::{Cache, ConcurrentCacheExt as _};
@@ -24,8 +24,9 @@ use super::index::Index;
 use super::thread;
 use super::{FirstWord, RowKey};
 
-/// What mini-moka and the index need for a row, about: keys, nodes, deque links, counters.
-const ROW_OVERHEAD: usize = 160;
+/// What mini-moka and the index need for a row: mini-moka's key (32), value (32), entry info (104) and deque node (40), and a place
+/// in each of two hash tables, which are half to seven eighths full (17 bytes a place). As the allocator counts it on average.
+pub(super) const ROW_OVERHEAD: usize = 268;
 /// One hit of so many is told to mini-moka's policy.
 const TOLD_OF: u32 = 4;
 
@@ -52,16 +53,17 @@ pub(crate) trait Row: Send + Sync + 'static {
     }
 }
 
+/// In the holders of a row: it has left the index. For whoever still has it at hand.
+const GONE: u32 = 1 << 31;
+
 /// A row's own share in being kept.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(super) key: RowKey,
     serial: u64,
     weight: AtomicU32,
-    /// Clones of its handle.
+    /// Clones of its handle; and [`GONE`].
     holders: AtomicU32,
-    /// It has left the index: for whoever still has it at hand.
-    gone: AtomicBool,
 }
 
 impl Kept {
@@ -72,7 +74,6 @@ impl Kept {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
             weight: AtomicU32::new(0),
             holders: AtomicU32::new(0),
-            gone: AtomicBool::new(false),
         }
     }
 
@@ -93,11 +94,11 @@ impl Kept {
     }
 
     pub(super) fn set_gone(&self) {
-        self.gone.store(true, Ordering::Release);
+        self.holders.fetch_or(GONE, Ordering::AcqRel);
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+        self.holders.load(Ordering::Acquire) & GONE != 0
     }
 }
 
@@ -144,7 +145,7 @@ impl<R: Row> Clone for Handle<R> {
 
 impl<R: Row> Drop for Handle<R> {
     fn drop(&mut self) {
-        let last = self.row.kept().holders.fetch_sub(1, Ordering::AcqRel) == 1;
+        let last = self.row.kept().holders.fetch_sub(1, Ordering::AcqRel) & !GONE == 1;
         if let (true, Some(index)) = (last, self.index.upgrade()) {
             index.release(&self.row);
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use highway::{HighwayHash as _, HighwayHasher, Key};
 use mini_moka::sync::Cache;
 
+use super::store::ROW_OVERHEAD;
 use super::*;
 
 /// What a test keeps.
@@ -51,7 +52,7 @@ fn item(n: u64, version: u32) -> Arc<Item> {
         kept: Kept::new(key(n)),
         alias: OnceLock::new(),
         // With what a store adds: 1,000.
-        bytes: 840,
+        bytes: 1_000 - ROW_OVERHEAD,
         version,
     })
 }
@@ -253,7 +254,10 @@ fn a_row_that_is_turned_down_does_not_take_the_next_of_its_name_with_it() {
     std::thread::sleep(std::time::Duration::from_millis(600));
     // Worth less than the five that would have to go for it; worth more than the one that has to go for the next.
     let large = Arc::into_inner(item(200, 0)).unwrap();
-    store.insert(Arc::new(Item { bytes: 4_840, ..large }));
+    store.insert(Arc::new(Item {
+        bytes: 5_000 - ROW_OVERHEAD,
+        ..large
+    }));
     store.insert(item(200, 1));
     store.sync();
     assert_eq!((version(&store, 200), store.entry_count()), (Some(1), 100));
@@ -386,4 +390,10 @@ fn a_sample_of_the_hits_keeps_nearly_as_much_as_all_of_them() {
             "skew {skew}, shift {shift}: {sampled:.3} of {all:.3}"
         );
     }
+}
+
+/// The figures of docs/benchmarks.md.
+#[test]
+fn a_verdict_and_its_entry_have_the_size_that_is_documented() {
+    assert_eq!((size_of::<VerdictEntry>(), size_of::<Verdict>()), (128, 88));
 }

@@ -186,21 +186,8 @@ impl Verifier {
         if let Some(iat) = claims.issued_at {
             upstream.provider.saw_issued_at(iat);
         }
-        let verdict = Arc::new(Verdict {
-            subject: claims.subject,
-            audiences: claims.audiences,
-            client: claims.client,
-            session: claims.session,
-            jwt_id: claims.jwt_id,
-            binding: claims.binding.map(Box::new),
-            scopes: claims.scopes,
-            issued_at: claims.issued_at,
-            expires_at: claims.expires_at,
-            until: claims.until,
-            marked_by: scopes,
-            claims: json,
-            voucher: Voucher::Provider(Arc::clone(&upstream.provider)),
-        });
+        let voucher = Voucher::Provider(Arc::clone(&upstream.provider));
+        let verdict = Arc::new(Verdict::new(voucher, &claims, scopes, &json)?);
         let times = said.times(&upstream.rules, now);
         // What the provider forbids to keep is not kept; nor is what can answer nobody.
         if now.boot < times.stale_until.max(times.fresh_until) {

@@ -390,9 +390,12 @@ impl Verifier {
 
         let key = check_signature(&keys, &jws, rules)?;
         let checked = claims::check(rules, jws.header().typ(), asked.wall, &claims)?;
-        let identity = key.identity(jws.header().algorithm()).ok_or(VerifyError::Unsupported(
-            "the key that its kid names is not for its alg",
-        ))?;
+        let signer = keys
+            .signers
+            .signer(&key, jws.header().algorithm(), keys.generation())
+            .ok_or(VerifyError::Unsupported(
+                "the key that its kid names is not for its alg",
+            ))?;
 
         let scopes = scopes_of(node, &issuer.url, &jws, &key, &checked);
         self.check_marks(&scopes)?;
@@ -401,25 +404,11 @@ impl Verifier {
             issuer.saw_issued_at(iat);
         }
         issuer.has_verified(node);
-        let verdict = Arc::new(Verdict {
-            subject: checked.subject,
-            audiences: checked.audiences,
-            client: checked.client,
-            session: checked.session,
-            jwt_id: checked.jwt_id,
-            binding: checked.binding.map(Box::new),
-            scopes: checked.scopes,
-            issued_at: checked.issued_at,
-            expires_at: checked.expires_at,
-            until: checked.until,
-            marked_by: scopes,
-            claims: jws.payload().into(),
-            voucher: Voucher::Key {
-                issuer: Arc::clone(issuer),
-                key: identity,
-                generation: keys.generation(),
-            },
-        });
+        let voucher = Voucher::Key {
+            issuer: Arc::clone(issuer),
+            signer,
+        };
+        let verdict = Arc::new(Verdict::new(voucher, &checked, scopes, jws.payload())?);
         let entry = VerdictEntry {
             kept: Kept::new(self.digest(token)),
             verdict: Arc::clone(&verdict),

@@ -358,7 +358,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 64 * GIB,
         },
         fallback: Is("64MiB"),
-        doc: "Memory for verdicts. A verdict takes about 200 bytes and its claims.",
+        doc: "Memory for verdicts, with all their bookkeeping. One takes about 700 bytes and its claims.",
     },
     Setting {
         path: "cache.entry_bytes",

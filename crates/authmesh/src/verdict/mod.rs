@@ -1,5 +1,8 @@
 //! Verdicts: the immutable results of verifications.
 
+mod signer;
+mod text;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,44 +11,38 @@ use authmesh_proto::marks::TokenScopes;
 use authmesh_proto::time::Unix;
 use serde::de::DeserializeOwned;
 
+use self::text::{List, Name, Text};
+use crate::error::VerifyError;
 use crate::issuer::Issuer;
 use crate::jose::KeyIdentity;
 use crate::policy::WhenBlind;
 use crate::possession::Binding;
 use crate::upstream::Provider;
+use crate::verify::claims::Claims;
 
-/// What one scope of a verdict takes.
-const MARKED_BY_BYTES: usize = 32;
+pub(crate) use signer::{Signer, Signers};
+
+/// The counters of an [`Arc`].
+pub(crate) const ARC_BYTES: usize = 16;
 
 /// The result of one verification of one token under one policy. Shared, never changed.
 ///
 /// `Debug` names the issuer, the key and the times; no claim of the holder.
 pub struct Verdict {
     pub(crate) voucher: Voucher,
-    pub(crate) subject: Option<Box<str>>,
-    pub(crate) audiences: Box<[Box<str>]>,
-    pub(crate) client: Option<Box<str>>,
-    pub(crate) session: Option<Box<str>>,
-    pub(crate) jwt_id: Option<Box<str>>,
-    pub(crate) scopes: Box<[Box<str>]>,
-    pub(crate) issued_at: Option<Unix>,
+    text: Text,
     pub(crate) expires_at: Unix,
     /// When it ends: `exp` and the policy's leeway; just `exp` where a provider vouches for it.
     pub(crate) until: Unix,
-    /// The scopes in which marks can void it.
+    /// The scopes in which marks can void it, with `iat`.
     pub(crate) marked_by: TokenScopes,
     /// What has to be proven on every call. Few tokens have one.
     pub(crate) binding: Option<Box<Binding>>,
-    pub(crate) claims: Box<[u8]>,
 }
 
 /// What vouches for a verdict, with what it comes from.
 pub(crate) enum Voucher {
-    Key {
-        issuer: Arc<Issuer>,
-        key: KeyIdentity,
-        generation: u64,
-    },
+    Key { issuer: Arc<Issuer>, signer: Arc<Signer> },
     Provider(Arc<Provider>),
 }
 
@@ -65,6 +62,27 @@ pub enum VouchedBy<'a> {
 }
 
 impl Verdict {
+    /// The verdict about a token whose claims were checked. `json`: the claims as they were written.
+    pub(crate) fn new(
+        voucher: Voucher,
+        checked: &Claims,
+        marked_by: TokenScopes,
+        json: &[u8],
+    ) -> Result<Self, VerifyError> {
+        let names = [&checked.subject, &checked.client, &checked.session, &checked.jwt_id];
+        let lists = [&*checked.audiences, &*checked.scopes];
+        let text = Text::pack(json, names.map(Option::as_deref), lists)
+            .ok_or(VerifyError::Malformed("the claims are not a JSON object"))?;
+        Ok(Self {
+            voucher,
+            text,
+            expires_at: checked.expires_at,
+            until: checked.until,
+            marked_by,
+            binding: checked.binding.map(Box::new),
+        })
+    }
+
     /// `iss` (RFC 7519 section 4.1.1); of an opaque token, the issuer whose provider was asked.
     #[must_use]
     pub fn issuer(&self) -> &str {
@@ -77,35 +95,35 @@ impl Verdict {
     /// `sub` (RFC 7519 section 4.1.2).
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+        self.text.name(Name::Subject)
     }
 
     /// `aud` (RFC 7519 section 4.1.3); a single string is a list of one.
     pub fn audiences(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.audiences.iter().map(|audience| &**audience)
+        self.text.list(List::Audiences)
     }
 
     /// `client_id` (RFC 8693 section 4.3), else `azp`.
     #[must_use]
     pub fn client(&self) -> Option<&str> {
-        self.client.as_deref()
+        self.text.name(Name::Client)
     }
 
     /// `sid`: the session at the issuer.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
-        self.session.as_deref()
+        self.text.name(Name::Session)
     }
 
     /// `jti` (RFC 7519 section 4.1.7).
     #[must_use]
     pub fn jwt_id(&self) -> Option<&str> {
-        self.jwt_id.as_deref()
+        self.text.name(Name::JwtId)
     }
 
     /// `scope` (RFC 8693 section 4.2) split at its spaces, else `scp`.
     pub fn scopes(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.scopes.iter().map(|scope| &**scope)
+        self.text.list(List::Scopes)
     }
 
     /// Whether a scope is among [`Verdict::scopes`].
@@ -117,7 +135,7 @@ impl Verdict {
     /// `iat`, in seconds since the Unix epoch.
     #[must_use]
     pub const fn issued_at(&self) -> Option<Unix> {
-        self.issued_at
+        self.marked_by.issued_at()
     }
 
     /// `exp`, in seconds since the Unix epoch. Where neither a provider nor the token names one, the end of
@@ -141,7 +159,7 @@ impl Verdict {
     /// When the claims do not fit the type.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, ClaimsError> {
         // serde_json's own message quotes the value that does not fit.
-        serde_json::from_slice(&self.claims).map_err(|error| ClaimsError {
+        serde_json::from_slice(self.text.claims()).map_err(|error| ClaimsError {
             line: error.line(),
             column: error.column(),
         })
@@ -151,16 +169,16 @@ impl Verdict {
     /// token if that is a JWS.
     #[must_use]
     pub fn claims_json(&self) -> &[u8] {
-        &self.claims
+        self.text.claims()
     }
 
     /// What vouches for it.
     #[must_use]
-    pub const fn vouched_by(&self) -> VouchedBy<'_> {
+    pub fn vouched_by(&self) -> VouchedBy<'_> {
         match &self.voucher {
-            Voucher::Key { key, generation, .. } => VouchedBy::Key {
-                key,
-                generation: *generation,
+            Voucher::Key { signer, .. } => VouchedBy::Key {
+                key: &signer.key,
+                generation: signer.generation,
             },
             Voucher::Provider(_) => VouchedBy::Provider,
         }
@@ -168,7 +186,7 @@ impl Verdict {
 
     /// The key that signed the token, if it was verified by its signature.
     #[must_use]
-    pub const fn key(&self) -> Option<&KeyIdentity> {
+    pub fn key(&self) -> Option<&KeyIdentity> {
         match self.vouched_by() {
             VouchedBy::Key { key, .. } => Some(key),
             VouchedBy::Provider => None,
@@ -177,31 +195,20 @@ impl Verdict {
 
     /// The generation of the issuer's key set in which the key was found, if it was verified by its signature.
     #[must_use]
-    pub const fn key_generation(&self) -> Option<u64> {
+    pub fn key_generation(&self) -> Option<u64> {
         match self.vouched_by() {
             VouchedBy::Key { generation, .. } => Some(generation),
             VouchedBy::Provider => None,
         }
     }
 
+    /// What it takes in memory, its counters included; not the issuer and the key, which all verdicts of a key share.
     pub(crate) fn bytes(&self) -> usize {
-        let text = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
-        let list = |values: &[Box<str>]| {
-            values
-                .iter()
-                .map(|value| size_of::<Box<str>>() + value.len())
-                .sum::<usize>()
-        };
-        size_of::<Self>()
-            + text(&self.subject)
-            + text(&self.client)
-            + text(&self.session)
-            + text(&self.jwt_id)
-            + list(&self.audiences)
-            + list(&self.scopes)
-            + self.claims.len()
+        ARC_BYTES
+            + size_of::<Self>()
+            + self.text.bytes()
+            + self.marked_by.bytes()
             + self.binding.as_ref().map_or(0, |_| size_of::<Binding>())
-            + self.marked_by.iter().len() * MARKED_BY_BYTES
     }
 }
 
@@ -209,7 +216,7 @@ impl fmt::Debug for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verdict")
             .field("issuer", &self.issuer())
-            .field("issued_at", &self.issued_at)
+            .field("issued_at", &self.issued_at())
             .field("expires_at", &self.expires_at)
             .field("vouched_by", &self.vouched_by())
             .finish_non_exhaustive()
