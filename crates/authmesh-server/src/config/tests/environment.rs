@@ -37,6 +37,7 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
         }
         Kind::Word { .. } if setting.path == "routes[].path" => quoted("/other"),
         Kind::Word { .. } if setting.path == "marks.snapshot" => quoted("/other"),
+        Kind::Word { .. } if setting.path == "telemetry.sample" => quoted("0.5"),
         Kind::Word { .. } => quoted("other"),
         Kind::Words { .. } if setting.path.ends_with("algorithms") => ("ES256".into(), "[\"ES256\"]".into()),
         Kind::Words { .. } if setting.path.ends_with("methods") => ("PUT, GET".into(), "[\"PUT\", \"GET\"]".into()),
@@ -44,6 +45,9 @@ fn another(setting: &Setting, file: &str) -> (String, String) {
         Kind::Words { .. } if setting.path == "gossip.seeds" => ("a:1, b:2".into(), "[\"a:1\", \"b:2\"]".into()),
         Kind::Words { .. } if setting.path == "possession.origins" => {
             ("https://a, https://b".into(), "[\"https://a\", \"https://b\"]".into())
+        }
+        Kind::Words { .. } if setting.path == "telemetry.attributes" => {
+            ("a=1, b=2".into(), "[\"a=1\", \"b=2\"]".into())
         }
         Kind::Words { .. } => ("one, two".into(), "[\"one\", \"two\"]".into()),
     }
